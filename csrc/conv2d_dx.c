@@ -1,0 +1,210 @@
+/* conv2d_dx.c: the input gradient, as s * s convolutions of stride 1.
+ *
+ * dx[p] sums dy[o] * kernel[i] over all o, i with o * stride + i * dilation - before = p. For the
+ * positions p of one residue modulo the stride these are every (stride / g)-th tap, g the greatest
+ * common divisor of stride and dilation, and o moves by one with p: a convolution of stride 1 and
+ * dilation dilation / g over dy, with the taps in reverse, that writes every stride-th pixel. */
+#include "conv2d.h"
+
+#include "dispatch.h"
+#include "pack_rows.h"
+#include "parallel.h"
+#include "workspace.h"
+
+/* One residue in one direction: outputs first + t * stride of dx and the taps that reach them. */
+struct phase {
+    struct fc_axis axis;
+    int64_t first, last_tap, tap_step;
+};
+
+/* Positions [begin, end) of the padded input, those congruent to begin + r modulo the stride. */
+static struct phase find_phase(const struct fc_axis *axis, int64_t begin, int64_t end, int64_t r)
+{
+    struct phase phase = {.first = begin + r};
+    const int64_t shift = phase.first + axis->before;
+    const int64_t step =
+        axis->stride / fc_greatest_common_divisor(axis->stride, axis->dilation);
+    int64_t first_tap = 0;
+    while (first_tap < fc_min(step, axis->taps) && (shift - first_tap * axis->dilation) % axis->stride)
+        first_tap++;
+    const int64_t taps =
+        first_tap < step ? fc_ceil_div(axis->taps - first_tap, step) : 0;
+    phase.tap_step = step;
+    phase.last_tap = first_tap + (taps - 1) * step;
+    phase.axis = (struct fc_axis){
+        .in = axis->out,
+        .out = fc_max(fc_ceil_div(end - phase.first, axis->stride), 0),
+        .taps = taps,
+        .stride = 1,
+        .dilation = step * axis->dilation / axis->stride,
+    };
+    if (taps)
+        phase.axis.before = -(shift - phase.last_tap * axis->dilation) / axis->stride;
+    return phase;
+}
+
+/* A rectangle of positions of the padded input; dx holds just these. */
+struct region {
+    int64_t begin[2], end[2];
+    fc_image dx;
+};
+
+static fc_status convolve_phase(const fc_conv2d_params *params, const struct phase phase[2],
+                                const fc_image *dy, const fc_weights *kernel, const void *bias,
+                                const struct region *region)
+{
+    const int64_t element = (int64_t)fc_element_size(params->dtype);
+    const int64_t groups = params->groups, c_out = kernel->c_out / groups;
+    fc_image y = region->dx;
+    y.data = (char *)y.data + ((phase[0].first - region->begin[0]) * y.stride_h +
+                               (phase[1].first - region->begin[1]) * y.stride_w) *
+                                  element;
+    y.h = phase[0].axis.out;
+    y.w = phase[1].axis.out;
+    y.stride_h *= params->strides[0];
+    y.stride_w *= params->strides[1];
+    const char *last = (const char *)kernel->data +
+                       (phase[0].last_tap * kernel->stride_kh +
+                        phase[1].last_tap * kernel->stride_kw) *
+                           element;
+    return fc_convolve(&(struct fc_convolution){
+        .dtype = params->dtype,
+        .x = *dy,
+        .y = y,
+        .kernel = {.data = last,
+                   .kh = phase[0].axis.taps,
+                   .kw = phase[1].axis.taps,
+                   .c_in = c_out,
+                   .c_out = kernel->c_in,
+                   .groups = groups,
+                   .stride_kh = -phase[0].tap_step * kernel->stride_kh,
+                   .stride_kw = -phase[1].tap_step * kernel->stride_kw,
+                   .stride_c_in = kernel->stride_c_out,
+                   .stride_c_out = kernel->stride_c_in,
+                   .stride_group = c_out * kernel->stride_c_out},
+        .axis = {phase[0].axis, phase[1].axis},
+        .bias = bias,
+    });
+}
+
+static fc_status convolve_region(const fc_conv2d_params *params, const struct fc_window *window,
+                                 const fc_image *dy, const fc_weights *kernel, const void *bias,
+                                 const struct region *region)
+{
+    const struct fc_axis *axis = window->axis;
+    const int64_t phases[2] = {fc_min(axis[0].stride, region->end[0] - region->begin[0]),
+                               fc_min(axis[1].stride, region->end[1] - region->begin[1])};
+    for (int64_t i = 0; i < phases[0]; i++)
+        for (int64_t j = 0; j < phases[1]; j++) {
+            const struct phase phase[2] = {
+                find_phase(&axis[0], region->begin[0], region->end[0], i),
+                find_phase(&axis[1], region->begin[1], region->end[1], j),
+            };
+            const fc_status status = convolve_phase(params, phase, dy, kernel, bias, region);
+            if (status != FC_OK)
+                return status;
+        }
+    return FC_OK;
+}
+
+/* ----------------------------------------------------------------- padding */
+
+/* Reflected, repeated and wrapped padding are pixels of the image: their gradients are computed in
+ * strips of bounded size and added to the pixels they came from, row by row. */
+
+struct fold {
+    const fc_conv2d_params *params;
+    const struct region *strip;
+    fc_image dx;
+};
+
+static void add_rows(void *context, int64_t n, int worker)
+{
+    (void)worker;
+    const struct fold *fold = context;
+    const fc_image *dx = &fold->dx, *strip = &fold->strip->dx;
+    for (int64_t h = 0; h < strip->h; h++)
+        for (int64_t w = 0; w < strip->w; w++) {
+            const int64_t to_h = fc_padding_source(fold->params->padding_mode,
+                                                   fold->strip->begin[0] + h, dx->h);
+            const int64_t to_w = fc_padding_source(fold->params->padding_mode,
+                                                   fold->strip->begin[1] + w, dx->w);
+            const int64_t from = n * strip->stride_n + h * strip->stride_h + w * strip->stride_w;
+            const int64_t to = n * dx->stride_n + to_h * dx->stride_h + to_w * dx->stride_w;
+            for (int64_t c = 0; c < dx->c; c++)
+                if (fold->params->dtype == FC_FLOAT32)
+                    ((float *)dx->data)[to + c * dx->stride_c] += ((float *)strip->data)[from + c];
+                else
+                    ((double *)dx->data)[to + c * dx->stride_c] +=
+                        ((double *)strip->data)[from + c];
+        }
+}
+
+/* Rows [begin, end) x columns [begin, end) of the padding of one image, a few rows at a time. */
+static fc_status fold_rectangle(const fc_conv2d_params *params, const struct fc_window *window,
+                                const fc_image *dy, const fc_weights *kernel, const fc_image *dx,
+                                const int64_t begin[2], const int64_t end[2])
+{
+    enum { STRIP_ELEMENTS = 1 << 18 };
+    const int64_t row = (end[1] - begin[1]) * dx->c;
+    if (row <= 0 || begin[0] >= end[0])
+        return FC_OK;
+    const int64_t rows = fc_min(fc_max(STRIP_ELEMENTS / row, 1), end[0] - begin[0]);
+    void *scratch = fc_workspace_acquire((size_t)(rows * row) * fc_element_size(params->dtype));
+    if (!scratch)
+        return FC_NO_MEMORY;
+    fc_status status = FC_OK;
+    for (int64_t n = 0; n < dx->n; n++)
+        for (int64_t r = begin[0]; r < end[0] && status == FC_OK; r += rows) {
+            const int64_t stop = fc_min(r + rows, end[0]);
+            const struct region strip = {
+                .begin = {r, begin[1]},
+                .end = {stop, end[1]},
+                .dx = {scratch, 1, stop - r, end[1] - begin[1], dx->c, rows * row, row, dx->c, 1},
+            };
+            fc_image one = *dy, target = *dx;
+            const int64_t element = (int64_t)fc_element_size(params->dtype);
+            one.data = (char *)dy->data + n * dy->stride_n * element;
+            target.data = (char *)dx->data + n * dx->stride_n * element;
+            one.n = target.n = 1;
+            status = convolve_region(params, window, &one, kernel, NULL, &strip);
+            struct fold fold = {params, &strip, target};
+            if (status == FC_OK)
+                fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_rows, &fold);
+        }
+    fc_workspace_release(scratch);
+    return status;
+}
+
+/* Above, below, left and right of the image, in this order. */
+static fc_status fold_padding(const fc_conv2d_params *params, const struct fc_window *window,
+                              const fc_image *dy, const fc_weights *kernel, const fc_image *dx)
+{
+    const struct fc_axis *axis = window->axis;
+    const int64_t left = -axis[1].before, right = dx->w + fc_max(axis[1].after, 0);
+    const int64_t sides[4][4] = {
+        {-axis[0].before, 0, left, right},
+        {dx->h, dx->h + fc_max(axis[0].after, 0), left, right},
+        {0, dx->h, left, 0},
+        {0, dx->h, dx->w, right},
+    };
+    for (int i = 0; i < 4; i++) {
+        const fc_status status =
+            fold_rectangle(params, window, dy, kernel, dx, (int64_t[]){sides[i][0], sides[i][2]},
+                           (int64_t[]){sides[i][1], sides[i][3]});
+        if (status != FC_OK)
+            return status;
+    }
+    return FC_OK;
+}
+
+fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *window,
+                       const fc_image *dy, const fc_weights *kernel, const void *bias,
+                       const fc_image *dx)
+{
+    const struct region all = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
+    const fc_status status = convolve_region(params, window, dy, kernel, bias, &all);
+    if (status != FC_OK || params->padding_mode == FC_CONSTANT)
+        return status;
+    return fold_padding(params, window, dy, kernel, dx);
+}

@@ -1,0 +1,91 @@
+/* conv2d_kernels.h: the contracts of the kernels under every convolution. */
+#ifndef FC_CONV2D_KERNELS_H
+#define FC_CONV2D_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastconv.h"
+
+enum {
+    FC_UNIT_BYTES = 64,  /* outputs are counted in units: one AVX-512 vector */
+    FC_PANEL_UNITS = 2,  /* the kernel is packed in panels of two units of c_out */
+    FC_SLAB = 16,        /* x is packed in slabs of at most 16 channels */
+    FC_BLOCK_TERMS = 256 /* terms that are summed before the sum is added to the total */
+};
+
+/* Where the terms of a sum are found: element l of run r is x[offset[r] + p * step + l] for pixel p,
+ * and row kernel_row[r] + l of the kernel. A run is what lies together in memory: the channels of a
+ * tap, or of a whole row of taps. */
+struct fc_runs {
+    const ptrdiff_t *offset, *kernel_row;
+    int64_t count, length;
+    ptrdiff_t step;
+};
+
+/* A tile of outputs: pixels x columns.
+ *   conv_tile: sum(p, k) = sum over runs r and elements l of x(r, p, l) * kernel(r, l)[k]
+ *   lane_tile: sum(p, k) = sum over runs r of x(r, p, k) * kernel(r, 0)[k]     (length is ignored)
+ *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
+ * Every sum is one chain of multiply-adds in the order written. Rows of kernel are kernel_step apart
+ * and hold whole units, as does partial, which may be the same memory as y. lane_tile reads whole
+ * units of x. columns are those stored, pixels at most tile_pixels, units (whole units that cover
+ * the columns) at most tile_units. */
+struct fc_tile {
+    const void *x, *kernel, *partial, *bias, *residual;
+    void *y;
+    struct fc_runs runs;
+    ptrdiff_t kernel_step, partial_step, residual_step, y_step;
+    int pixels, columns, units;
+    fc_activation activation;
+};
+
+/* A tile of a kernel gradient, added to dkernel in place, over rows x width pixels:
+ *   dkernel_tile:      dkernel[l][k] += sum over pixels of x[l] * dy[k]        for l < elements
+ *   lane_dkernel_tile: dkernel[r][k] += sum over pixels of x[offset[r] + k] * dy[k] for r < elements
+ * The sum is one chain over the pixels in row-major order, then added once. A pixel's x is
+ * x_row * row + x_step * column further, its dy dy_step further than the one before it (rows follow
+ * each other). Whole units of dy, dkernel (and x of the lane form) are read; elements are at most
+ * dkernel_elements, units at most tile_units. */
+struct fc_dkernel_tile {
+    const void *x, *dy;
+    void *dkernel;
+    const ptrdiff_t *offset;
+    ptrdiff_t x_step, x_row, dy_step, dkernel_step;
+    int64_t rows, width;
+    int elements, units;
+};
+
+/* y[p][c] for pixels x channels, laid out anyhow at both ends: a copy, a transposition, or both. */
+struct fc_block {
+    const void *x;
+    void *y;
+    ptrdiff_t x_pixel, x_channel, y_pixel, y_channel;
+    int64_t pixels, channels;
+};
+
+/* y = activation(x + bias + residual) of a block; x is pixel-major (x_channel is 1) and bias holds
+ * one element a channel. residual has strides of its own. */
+struct fc_finish {
+    struct fc_block block;
+    const void *bias, *residual;
+    ptrdiff_t residual_pixel, residual_channel;
+    fc_activation activation;
+};
+
+struct fc_conv2d_kernels {
+    int tile_pixels, tile_units, dkernel_elements;
+    void (*conv_tile)(const struct fc_tile *tile);
+    void (*lane_tile)(const struct fc_tile *tile);
+    void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
+    void (*lane_dkernel_tile)(const struct fc_dkernel_tile *tile);
+    void (*copy_block)(const struct fc_block *block);
+    void (*finish_block)(const struct fc_finish *finish);
+    /* sums[c] += sum over pixels of x[p * x_pixel + c]: one chain, then added once. */
+    void (*channel_sums)(const void *x, ptrdiff_t x_pixel, int64_t pixels, int64_t channels,
+                         void *sums);
+    /* Multiply-adds that nothing holds up, for the measured peak; returns how many it did. */
+    double (*fma_burst)(int64_t rounds);
+};
+
+#endif

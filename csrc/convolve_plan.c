@@ -1,0 +1,198 @@
+/* convolve_plan.c: block sizes.
+ *
+ * A block's packed rows should stay in the second-level cache (SCRATCH_BYTES, half of the smallest
+ * such cache of AVX-512 machines) while all panels of the kernel pass over them, and its strip of
+ * partial sums for one panel, 128 bytes a pixel, beside them: hence BLOCK_PIXELS. Wide rows are cut
+ * to BLOCK_COLUMNS, so that a block has several rows: rows are packed again for each block that
+ * touches them, (rows + kh - 1) / rows times, 1.25 for 8 rows of a 3x3 kernel.
+ *
+ * None of this changes a bit of the result: the order of a sum is fixed by fc_plan_channels. */
+#include "convolve_plan.h"
+
+#include "dispatch.h"
+#include "parallel.h"
+#include "workspace.h"
+
+enum {
+    SCRATCH_BYTES = 512 * 1024,
+    BLOCK_PIXELS = 448,
+    BLOCK_COLUMNS = 64,
+    CHUNK_COLUMNS = 28,  /* a block that is cut in channels is at least so wide */
+    CHUNK_PANELS = 8,    /* and keeps strips of at most so many panels */
+    DIRECT_CHANNELS = 128, /* beyond it, pixels fall on too few sets of the first-level cache */
+    ITEMS_PER_WORKER = 4
+};
+
+/* ----------------------------------------------------------------- one tap */
+
+/* One tap that never reads padding: every stride-th pixel of x is a smaller image. */
+static void make_dense(struct fc_axis *axis, char **data, int64_t *size, int64_t *stride,
+                       int64_t element)
+{
+    const int64_t last = (axis->out - 1) * axis->stride - axis->before;
+    if (axis->taps != 1 || axis->before > 0 || last >= axis->in)
+        return;
+    *data += -axis->before * *stride * element;
+    *stride *= axis->stride;
+    *size = axis->in = axis->out;
+    axis->stride = axis->dilation = 1;
+    axis->before = 0;
+}
+
+/* One tap that reads each pixel of x for the same pixel of y. */
+static bool is_dense(const struct fc_axis *axis)
+{
+    return axis->taps == 1 && axis->stride == 1 && axis->before == 0 && axis->in == axis->out;
+}
+
+static bool lies_together(int64_t inner, int64_t inner_stride, int64_t outer, int64_t outer_stride)
+{
+    return outer == 1 || inner == 1 || outer_stride == inner * inner_stride;
+}
+
+/* (h, w) -> (1, h * w), then (n, w) -> (1, n * w). */
+static void merge_rows(fc_image *image)
+{
+    if (image->w == 1)
+        image->stride_w = image->stride_h;
+    image->w *= image->h;
+    image->h = 1;
+}
+
+static void merge_images(fc_image *image)
+{
+    if (image->w == 1)
+        image->stride_w = image->stride_n;
+    image->w *= image->n;
+    image->n = 1;
+}
+
+static bool rows_together(const fc_image *image)
+{
+    return lies_together(image->w, image->stride_w, image->h, image->stride_h);
+}
+
+static bool images_together(const fc_image *image)
+{
+    return image->h == 1 && lies_together(image->w, image->stride_w, image->n, image->stride_n);
+}
+
+static void simplify_pointwise(struct fc_convolution *convolution)
+{
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    fc_image *x = &convolution->x, *y = &convolution->y;
+    struct fc_axis *axis = convolution->axis;
+    char *data = x->data;
+    make_dense(&axis[0], &data, &x->h, &x->stride_h, element);
+    make_dense(&axis[1], &data, &x->w, &x->stride_w, element);
+    x->data = data;
+    if (!is_dense(&axis[0]) || !is_dense(&axis[1]))
+        return;
+    fc_image unused = *y, *residual = convolution->residual.data ? &convolution->residual : &unused;
+    if (rows_together(x) && rows_together(y) && rows_together(residual)) {
+        merge_rows(x);
+        merge_rows(y);
+        merge_rows(residual);
+    }
+    if (images_together(x) && images_together(y) && images_together(residual)) {
+        merge_images(x);
+        merge_images(y);
+        merge_images(residual);
+    }
+    axis[0].in = axis[0].out = y->h;
+    axis[1].in = axis[1].out = y->w;
+}
+
+void fc_simplify(struct fc_convolution *convolution)
+{
+    if (convolution->x.c == 1)
+        convolution->x.stride_c = 1;
+    if (convolution->y.c == 1)
+        convolution->y.stride_c = convolution->residual.stride_c = 1;
+    simplify_pointwise(convolution);
+}
+
+/* ------------------------------------------------------------------ blocks */
+
+/* Pixels of x that may be packed for so many channels. */
+static int64_t pixels_for(const struct fc_convolve_plan *plan, int64_t channels, size_t element)
+{
+    const int64_t lanes = plan->channels.lanes ? plan->channels.panel : 1;
+    return fc_max(SCRATCH_BYTES / ((int64_t)element * lanes * fc_max(channels, 1)), 1);
+}
+
+static void plan_block(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
+{
+    const struct fc_axis *axis = convolution->axis;
+    const size_t element = fc_element_size(convolution->dtype);
+    const bool one_tap = axis[0].taps * axis[1].taps == 1;
+    const int64_t most_columns = one_tap ? BLOCK_PIXELS : BLOCK_COLUMNS;
+
+    plan->chunk = plan->channels.c_in;
+    if (plan->direct) {
+        fc_cut_blocks(axis, most_columns, BLOCK_PIXELS, INT64_MAX, &plan->blocks);
+        return;
+    }
+    struct fc_blocks narrow;
+    fc_cut_blocks(axis, CHUNK_COLUMNS, CHUNK_COLUMNS, INT64_MAX, &narrow);
+    const int64_t least = fc_max(fc_block_pixels(axis, &narrow), 1);
+    if (least > pixels_for(plan, plan->chunk, element)) {
+        const int64_t fit = pixels_for(plan, least, element);
+        plan->chunk = fc_max(fit / plan->channels.block, 1) * plan->channels.block;
+    }
+    fc_cut_blocks(axis, most_columns, BLOCK_PIXELS, pixels_for(plan, plan->chunk, element),
+                  &plan->blocks);
+}
+
+/* Panels are divided among items only where there are too few blocks for the threads: each item
+ * packs x for itself. */
+static void plan_items(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
+{
+    const struct fc_channels *channels = &plan->channels;
+    const int64_t all = fc_panel_count(channels);
+    const int64_t blocks = convolution->y.n * channels->groups * fc_block_count(&plan->blocks);
+    const double work = 2.0 * (double)(convolution->y.n * convolution->y.h * convolution->y.w) *
+                        (double)convolution->y.c * (double)convolution->kernel.c_in *
+                        (double)channels->taps;
+    const int64_t wanted = ITEMS_PER_WORKER * fc_parallel_width(blocks * all, work);
+    plan->panels = fc_ceil_div(all, fc_min(fc_ceil_div(wanted, blocks), all));
+    if (plan->chunk < channels->c_in)
+        plan->panels = fc_min(plan->panels, CHUNK_PANELS);
+    plan->panel_shares = fc_ceil_div(all, plan->panels);
+    plan->items = blocks * plan->panel_shares;
+    plan->width = fc_parallel_width(plan->items, work);
+}
+
+static bool plan_scratch(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
+{
+    const struct fc_channels *channels = &plan->channels;
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
+    const int64_t strips =
+        plan->chunk < channels->c_in && !channels->lanes ? plan->panels : 1;
+    const int64_t runs = fc_max(channels->block / channels->slab, 1) * fc_max(channels->taps, 1);
+    int64_t x = 0;
+    if (!plan->direct && (pixels < 0 || __builtin_mul_overflow(pixels, plan->chunk, &x) ||
+                          __builtin_mul_overflow(
+                              x, element * (channels->lanes ? channels->panel : 1), &x)))
+        return false;
+    plan->x_bytes = fc_round_to_line((size_t)x);
+    plan->strip_bytes = (size_t)(plan->blocks.rows * plan->blocks.columns * channels->panel * element * strips);
+    plan->runs_bytes = fc_round_to_line((size_t)runs * 2 * sizeof(ptrdiff_t));
+    plan->worker_bytes = plan->x_bytes + plan->strip_bytes + 2 * plan->runs_bytes;
+    return true;
+}
+
+bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
+{
+    const struct fc_axis *axis = convolution->axis;
+    const fc_image *x = &convolution->x;
+    plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
+    plan->direct = is_dense(&axis[0]) && is_dense(&axis[1]) && !plan->channels.lanes && x->stride_c == 1 &&
+                   plan->channels.c_in <= DIRECT_CHANNELS;
+    plan->skip_rows =
+        convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
+    plan_block(convolution, plan);
+    plan_items(convolution, plan);
+    return plan_scratch(convolution, plan);
+}

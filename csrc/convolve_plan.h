@@ -1,0 +1,27 @@
+/* convolve_plan.h: how a convolution is cut into items of work, and what scratch each needs. */
+#ifndef FC_CONVOLVE_PLAN_H
+#define FC_CONVOLVE_PLAN_H
+
+#include "convolve.h"
+#include "pack_rows.h"
+
+struct fc_convolve_plan {
+    struct fc_channels channels;
+    struct fc_blocks blocks;
+    bool direct;    /* x is read where it lies: one tap, no padding, channels together */
+    bool skip_rows; /* taps in zero padding above and below are left out */
+    int64_t chunk;  /* channels of x packed at once */
+    int64_t panels, panel_shares; /* panels an item computes; items that share a block */
+    int64_t items;
+    int width;
+    size_t x_bytes, strip_bytes, runs_bytes, worker_bytes;
+};
+
+/* The same convolution with fewer strides: a single channel lies together however it is stored, a
+ * one-tap direction becomes dense, directions that follow each other in memory become one. */
+void fc_simplify(struct fc_convolution *convolution);
+
+/* False where a count of bytes overflows. */
+bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convolve_plan *plan);
+
+#endif

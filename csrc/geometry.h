@@ -1,0 +1,56 @@
+/* geometry.h: the only place for output sizes, padding and overflow checks. */
+#ifndef FC_GEOMETRY_H
+#define FC_GEOMETRY_H
+
+#include "fastconv.h"
+
+/* One direction of a sliding window: output o reads inputs o * stride + t * dilation - before for
+ * taps t; what lies outside [0, in) is padding. after may be negative: input that no window reaches. */
+struct fc_axis {
+    int64_t in, out, taps;
+    int64_t stride, dilation, before, after;
+};
+
+/* Both directions: [0] vertical, [1] horizontal. */
+struct fc_window {
+    struct fc_axis axis[2];
+};
+
+/* Sizes, strides, dilation, groups, padding and padding limits of a convolution. */
+fc_status fc_conv2d_window(const fc_conv2d_params *params, int64_t h, int64_t w, int64_t kh,
+                           int64_t kw, struct fc_window *window);
+
+/* The same for pooling, where padding must be smaller than the window. */
+fc_status fc_pool2d_window(const fc_pool2d_params *params, int64_t h, int64_t w,
+                           struct fc_window *window);
+
+/* The window of the convolution whose input gradient a transposed convolution is: in is the size of
+ * y, out the size of x. */
+fc_status fc_conv2d_transpose_window(const fc_conv2d_params *params, const int64_t *output_padding,
+                                     int64_t h, int64_t w, int64_t kh, int64_t kw,
+                                     struct fc_window *window);
+
+/* The first output whose taps from tap on all read at or beyond input 0, and the end of those that
+ * read below in: [*begin, *end) are the outputs for which tap reads the image, not padding. */
+void fc_axis_outputs(const struct fc_axis *axis, int64_t tap, int64_t *begin, int64_t *end);
+
+/* The taps of output o that read the image: [*begin, *end). */
+void fc_axis_taps(const struct fc_axis *axis, int64_t o, int64_t *begin, int64_t *end);
+
+/* Sizes not negative, and the element counts and byte offsets of the array fit in an int64_t. */
+fc_status fc_check_image(const fc_image *image, fc_dtype dtype);
+fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype);
+
+/* Whether image has these sizes. */
+bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t c);
+
+/* Floor and ceiling of a / b for b > 0. */
+int64_t fc_floor_div(int64_t a, int64_t b);
+int64_t fc_ceil_div(int64_t a, int64_t b);
+
+int64_t fc_greatest_common_divisor(int64_t a, int64_t b);
+
+static inline int64_t fc_min(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t fc_max(int64_t a, int64_t b) { return a > b ? a : b; }
+
+#endif

@@ -1,0 +1,135 @@
+/* copy_block.inc.h: blocks of pixels x channels from one layout to another.
+ *
+ * Where the channels lie together on one side and the pixels on the other, LANES x LANES squares are
+ * transposed in registers: log2(LANES) rounds of interleaving, each of LANES instructions, so that
+ * 256 float32 take 64 shuffles in AVX-512: a quarter of a cycle an element, where a loop over
+ * elements takes one to two. */
+
+/* a[i][j] = a[j][i]: each round interleaves row i with row i + LANES / 2. */
+FC_INLINE void transpose(vreal a[LANES])
+{
+    FC_UNROLL for (int round = 1; round < LANES; round *= 2) {
+        vreal b[LANES];
+        FC_UNROLL for (int i = 0; i < LANES / 2; i++) {
+            b[2 * i] = vzip_low(a[i], a[i + LANES / 2]);
+            b[2 * i + 1] = vzip_high(a[i], a[i + LANES / 2]);
+        }
+        FC_UNROLL for (int i = 0; i < LANES; i++)
+            a[i] = b[i];
+    }
+}
+
+/* y[j * y_row + i] = x[i * x_row + j] for rows x columns, at most LANES of each. */
+static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int rows,
+                             int columns)
+{
+    vreal a[LANES];
+    if (rows == LANES && columns == LANES) {
+        FC_UNROLL for (int i = 0; i < LANES; i++)
+            a[i] = vload(x + i * x_row);
+        transpose(a);
+        FC_UNROLL for (int j = 0; j < LANES; j++)
+            vstore(y + j * y_row, a[j]);
+        return;
+    }
+    for (int j = 0; j < columns; j++)
+        for (int i = 0; i < rows; i++)
+            y[j * y_row + i] = x[i * x_row + j];
+}
+
+static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int64_t rows,
+                            int64_t columns)
+{
+    for (int64_t i = 0; i < rows; i += LANES)
+        for (int64_t j = 0; j < columns; j += LANES)
+            transpose_square(x + i * x_row + j, x_row, y + j * y_row + i, y_row,
+                             (int)(rows - i < LANES ? rows - i : LANES),
+                             (int)(columns - j < LANES ? columns - j : LANES));
+}
+
+static void copy_line(const real *x, real *y, int64_t count)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        vstore(y + i, vload(x + i));
+    if (i < count)
+        vstore_first(y + i, vload_first(x + i, (int)(count - i)), (int)(count - i));
+}
+
+static void copy_block(const struct fc_block *block)
+{
+    const real *x = block->x;
+    real *y = block->y;
+    if (block->x_channel == 1 && block->y_channel == 1) {
+        if (block->x_pixel == block->channels && block->y_pixel == block->channels) {
+            copy_line(x, y, block->pixels * block->channels);
+            return;
+        }
+        for (int64_t p = 0; p < block->pixels; p++)
+            copy_line(x + p * block->x_pixel, y + p * block->y_pixel, block->channels);
+    } else if (block->x_pixel == 1 && block->y_pixel == 1) {
+        for (int64_t c = 0; c < block->channels; c++)
+            copy_line(x + c * block->x_channel, y + c * block->y_channel, block->pixels);
+    } else if (block->x_pixel == 1 && block->y_channel == 1) {
+        transpose_block(x, block->x_channel, y, block->y_pixel, block->channels, block->pixels);
+    } else if (block->x_channel == 1 && block->y_pixel == 1) {
+        transpose_block(x, block->x_pixel, y, block->y_channel, block->pixels, block->channels);
+    } else {
+        for (int64_t p = 0; p < block->pixels; p++)
+            for (int64_t c = 0; c < block->channels; c++)
+                y[p * block->y_pixel + c * block->y_channel] =
+                    x[p * block->x_pixel + c * block->x_channel];
+    }
+}
+
+/* ------------------------------------------------------------------ finish */
+
+/* One channel's pixels: the arithmetic of finish_vector, in the same order. */
+static void finish_row(const struct fc_finish *finish, const real *row, int64_t first,
+                       int64_t pixels, int64_t channel)
+{
+    const struct fc_block *block = &finish->block;
+    real *y = (real *)block->y + first * block->y_pixel + channel * block->y_channel;
+    const real *residual = finish->residual;
+    if (residual)
+        residual += first * finish->residual_pixel + channel * finish->residual_channel;
+    real line[LANES];
+    for (int64_t p = 0; p < pixels; p += LANES) {
+        const int lanes = (int)(pixels - p < LANES ? pixels - p : LANES);
+        vreal a = vload_first(row + p, lanes);
+        if (finish->bias)
+            a = vadd(a, vset1(((const real *)finish->bias)[channel]));
+        if (residual) {
+            for (int i = 0; i < lanes; i++)
+                line[i] = residual[(p + i) * finish->residual_pixel];
+            a = vadd(a, vload_first(line, lanes));
+        }
+        a = activate(a, finish->activation);
+        if (block->y_pixel == 1) {
+            vstore_first(y + p, a, lanes);
+            continue;
+        }
+        vstore(line, a);
+        for (int i = 0; i < lanes; i++)
+            y[(p + i) * block->y_pixel] = line[i];
+    }
+}
+
+/* The channels of a block that leaves in planes: transposed in pieces of LANES channels, then each
+ * channel's row is finished where its pixels lie together. */
+static void finish_block(const struct fc_finish *finish)
+{
+    const struct fc_block *block = &finish->block;
+    enum { PIXELS = 64 };
+    real rows[LANES][PIXELS];
+    for (int64_t p = 0; p < block->pixels; p += PIXELS) {
+        const int64_t pixels = block->pixels - p < PIXELS ? block->pixels - p : PIXELS;
+        for (int64_t c = 0; c < block->channels; c += LANES) {
+            const int64_t channels = block->channels - c < LANES ? block->channels - c : LANES;
+            transpose_block((const real *)block->x + p * block->x_pixel + c, block->x_pixel, rows[0],
+                            PIXELS, pixels, channels);
+            for (int64_t i = 0; i < channels; i++)
+                finish_row(finish, rows[i], p, pixels, c + i);
+        }
+    }
+}

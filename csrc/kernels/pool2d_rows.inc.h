@@ -1,0 +1,76 @@
+/* pool2d_rows.inc.h: what pooling does to whole rows: parting and joining their even and odd
+ * elements, and adding gradients at indices. */
+
+/* The inverse of zipping two vectors is zipping them log2(LANES) times: zipping 2 * LANES elements
+ * log2(LANES) + 1 times moves every one of them back to its place. With four rounds (AVX-512) that is
+ * 16 bytes a cycle, four times what memory gives. */
+static void split_pairs(const void *source, void *even_target, void *odd_target, int64_t count)
+{
+    const real *x = source;
+    real *even = even_target, *odd = odd_target;
+    int64_t i = 0;
+    for (; 2 * (i + LANES) <= count; i += LANES) {
+        vreal a = vload(x + 2 * i), b = vload(x + 2 * i + LANES);
+        FC_UNROLL for (int zipped = LANES; zipped > 1; zipped /= 2) {
+            const vreal low = vzip_low(a, b);
+            b = vzip_high(a, b);
+            a = low;
+        }
+        vstore(even + i, a);
+        vstore(odd + i, b);
+    }
+    for (; 2 * i < count; i++) {
+        even[i] = x[2 * i];
+        if (2 * i + 1 < count)
+            odd[i] = x[2 * i + 1];
+    }
+}
+
+static void merge_pairs(const void *even_source, const void *odd_source, void *target,
+                        int64_t count)
+{
+    const real *even = even_source, *odd = odd_source;
+    real *y = target;
+    int64_t i = 0;
+    for (; 2 * (i + LANES) <= count; i += LANES) {
+        const vreal a = vload(even + i), b = vload(odd + i);
+        vstore(y + 2 * i, vzip_low(a, b));
+        vstore(y + 2 * i + LANES, vzip_high(a, b));
+    }
+    for (; 2 * i < count; i++) {
+        y[2 * i] = even[i];
+        if (2 * i + 1 < count)
+            y[2 * i + 1] = odd[i];
+    }
+}
+
+/* One element at a time: the additions of a vector may meet in one element, and a window's worth of
+ * masked vector additions for each output costs as much (9 for 3 x 3) as its one scalar addition. */
+FC_INLINE int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t from, bool dense)
+{
+    const uint64_t usable = (uint64_t)(scatter->end - scatter->begin);
+    int64_t row = from / scatter->lanes, lane = from % scatter->lanes;
+    for (; row < scatter->rows; row++, lane = 0) {
+        const int64_t *index = scatter->index + row * scatter->index_row;
+        const real *dy = (const real *)scatter->dy + row * scatter->dy_row;
+        real *dx = (real *)scatter->dx + row * scatter->dx_offset_row;
+        for (; lane < scatter->lanes; lane++) {
+            const int64_t k = index[lane * scatter->index_lane];
+            if ((uint64_t)k - (uint64_t)scatter->begin >= usable)
+                return row * scatter->lanes + lane;
+            const ptrdiff_t pixel = dense ? k * scatter->dx_pixel
+                                          : k / scatter->width * scatter->dx_row +
+                                                k % scatter->width * scatter->dx_pixel;
+            dx[lane * scatter->dx_offset_lane + pixel] += dy[lane * scatter->dy_lane];
+        }
+    }
+    return scatter->rows * scatter->lanes;
+}
+
+/* Rows of pixels without gaps, which NumPy's arrays have, need no division. */
+static int64_t scatter_gradients(const struct fc_pool2d_scatter *scatter, int64_t from)
+{
+    return scatter->dx_row == scatter->width * scatter->dx_pixel
+               ? scatter_rows(scatter, from, true)
+               : scatter_rows(scatter, from, false);
+}

@@ -1,0 +1,34 @@
+/* table.inc.h: every kernel body, and the table they fill, for one instruction set and float type.
+ *
+ * Included once by each isa file, after its vector vocabulary. */
+#include "conv_tile.inc.h"
+#include "copy_block.inc.h"
+#include "dkernel_tile.inc.h"
+#include "math.inc.h"
+#include "pool2d.inc.h"
+#include "pool2d_rows.inc.h"
+#include "reduce.inc.h"
+
+extern const struct fc_kernels FC_TABLE;
+const struct fc_kernels FC_TABLE = {
+    .conv2d = {.tile_pixels = TILE_PIXELS,
+               .tile_units = TILE_VECTORS * LANES * (int)sizeof(real) / FC_UNIT_BYTES,
+               .dkernel_elements = TILE_PIXELS,
+               .conv_tile = conv_tile,
+               .lane_tile = lane_tile,
+               .dkernel_tile = dkernel_tile,
+               .lane_dkernel_tile = lane_dkernel_tile,
+               .copy_block = copy_block,
+               .finish_block = finish_block,
+               .channel_sums = channel_sums,
+               .fma_burst = fma_burst},
+    .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
+               .split_pairs = split_pairs,
+               .merge_pairs = merge_pairs,
+               .scatter = scatter_gradients},
+    .math = {.function = {[FC_EXP] = exp_array,
+                          [FC_LOG] = log_array,
+                          [FC_TANH] = tanh_array,
+                          [FC_SIGMOID] = sigmoid_array},
+             .softmax = softmax},
+};

@@ -1,0 +1,159 @@
+/* pack_rows.c: rows of an image, padded, in the layout that the tiles read.
+ *
+ * Packing costs a load and a store an element that is then used taps * c_out times; it makes every
+ * padding, padding mode, stride and layout look the same to the tiles. */
+#include "pack_rows.h"
+
+#include <string.h>
+
+int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size)
+{
+    if (v >= 0 && v < size)
+        return v;
+    switch (mode) {
+    case FC_REFLECT:
+        return v < 0 ? -v : 2 * (size - 1) - v;
+    case FC_EDGE:
+        return v < 0 ? 0 : size - 1;
+    case FC_WRAP:
+        return v < 0 ? v + size : v - size;
+    case FC_CONSTANT:
+        break;
+    }
+    return -1;
+}
+
+/* Some channels of x, and where they go: lanes apart from each other, pixels pitch apart. */
+struct stream {
+    const struct fc_padded *padded;
+    const char *x; /* channel 0 of the stream at row 0, column 0 of the image */
+    ptrdiff_t x_channel;
+    int64_t channels, pitch;
+};
+
+static void fill(const struct fc_padded *padded, char *to, int64_t count)
+{
+    if (padded->value == 0) {
+        memset(to, 0, (size_t)count * padded->element);
+    } else if (padded->element == sizeof(float)) {
+        for (int64_t i = 0; i < count; i++)
+            ((float *)to)[i] = (float)padded->value;
+    } else {
+        for (int64_t i = 0; i < count; i++)
+            ((double *)to)[i] = padded->value;
+    }
+}
+
+static void copy_pixels(const struct stream *stream, const char *row, int64_t column,
+                        int64_t pixels, char *to)
+{
+    const struct fc_padded *padded = stream->padded;
+    padded->kernels->copy_block(&(struct fc_block){
+        .x = row + column * padded->x.stride_w * (ptrdiff_t)padded->element,
+        .y = to,
+        .x_pixel = padded->x.stride_w,
+        .x_channel = stream->x_channel,
+        .y_pixel = stream->pitch,
+        .y_channel = 1,
+        .pixels = pixels,
+        .channels = stream->channels,
+    });
+}
+
+/* Columns [column, column + count), all to one side of the image. */
+static void pad_pixels(const struct stream *stream, const char *row, int64_t column, int64_t count,
+                       char *to)
+{
+    const struct fc_padded *padded = stream->padded;
+    const int64_t bytes = stream->pitch * (int64_t)padded->element;
+    if (padded->mode == FC_CONSTANT && stream->channels == stream->pitch) {
+        fill(padded, to, count * stream->pitch);
+        return;
+    }
+    for (int64_t i = 0; i < count; i++, to += bytes) {
+        if (padded->mode == FC_CONSTANT)
+            for (int64_t c = 0; c < stream->channels; c++)
+                fill(padded, to + c * (int64_t)padded->element, 1);
+        else
+            copy_pixels(stream, row,
+                        fc_padding_source(padded->mode, column + i, padded->x.w), 1, to);
+    }
+}
+
+static void pack_row(const struct stream *stream, const struct fc_patch *patch, int64_t v,
+                     char *to)
+{
+    const struct fc_padded *padded = stream->padded;
+    const int64_t bytes = stream->pitch * (int64_t)padded->element;
+    const int64_t h = fc_padding_source(padded->mode, v, padded->x.h);
+    const int64_t begin = patch->x_column, end = begin + patch->x_columns;
+    if (h < 0) {
+        if (!padded->skip_rows)
+            pad_pixels(stream, NULL, begin, patch->x_columns, to);
+        return;
+    }
+    const char *row = stream->x + h * padded->x.stride_h * (ptrdiff_t)padded->element;
+    const int64_t inside = fc_min(fc_max(begin, 0), end);
+    const int64_t beyond = fc_max(fc_min(end, padded->x.w), inside);
+    if (begin < inside)
+        pad_pixels(stream, row, begin, inside - begin, to);
+    if (inside < beyond)
+        copy_pixels(stream, row, inside, beyond - inside, to + (inside - begin) * bytes);
+    if (beyond < end)
+        pad_pixels(stream, row, beyond, end - beyond, to + (beyond - begin) * bytes);
+}
+
+static void pack_stream(const struct stream *stream, const struct fc_patch *patch, char *to)
+{
+    const int64_t bytes =
+        patch->x_columns * stream->pitch * (int64_t)stream->padded->element;
+    for (int64_t r = 0; r < patch->x_rows; r++)
+        pack_row(stream, patch, patch->x_row + r * patch->x_row_gap, to + r * bytes);
+}
+
+static const char *channel_of(const struct fc_padded *padded, int64_t n, int64_t c)
+{
+    return (const char *)padded->x.data +
+           (n * padded->x.stride_n + c * padded->x.stride_c) * (ptrdiff_t)padded->element;
+}
+
+void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                   int64_t c, int64_t count, void *to)
+{
+    char *slab = to;
+    for (int64_t done = 0; done < count; done += FC_SLAB) {
+        const int64_t channels = fc_min(FC_SLAB, count - done);
+        const struct stream stream = {.padded = padded,
+                                      .x = channel_of(padded, n, c + done),
+                                      .x_channel = padded->x.stride_c,
+                                      .channels = channels,
+                                      .pitch = channels};
+        pack_stream(&stream, patch, slab);
+        slab += patch->x_rows * patch->x_columns * channels * (int64_t)padded->element;
+    }
+}
+
+void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                   const struct fc_kernel_view *kernel, int64_t k, int64_t outputs, int64_t width,
+                   int64_t c, int64_t count, void *to)
+{
+    const int64_t bytes = patch->x_rows * patch->x_columns * width * (int64_t)padded->element;
+    if (outputs < width)
+        memset(to, 0, (size_t)(count * bytes));
+    /* With one output a group the lanes' channels are evenly spaced, c_in apart; else each lane goes
+     * by itself. */
+    const int64_t together = kernel->c_out == 1 ? outputs : 1;
+    for (int64_t i = 0; i < count; i++)
+        for (int64_t lane = 0; lane < outputs; lane += together) {
+            const int64_t channel = (k + lane) / kernel->c_out * kernel->c_in + c + i;
+            const struct stream stream = {
+                .padded = padded,
+                .x = channel_of(padded, n, channel),
+                .x_channel = padded->x.stride_c * kernel->c_in,
+                .channels = together,
+                .pitch = width,
+            };
+            pack_stream(&stream, patch,
+                        (char *)to + i * bytes + lane * (int64_t)padded->element);
+        }
+}

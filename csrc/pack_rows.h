@@ -1,0 +1,34 @@
+/* pack_rows.h: rows of an image, padded, in the layout that the tiles read. */
+#ifndef FC_PACK_ROWS_H
+#define FC_PACK_ROWS_H
+
+#include <stddef.h>
+
+#include "blocks.h"
+#include "convolve.h"
+
+/* What is packed from: the padded image that a convolution slides over. */
+struct fc_padded {
+    const struct fc_conv2d_kernels *kernels;
+    size_t element;
+    fc_image x;
+    fc_padding_mode mode;
+    double value;
+    bool skip_rows; /* rows all in padding are not written: no tap reads them */
+};
+
+/* The source of coordinate v in [0, size), or -1 for a constant. */
+int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size);
+
+/* The x of a patch of image n as to[slab][row][column][channel]: channels [c, c + count), by slabs; a
+ * slab's pitch is its own number of channels. */
+void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                   int64_t c, int64_t count, void *to);
+
+/* to[channel][row][column][lane]: for outputs [k, k + outputs) of lanes, channels [c, c + count) of
+ * each output's group, width lanes of which those beyond outputs are zero. */
+void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                   const struct fc_kernel_view *kernel, int64_t k, int64_t outputs, int64_t width,
+                   int64_t c, int64_t count, void *to);
+
+#endif

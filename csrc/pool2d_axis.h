@@ -1,0 +1,36 @@
+/* pool2d_axis.h: which sources each target of a pooling pass reads, in one direction.
+ *
+ * Forward, the targets are outputs and the sources the inputs below their window. The gradient of an
+ * average is the same thing seen from the other side: the targets are inputs, and the sources the
+ * outputs whose windows hold them. In both, the sources of a target are evenly spaced. */
+#ifndef FC_POOL2D_AXIS_H
+#define FC_POOL2D_AXIS_H
+
+#include "geometry.h"
+
+/* Target t reads sources first, first + step, ...; target t + period reads as many, advance further,
+ * as long as both lie in the regular range [begin, end): there no source is missing at an end. */
+struct fc_pool2d_axis {
+    struct fc_axis axis;
+    bool adjoint;
+    int64_t targets, sources, step, period, advance, begin, end;
+};
+
+void fc_pool2d_axis_set(struct fc_pool2d_axis *self, const struct fc_axis *axis, bool adjoint);
+
+/* The sources of a target: count may be 0. */
+void fc_pool2d_axis_window(const struct fc_pool2d_axis *self, int64_t target, int64_t *first,
+                           int64_t *count);
+
+/* [*begin, *end) holds every source of the targets in [first, last). */
+void fc_pool2d_axis_reach(const struct fc_pool2d_axis *self, int64_t first, int64_t last,
+                          int64_t *begin, int64_t *end);
+
+/* The most that fc_pool2d_axis_reach says for that many targets. */
+int64_t fc_pool2d_axis_span(const struct fc_pool2d_axis *self, int64_t targets);
+
+/* How many taps of an output count in an average: those on the image, or with padding those up to
+ * the end of it, beyond which lies what ceil mode adds. */
+int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool include_pad);
+
+#endif

@@ -1,0 +1,60 @@
+/* pool2d_kernels.h: the contracts of the kernels under pooling. */
+#ifndef FC_POOL2D_KERNELS_H
+#define FC_POOL2D_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastconv.h"
+
+/* Outputs that share the shape of their window: columns x lanes, where lanes lie together. They are
+ * channels, or columns too, or both.
+ *   y[p * y_column + l] = pool over i < rows, j < taps of x[p * x_column + i * x_row + o(j) + l]
+ * o(j) is j * x_tap where x has one phase; where it was split into phases, a tap that steps over the
+ * last phase adds x_wrap: it is element 0 of the window that lies in phase `phase`, and each tap
+ * lies phase_step phases after the one before it.
+ *
+ * Max and min: an element wins that is beyond the winner so far, or is the first NaN; no window gives
+ * -inf or inf. Average: every row of the window is one chain of additions that begins with zero, the
+ * rows are a chain too, and their sum is divided by divisor (which 1 leaves as it is).
+ * resume goes on with the y of a call before it, as if its rows came after those.
+ *
+ * numbers is NULL, or receives (as int32_t for float32, int64_t for float64) for each lane
+ * number + i * number_row + j * number_tap of its winner, at p * number_column + l. Whole vectors of
+ * it are written, in ascending order, and where resume is set read. Max and min alone.
+ * y may be x where the window is a single element. */
+struct fc_pool2d_tile {
+    const void *x;
+    void *y, *numbers;
+    int64_t columns, lanes, rows, taps;
+    ptrdiff_t x_column, x_row, x_tap, x_wrap, y_column;
+    int64_t phases, phase, phase_step;
+    int64_t number, number_row, number_tap, number_column;
+    double divisor;
+    bool resume;
+};
+
+/* dx[i] += dy for rows x lanes gradients, one after the other, where i is found from the index k of
+ * each: dx_row * (k / width) + dx_pixel * (k % width), plus the offset of its row and lane. */
+struct fc_pool2d_scatter {
+    const int64_t *index;
+    const void *dy;
+    void *dx;
+    int64_t rows, lanes, width;
+    int64_t begin, end; /* of the indices that may be used */
+    ptrdiff_t index_row, index_lane, dy_row, dy_lane, dx_offset_row, dx_offset_lane;
+    ptrdiff_t dx_row, dx_pixel;
+};
+
+struct fc_pool2d_kernels {
+    void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
+    /* even[i] = x[2 * i], odd[i] = x[2 * i + 1], for count elements of x; and the way back. */
+    void (*split_pairs)(const void *x, void *even, void *odd, int64_t count);
+    void (*merge_pairs)(const void *even, const void *odd, void *y, int64_t count);
+    /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
+     * not in [begin, end); returns its number, or rows * lanes. */
+    int64_t (*scatter)(const struct fc_pool2d_scatter *scatter, int64_t from);
+};
+
+#endif

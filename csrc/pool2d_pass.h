@@ -1,0 +1,74 @@
+/* pool2d_pass.h: one pass of windows over images, which is what every pooling comes to: a maximum, a
+ * minimum or an average forward, and the gradient of an average, which sums the other way round.
+ *
+ * A pass works on lanes: outputs that lie together. In a wide pass they are channels, where there
+ * are enough of them; in a narrow one they are columns, each with its few channels. Sources that do
+ * not lie so are staged: copied into scratch, in blocks of a bounded size, and for a narrow pass of
+ * stride s parted into s phases (column % s), so that neighbouring outputs read neighbouring
+ * elements. None of that changes a bit of the result. */
+#ifndef FC_POOL2D_PASS_H
+#define FC_POOL2D_PASS_H
+
+#include <stddef.h>
+
+#include "dispatch.h"
+#include "pool2d_axis.h"
+
+struct fc_pool2d_pass {
+    /* What is wanted. */
+    fc_pooling pooling;
+    fc_dtype dtype;
+    bool adjoint;        /* sources are divided before they are summed; else sums are divided */
+    bool include_pad;
+    bool numbered;       /* indices of the winners are wanted too */
+    bool targets_packed; /* targets go to the caller's scratch, [row][column][channel] of a block */
+    struct fc_pool2d_axis axis[2];
+    fc_image x;       /* the sources */
+    fc_image y;       /* the targets; data is not used */
+    fc_image indices; /* where numbered; data is not used */
+    const struct fc_kernels *kernels;
+
+    /* How it is done: filled by fc_pool2d_plan. */
+    bool wide, direct_x, direct_y;
+    bool piecewise; /* windows too large to be staged whole: one row of one window after the other */
+    int64_t rows, columns, channels; /* of a block of targets, at most */
+    int64_t phases, phase_columns;   /* of a staged row; its pixels are packed */
+    int64_t line_columns;            /* of each class of columns (column % period) of a line */
+    size_t stage_bytes, line_bytes, number_bytes;
+};
+
+/* Targets [row, row_end) x [column, column_end) of channels [channel, channel + channels) of an
+ * image. */
+struct fc_pool2d_block {
+    int64_t image, row, row_end, column, column_end, channel, channels;
+};
+
+enum { FC_POOL2D_PIECE = 1024 }; /* elements of a row of a window that are summed in one chain */
+
+/* Chooses lanes and block sizes. FC_OVERFLOW: numbers of a window's elements exceed 31 bits. */
+fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass);
+
+/* Bytes of scratch that fc_pool2d_run_block needs. */
+static inline size_t fc_pool2d_scratch(const struct fc_pool2d_pass *pass)
+{
+    return pass->stage_bytes + pass->line_bytes + pass->number_bytes;
+}
+
+/* Fills a block of targets; y and indices point to its first element, indices may be NULL where
+ * numbered is not set. */
+void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool2d_block *block,
+                         void *y, int64_t *indices, void *scratch);
+
+/* Fills all targets, on all threads that it is worth. */
+fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *indices);
+
+/* The address of a pixel's channel, for elements of size bytes. */
+static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, int64_t h,
+                                 int64_t w, int64_t c)
+{
+    return (char *)image->data + (n * image->stride_n + h * image->stride_h +
+                                  w * image->stride_w + c * image->stride_c) *
+                                     (ptrdiff_t)size;
+}
+
+#endif

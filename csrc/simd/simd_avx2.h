@@ -1,0 +1,96 @@
+/* simd_avx2.h: the vector vocabulary in AVX2 and FMA, for the float type FC_REAL. */
+#if FC_REAL == 32
+typedef float real;
+typedef int32_t integer;
+typedef __m256 vreal;
+enum { LANES = 8 };
+#define FC_OP(op) _mm256_##op##_ps
+#define FC_IOP(op) _mm256_##op##_epi32
+#define FC_AS_INT(a) _mm256_castps_si256(a)
+#define FC_AS_REAL(a) _mm256_castsi256_ps(a)
+#else
+typedef double real;
+typedef int64_t integer;
+typedef __m256d vreal;
+enum { LANES = 4 };
+#define FC_OP(op) _mm256_##op##_pd
+#define FC_IOP(op) _mm256_##op##_epi64
+#define FC_AS_INT(a) _mm256_castpd_si256(a)
+#define FC_AS_REAL(a) _mm256_castsi256_pd(a)
+#endif
+typedef __m256i vint;
+typedef __m256i vmask; /* all bits of a lane, or none */
+
+FC_INLINE vreal vzero(void) { return FC_OP(setzero)(); }
+FC_INLINE vreal vset1(real a) { return FC_OP(set1)(a); }
+FC_INLINE vreal vload(const real *p) { return FC_OP(loadu)(p); }
+FC_INLINE void vstore(real *p, vreal a) { FC_OP(storeu)(p, a); }
+FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
+FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }
+FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
+FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
+FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fmadd)(a, b, c); }
+
+FC_INLINE vint viset1(integer a)
+{
+#if FC_REAL == 32
+    return _mm256_set1_epi32(a);
+#else
+    return _mm256_set1_epi64x(a);
+#endif
+}
+FC_INLINE vint viload(const integer *p) { return _mm256_loadu_si256((const __m256i *)p); }
+FC_INLINE void vistore(integer *p, vint a) { _mm256_storeu_si256((__m256i *)p, a); }
+FC_INLINE vmask viequal(vint a, vint b) { return FC_IOP(cmpeq)(a, b); }
+FC_INLINE vint viselect(vmask m, vint a, vint b) { return _mm256_blendv_epi8(b, a, m); }
+FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
+FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
+FC_INLINE vint viand(vint a, vint b) { return _mm256_and_si256(a, b); }
+FC_INLINE vint vior(vint a, vint b) { return _mm256_or_si256(a, b); }
+FC_INLINE vint vas_int(vreal a) { return FC_AS_INT(a); }
+FC_INLINE vreal vas_real(vint a) { return FC_AS_REAL(a); }
+/* By a constant; zeros come in at both ends. */
+#define vishift_left(a, n) FC_IOP(slli)(a, n)
+#define vishift_right(a, n) FC_IOP(srli)(a, n)
+
+FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_AS_INT(FC_OP(cmp)(a, b, _CMP_GT_OQ)); }
+FC_INLINE vmask visnan(vreal a) { return FC_AS_INT(FC_OP(cmp)(a, a, _CMP_UNORD_Q)); }
+FC_INLINE vmask vmask_or(vmask a, vmask b) { return _mm256_or_si256(a, b); }
+FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return _mm256_andnot_si256(b, a); }
+FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(blendv)(b, a, FC_AS_REAL(m)); }
+
+/* The first n lanes; the others are read as zero and not written, nor may they be touched. */
+FC_INLINE vmask vfirst(int n)
+{
+#if FC_REAL == 32
+    const vint lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+#else
+    const vint lanes = _mm256_setr_epi64x(0, 1, 2, 3);
+#endif
+    return FC_IOP(cmpgt)(viset1(n), lanes);
+}
+FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskload)(p, vfirst(n)); }
+FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(maskstore)(p, vfirst(n), a); }
+
+/* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
+#if FC_REAL == 32
+#define FC_HALVES(a, b, which) _mm256_permute2f128_ps(a, b, which)
+#else
+#define FC_HALVES(a, b, which) _mm256_permute2f128_pd(a, b, which)
+#endif
+FC_INLINE vreal vzip_low(vreal a, vreal b)
+{
+    return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x20);
+}
+FC_INLINE vreal vzip_high(vreal a, vreal b)
+{
+    return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x31);
+}
+
+/* 6 x 2 accumulators, 2 vectors of the kernel and one of x: 15 of 16 registers. */
+#define TILE_PIXELS 6
+#define TILE_VECTORS 2
+#define TILE_CASES FC_CASES_6
+
+/* What inline assembly calls a vector register. */
+#define VREGISTER "x"

@@ -1,0 +1,106 @@
+/* simd_avx512.h: the vector vocabulary in AVX-512 (F, BW, DQ, VL), for the float type FC_REAL. */
+#if FC_REAL == 32
+typedef float real;
+typedef int32_t integer;
+typedef __m512 vreal;
+typedef __mmask16 vmask;
+enum { LANES = 16 };
+#define FC_OP(op) _mm512_##op##_ps
+#define FC_IOP(op) _mm512_##op##_epi32
+#define FC_CMP(a, b, predicate) _mm512_cmp_ps_mask(a, b, predicate)
+#define FC_FIRST(n) ((__mmask16)((1u << (n)) - 1u))
+#else
+typedef double real;
+typedef int64_t integer;
+typedef __m512d vreal;
+typedef __mmask8 vmask;
+enum { LANES = 8 };
+#define FC_OP(op) _mm512_##op##_pd
+#define FC_IOP(op) _mm512_##op##_epi64
+#define FC_CMP(a, b, predicate) _mm512_cmp_pd_mask(a, b, predicate)
+#define FC_FIRST(n) ((__mmask8)((1u << (n)) - 1u))
+#endif
+typedef __m512i vint;
+
+FC_INLINE vreal vzero(void) { return FC_OP(setzero)(); }
+FC_INLINE vreal vset1(real a) { return FC_OP(set1)(a); }
+FC_INLINE vreal vload(const real *p) { return FC_OP(loadu)(p); }
+FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskz_loadu)(FC_FIRST(n), p); }
+FC_INLINE void vstore(real *p, vreal a) { FC_OP(storeu)(p, a); }
+FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(mask_storeu)(p, FC_FIRST(n), a); }
+FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
+FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }
+FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
+FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
+FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fmadd)(a, b, c); }
+
+FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_CMP(a, b, _CMP_GT_OQ); }
+FC_INLINE vmask visnan(vreal a) { return FC_CMP(a, a, _CMP_UNORD_Q); }
+FC_INLINE vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
+FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
+FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(mask_blend)(m, b, a); }
+
+FC_INLINE vint viset1(integer a)
+{
+#if FC_REAL == 32
+    return _mm512_set1_epi32(a);
+#else
+    return _mm512_set1_epi64(a);
+#endif
+}
+FC_INLINE vint viload(const integer *p) { return _mm512_loadu_si512(p); }
+FC_INLINE void vistore(integer *p, vint a) { _mm512_storeu_si512(p, a); }
+FC_INLINE vmask viequal(vint a, vint b)
+{
+#if FC_REAL == 32
+    return _mm512_cmpeq_epi32_mask(a, b);
+#else
+    return _mm512_cmpeq_epi64_mask(a, b);
+#endif
+}
+FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(mask_blend)(m, b, a); }
+FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
+FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
+FC_INLINE vint viand(vint a, vint b) { return _mm512_and_si512(a, b); }
+FC_INLINE vint vior(vint a, vint b) { return _mm512_or_si512(a, b); }
+#if FC_REAL == 32
+FC_INLINE vint vas_int(vreal a) { return _mm512_castps_si512(a); }
+FC_INLINE vreal vas_real(vint a) { return _mm512_castsi512_ps(a); }
+#else
+FC_INLINE vint vas_int(vreal a) { return _mm512_castpd_si512(a); }
+FC_INLINE vreal vas_real(vint a) { return _mm512_castsi512_pd(a); }
+#endif
+/* By a constant; zeros come in at both ends. */
+#define vishift_left(a, n) FC_IOP(slli)(a, n)
+#define vishift_right(a, n) FC_IOP(srli)(a, n)
+
+/* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
+#if FC_REAL == 32
+FC_INLINE vreal vzip_low(vreal a, vreal b)
+{
+    return _mm512_permutex2var_ps(
+        a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+}
+FC_INLINE vreal vzip_high(vreal a, vreal b)
+{
+    return _mm512_permutex2var_ps(
+        a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+}
+#else
+FC_INLINE vreal vzip_low(vreal a, vreal b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+}
+FC_INLINE vreal vzip_high(vreal a, vreal b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
+#endif
+
+/* 14 x 2 accumulators, 2 vectors of the kernel and one of x: 31 of 32 registers. */
+#define TILE_PIXELS 14
+#define TILE_VECTORS 2
+#define TILE_CASES FC_CASES_14
+
+/* What inline assembly calls a vector register. */
+#define VREGISTER "v"

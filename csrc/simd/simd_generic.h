@@ -1,0 +1,113 @@
+/* simd_generic.h: the vector vocabulary in the compiler's own 16-byte vectors, for the float type
+ * FC_REAL: what any CPU has. Multiply-add rounds twice here. */
+#if FC_REAL == 32
+typedef float real;
+typedef int32_t integer;
+typedef float vreal __attribute__((vector_size(16)));
+typedef int32_t vint __attribute__((vector_size(16)));
+typedef uint32_t vuint __attribute__((vector_size(16)));
+enum { LANES = 4 };
+#else
+typedef double real;
+typedef int64_t integer;
+typedef double vreal __attribute__((vector_size(16)));
+typedef int64_t vint __attribute__((vector_size(16)));
+typedef uint64_t vuint __attribute__((vector_size(16)));
+enum { LANES = 2 };
+#endif
+typedef vint vmask; /* all bits of a lane, or none */
+
+FC_INLINE vreal vset1(real a)
+{
+#if FC_REAL == 32
+    return (vreal){a, a, a, a};
+#else
+    return (vreal){a, a};
+#endif
+}
+FC_INLINE vint viset1(integer a)
+{
+#if FC_REAL == 32
+    return (vint){a, a, a, a};
+#else
+    return (vint){a, a};
+#endif
+}
+FC_INLINE vreal vzero(void) { return vset1(0); }
+FC_INLINE vreal vload(const real *p)
+{
+    vreal a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+FC_INLINE void vstore(real *p, vreal a) { memcpy(p, &a, sizeof a); }
+FC_INLINE vreal vadd(vreal a, vreal b) { return a + b; }
+FC_INLINE vreal vsub(vreal a, vreal b) { return a - b; }
+FC_INLINE vreal vmul(vreal a, vreal b) { return a * b; }
+FC_INLINE vreal vdiv(vreal a, vreal b) { return a / b; }
+FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return a * b + c; }
+
+FC_INLINE vint viload(const integer *p)
+{
+    vint a;
+    memcpy(&a, p, sizeof a);
+    return a;
+}
+FC_INLINE void vistore(integer *p, vint a) { memcpy(p, &a, sizeof a); }
+FC_INLINE vmask viequal(vint a, vint b) { return a == b; }
+FC_INLINE vint viselect(vmask m, vint a, vint b) { return (m & a) | (~m & b); }
+FC_INLINE vint viadd(vint a, vint b) { return a + b; }
+FC_INLINE vint visub(vint a, vint b) { return a - b; }
+FC_INLINE vint viand(vint a, vint b) { return a & b; }
+FC_INLINE vint vior(vint a, vint b) { return a | b; }
+FC_INLINE vint vas_int(vreal a) { return (vint)a; }
+FC_INLINE vreal vas_real(vint a) { return (vreal)a; }
+/* By a constant; zeros come in at both ends. */
+#define vishift_left(a, n) ((vint)((vuint)(a) << (n)))
+#define vishift_right(a, n) ((vint)((vuint)(a) >> (n)))
+
+FC_INLINE vmask vgreater(vreal a, vreal b) { return a > b; }
+FC_INLINE vmask visnan(vreal a) { return a != a; }
+FC_INLINE vmask vmask_or(vmask a, vmask b) { return a | b; }
+FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return a & ~b; }
+FC_INLINE vreal vselect(vmask m, vreal a, vreal b)
+{
+    return (vreal)viselect(m, (vint)a, (vint)b);
+}
+
+/* The first n lanes; the others are read as zero and not written, nor may they be touched. */
+FC_INLINE vreal vload_first(const real *p, int n)
+{
+    real lanes[LANES] = {0};
+    for (int i = 0; i < n; i++)
+        lanes[i] = p[i];
+    return vload(lanes);
+}
+FC_INLINE void vstore_first(real *p, vreal a, int n)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = a[i];
+}
+
+/* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
+#if FC_REAL == 32
+FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0], a[1], b[1]}; }
+FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[2], b[2], a[3], b[3]}; }
+#else
+FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
+FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
+#endif
+
+/* 2 x 4 accumulators, 4 vectors of the kernel and one of x: 13 of SSE2's 16 registers. */
+#define TILE_PIXELS 2
+#define TILE_VECTORS 4
+#define TILE_CASES FC_CASES_2
+
+/* What inline assembly calls a vector register. */
+#if defined(__x86_64__)
+#define VREGISTER "x"
+#elif defined(__aarch64__)
+#define VREGISTER "w"
+#else
+#define VREGISTER "m"
+#endif

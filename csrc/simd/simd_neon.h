@@ -1,0 +1,96 @@
+/* simd_neon.h: the vector vocabulary in NEON (aarch64), for the float type FC_REAL. */
+#if FC_REAL == 32
+typedef float real;
+typedef int32_t integer;
+typedef float32x4_t vreal;
+typedef int32x4_t vint;
+typedef uint32x4_t vmask; /* all bits of a lane, or none */
+enum { LANES = 4 };
+#define FC_OP(op) v##op##q_f32
+#define FC_IOP(op) v##op##q_s32
+#define FC_MOP(op) v##op##q_u32
+#define FC_NOT_EQUAL(a) vmvnq_u32(a)
+#else
+typedef double real;
+typedef int64_t integer;
+typedef float64x2_t vreal;
+typedef int64x2_t vint;
+typedef uint64x2_t vmask;
+enum { LANES = 2 };
+#define FC_OP(op) v##op##q_f64
+#define FC_IOP(op) v##op##q_s64
+#define FC_MOP(op) v##op##q_u64
+#define FC_NOT_EQUAL(a) veorq_u64(a, vdupq_n_u64(~UINT64_C(0)))
+#endif
+
+
+#if FC_REAL == 32
+FC_INLINE vreal vset1(real a) { return vdupq_n_f32(a); }
+FC_INLINE vint viset1(integer a) { return vdupq_n_s32(a); }
+#else
+FC_INLINE vreal vset1(real a) { return vdupq_n_f64(a); }
+FC_INLINE vint viset1(integer a) { return vdupq_n_s64(a); }
+#endif
+FC_INLINE vreal vzero(void) { return vset1(0); }
+FC_INLINE vreal vload(const real *p) { return FC_OP(ld1)(p); }
+FC_INLINE void vstore(real *p, vreal a) { FC_OP(st1)(p, a); }
+FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
+FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }
+FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
+FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
+FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fma)(c, a, b); }
+
+FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_OP(cgt)(a, b); }
+FC_INLINE vmask visnan(vreal a) { return FC_NOT_EQUAL(FC_OP(ceq)(a, a)); }
+FC_INLINE vmask vmask_or(vmask a, vmask b) { return FC_MOP(orr)(a, b); }
+FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return FC_MOP(bic)(a, b); }
+FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(bsl)(m, a, b); }
+
+FC_INLINE vint viload(const integer *p) { return FC_IOP(ld1)(p); }
+FC_INLINE void vistore(integer *p, vint a) { FC_IOP(st1)(p, a); }
+FC_INLINE vmask viequal(vint a, vint b) { return FC_IOP(ceq)(a, b); }
+FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(bsl)(m, a, b); }
+FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
+FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
+FC_INLINE vint viand(vint a, vint b) { return FC_IOP(and)(a, b); }
+FC_INLINE vint vior(vint a, vint b) { return FC_IOP(orr)(a, b); }
+/* Shifts by a constant; zeros come in at both ends. */
+#if FC_REAL == 32
+FC_INLINE vint vas_int(vreal a) { return vreinterpretq_s32_f32(a); }
+FC_INLINE vreal vas_real(vint a) { return vreinterpretq_f32_s32(a); }
+#define vishift_left(a, n) vshlq_n_s32(a, n)
+#define vishift_right(a, n) vreinterpretq_s32_u32(vshrq_n_u32(vreinterpretq_u32_s32(a), n))
+#else
+FC_INLINE vint vas_int(vreal a) { return vreinterpretq_s64_f64(a); }
+FC_INLINE vreal vas_real(vint a) { return vreinterpretq_f64_s64(a); }
+#define vishift_left(a, n) vshlq_n_s64(a, n)
+#define vishift_right(a, n) vreinterpretq_s64_u64(vshrq_n_u64(vreinterpretq_u64_s64(a), n))
+#endif
+
+/* The first n lanes; the others are read as zero and not written, nor may they be touched. */
+FC_INLINE vreal vload_first(const real *p, int n)
+{
+    real lanes[LANES] = {0};
+    for (int i = 0; i < n; i++)
+        lanes[i] = p[i];
+    return vload(lanes);
+}
+FC_INLINE void vstore_first(real *p, vreal a, int n)
+{
+    real lanes[LANES];
+    vstore(lanes, a);
+    for (int i = 0; i < n; i++)
+        p[i] = lanes[i];
+}
+
+/* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
+FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
+FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
+
+/* 6 x 4 accumulators, 4 vectors of the kernel and one of x: 29 of 32 registers. */
+#define TILE_PIXELS 6
+#define TILE_VECTORS 4
+#define TILE_CASES FC_CASES_6
+
+/* What inline assembly calls a vector register. */
+#define VREGISTER "w"

@@ -1,0 +1,7 @@
+"""``python -m fastconv``: the command of that name."""
+
+import sys
+
+from fastconv.cli import main
+
+sys.exit(main())

@@ -1,0 +1,117 @@
+"""What layers and models accept as a number, a pair or an array, and the words of their errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+Labels: TypeAlias = npt.NDArray[np.integer[Any]]
+Shape: TypeAlias = tuple[int | None, ...]
+"""A shape in which None stands for a size that is not fixed, as the batch is."""
+
+_DTYPES: tuple[np.dtype[np.floating[Any]], ...] = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def integer(name: str, value: object, least: int = 1) -> int:
+    """Return `value` as an int of at least `least`; a bool is not an int."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer of at least {least}, received {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, received {value}")
+    return int(value)
+
+
+def real(name: str, value: object, least: float = 0.0, below: float = float("inf")) -> float:
+    """Return `value` as a float in [least, below)."""
+    allowed = f"a number from {least:g}" + (f" to below {below:g}" if below < float("inf") else "")
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"{name} must be {allowed}, received {value!r}")
+    if not least <= float(value) < below:
+        raise ValueError(f"{name} must be {allowed}, received {value}")
+    return float(value)
+
+
+def flag(name: str, value: object) -> bool:
+    """Return `value`, which must be True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, received {value!r}")
+    return bool(value)
+
+
+def pair(name: str, value: object) -> tuple[int, int]:
+    """Return `value`, an int for both directions or two of them (height, width), as a tuple."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        if len(value) != 2:
+            raise ValueError(
+                f"{name} must be an integer or a pair (height, width), received {value!r}"
+            )
+        return integer(f"{name}[0]", value[0]), integer(f"{name}[1]", value[1])
+    if not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer or a pair (height, width), received {value!r}")
+    side = integer(name, value)
+    return side, side
+
+
+def data_format(value: str | None) -> str:
+    """Return the layout's name; None is "channels_last"."""
+    if value is None:
+        return "channels_last"
+    if value not in ("channels_last", "channels_first"):
+        raise ValueError(
+            f"data_format must be 'channels_last', 'channels_first' or None, received {value!r}"
+        )
+    return value
+
+
+def float_dtype(value: npt.DTypeLike | None) -> np.dtype[np.floating[Any]]:
+    """Return the dtype float32 or float64; None is float32."""
+    found: np.dtype[Any] = _DTYPES[0] if value is None else np.dtype(value)
+    if found not in _DTYPES:
+        raise ValueError(f"dtype must be float32 or float64, received {found}")
+    return found
+
+
+def shape(name: str, value: object) -> Shape:
+    """Return `value`, a sequence of sizes in which None is a size left open, as a tuple."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a tuple of sizes such as (28, 28, 1), received {value!r}")
+    return tuple(
+        None if size is None else integer(f"{name}[{axis}]", size, 0)
+        for axis, size in enumerate(value)
+    )
+
+
+def text(value: Shape) -> str:
+    """Return a shape as it is written in messages and tables."""
+    return str(tuple(value))
+
+
+def array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Return an array-like of real numbers as an ndarray, of whatever real dtype it has."""
+    masked = sys.modules.get("numpy.ma")  # importing it costs 10 ms; unimported, nothing is masked
+    if masked is not None and isinstance(value, masked.MaskedArray):
+        raise TypeError(f"{name} is a masked array; fill it first, as with {name}.filled(0)")
+    found = np.asarray(value)
+    if found.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers, received an array of dtype {found.dtype}")
+    return found
+
+
+def floats(name: str, value: npt.ArrayLike) -> Array:
+    """Return an array-like of real numbers as float64 where it is float64, otherwise as float32."""
+    found = array(name, value)
+    kept: Array = found if found.dtype == np.float64 else found.astype(np.float32, copy=False)
+    return kept
+
+
+def cast(name: str, value: npt.ArrayLike, dtype: np.dtype[np.floating[Any]]) -> Array:
+    """Return an array-like of real numbers as an ndarray of `dtype`, itself where it is one."""
+    found: Array = array(name, value).astype(dtype, copy=False)
+    return found

@@ -1,0 +1,199 @@
+# Threads, denormals, instruction sets: what belongs to the process, and what it is built with.
+
+cdef extern from *:
+    """
+    #if defined(__clang__)
+    #define FC_COMPILER "clang " __clang_version__
+    #elif defined(__GNUC__)
+    #define FC_COMPILER "gcc " __VERSION__
+    #else
+    #define FC_COMPILER "unknown"
+    #endif
+    """
+    const char *FC_COMPILER
+
+
+__version__ = FC_VERSION.decode()
+
+
+def get_num_threads():
+    """Return how many threads a call may use.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_num_threads() >= 1
+    True
+    """
+    return fc_get_num_threads()
+
+
+cdef int thread_count(object n) except -1:
+    cdef int64_t count = whole_number(n, "n", "an int from 1 to 1024")
+    if not 1 <= count <= 1024:
+        raise _errors.bad_value("n", n, "an int from 1 to 1024", ValueError)
+    return <int>count
+
+
+def set_num_threads(n):
+    """Set how many threads a call may use, for the whole process.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to 1024.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.set_num_threads(fastconv.get_num_threads())
+    """
+    cdef int count = thread_count(n)
+    cdef fc_status status
+    with nogil:
+        status = fc_set_num_threads(count)
+    if status != FC_OK:
+        fail(status, {"n": n})
+
+
+@_contextmanager
+def threads(n):
+    """Limit the calls of the calling thread to n threads, inside a with statement.
+
+    Parameters
+    ----------
+    n : int
+        From 1 to 1024; a limit around it stays in force.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.threads(1):
+    ...     fastconv.get_num_threads()
+    1
+    """
+    cdef int limit = thread_count(n), before = fc_set_thread_limit(0)
+    fc_set_thread_limit(min(limit, before) if before else limit)
+    try:
+        yield
+    finally:
+        fc_set_thread_limit(before)
+
+
+def get_flush_denormals():
+    """Return whether convolution and dense calls flush denormal numbers to zero.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_flush_denormals()
+    True
+    """
+    return bool(fc_get_flush_denormals())
+
+
+def set_flush_denormals(flush):
+    """Set whether convolution and dense calls flush denormal numbers to zero, process-wide.
+
+    Numbers below the smallest normal one (1.2e-38 in float32) cost a CPU about a hundred times as
+    much as others. Flushing ends with the call; pooling never flushes.
+
+    Parameters
+    ----------
+    flush : bool
+        True unless set.
+
+    Raises
+    ------
+    TypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.set_flush_denormals(True)
+    """
+    fc_set_flush_denormals(flag(flush, "flush"))
+
+
+def available_isas():
+    """Return the names of the instruction sets that this build and this CPU have, best last."""
+    names = []
+    cdef int i = 0
+    while fc_available_isa(i) != NULL:
+        names.append(fc_available_isa(i).decode())
+        i += 1
+    return tuple(names)
+
+
+@_contextmanager
+def forced_isa(name):
+    """Make the calls of the calling thread use one instruction set; meant for tests."""
+    if name not in available_isas() or not fc_force_isa(name.encode()):
+        raise _errors.bad_word("name", name, available_isas())
+    try:
+        yield
+    finally:
+        fc_force_isa(NULL)
+
+
+def fma_peak(seconds, dtype="float32", threads=1):
+    """Measure the multiply-adds that nothing holds up, in floating-point operations a second.
+
+    Parameters
+    ----------
+    seconds : float
+        How long to measure; the best short window counts.
+    dtype : {"float32", "float64"}
+    threads : int
+
+    Returns
+    -------
+    float
+        Two operations a multiply-add, summed over the threads.
+    """
+    cdef fc_dtype kind
+    cdef int count = thread_count(threads)
+    cdef double duration = real_number(seconds, "seconds"), peak
+    if dtype == "float32":
+        kind = FC_FLOAT32
+    elif dtype == "float64":
+        kind = FC_FLOAT64
+    else:
+        raise _errors.bad_word("dtype", dtype, ("float32", "float64"))
+    with nogil:
+        peak = fc_fma_peak(kind, count, duration)
+    return peak
+
+
+def build_info():
+    """Return the version, the instruction sets, the threads and the compiler, as a dict."""
+    return {
+        "version": __version__,
+        "isa": fc_isa_name().decode(),
+        "isas": available_isas(),
+        "threads": fc_get_num_threads(),
+        "compiler": FC_COMPILER.decode().strip(),
+    }
+
+
+if fc_isa_name() == NULL:
+    raise _errors.unknown_isa(_os.environ.get("FASTCONV_ISA"), available_isas())

@@ -1,0 +1,46 @@
+"""The one compiled module, ``fastconv._core``; all other metadata stands in pyproject.toml."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from os import cpu_count
+from pathlib import Path
+from typing import Any
+
+import numpy
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
+
+
+class ParallelBuildExt(build_ext):
+    """A compiler on each CPU, where setuptools would compile one file after the other."""
+
+    def build_extension(self, ext: Extension) -> None:
+        """Build ext as setuptools does, with a compiler that takes all of its sources at once."""
+        compile_serially = self.compiler.compile
+
+        def compile_in_parallel(sources: list[str], **options: Any) -> list[str]:
+            with ThreadPoolExecutor(cpu_count()) as pool:
+                objects = pool.map(lambda source: compile_serially([source], **options), sources)
+                return [name for names in objects for name in names]
+
+        self.compiler.compile = compile_in_parallel
+        super().build_extension(ext)
+
+
+core = Extension(
+    "fastconv._core",
+    sources=["fastconv/_core.pyx", *map(str, sorted(Path("csrc").rglob("*.c")))],
+    depends=[*map(str, sorted([*Path("csrc").rglob("*.h"), *Path("fastconv").glob("*.px[di]")]))],
+    include_dirs=["csrc", numpy.get_include()],
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    extra_compile_args=FLAGS,
+    extra_link_args=["-pthread"],
+)
+core.cython_c_in_temp = True  # the generated C goes below build/, not beside the .pyx
+
+# The header has the version, since C users have nothing else.
+version = re.search(r'#define FC_VERSION "(.+)"', Path("csrc/fastconv.h").read_text())[1]
+
+setup(version=version, ext_modules=[core], cmdclass={"build_ext": ParallelBuildExt})
