@@ -26,8 +26,7 @@ void fc_cut_blocks(const struct fc_axis axis[2], int64_t most_columns, int64_t m
 
     const int64_t high = rows_read(&axis[0], blocks, 1);
     const int64_t fit = fc_max(most_pixels / high - columns_read(&axis[1], 1), 0);
-    blocks->columns =
-        even_pieces(axis[1].out, fc_min(most_columns, fit / axis[1].stride + 1));
+    blocks->columns = even_pieces(axis[1].out, fc_min(most_columns, fit / axis[1].stride + 1));
 
     const int64_t across = columns_read(&axis[1], blocks->columns);
     const int64_t rows = fc_max(most_pixels / across - high, 0) / blocks->row_stride + 1;

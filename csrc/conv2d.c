@@ -63,7 +63,7 @@ fc_status fc_check_conv2d_transpose(const fc_conv2d_params *params, const int64_
     if (status != FC_OK)
         return status;
     return fc_image_is(y, x->n, window->axis[0].in, window->axis[1].in, y->c) ? FC_OK
-                                                                               : FC_BAD_SHAPE;
+                                                                              : FC_BAD_SHAPE;
 }
 
 static fc_status check_epilogue(const fc_conv2d_params *params, const fc_epilogue *epilogue,
@@ -151,7 +151,8 @@ fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kerne
         free(panels);
         return FC_NO_MEMORY;
     }
-    fc_pack_panels(&view, &channels, params->dtype, &fc_current_kernels(params->dtype)->conv2d,
+    fc_pack_panels(&(struct fc_panels){&view, &channels, &fc_current_kernels(params->dtype)->conv2d,
+                                       (ptrdiff_t)fc_element_size(params->dtype)},
                    panels);
     *made = (fc_packed_kernel){*params, *kernel, h, w, panels};
     made->kernel.data = NULL;
@@ -195,6 +196,6 @@ fc_status fc_conv2d_packed(const fc_conv2d_params *params, const fc_image *x,
         status = check_epilogue(params, epilogue, y);
     if (status != FC_OK)
         return status;
-    return run(params, &window, x, fc_view_kernel(&packed->kernel, params->groups),
-               packed->panels, epilogue, y);
+    return run(params, &window, x, fc_view_kernel(&packed->kernel, params->groups), packed->panels,
+               epilogue, y);
 }

@@ -11,8 +11,8 @@ static fc_status check_given(const fc_image *x, const fc_image *dx, const fc_wei
     if (x && dx && !fc_image_is(dx, x->n, x->h, x->w, x->c))
         return FC_BAD_SHAPE;
     if (kernel && dkernel &&
-        (kernel->kh != dkernel->kh || kernel->kw != dkernel->kw ||
-         kernel->c_in != dkernel->c_in || kernel->c_out != dkernel->c_out))
+        (kernel->kh != dkernel->kh || kernel->kw != dkernel->kw || kernel->c_in != dkernel->c_in ||
+         kernel->c_out != dkernel->c_out))
         return FC_BAD_SHAPE;
     return FC_OK;
 }

@@ -223,8 +223,8 @@ static void add_slab(struct part *part, int64_t p, int64_t c, int64_t slab)
     const bool merged = axis[1].dilation == 1;
     const int64_t runs = merged ? 1 : axis[1].taps, length = merged ? axis[1].taps * slab : slab;
     const char *x = part->x + patch->x_rows * patch->x_columns * c * job->element;
-    char *sums = part->sums +
-                 (panel_sums(part, p) + job->plan->channels.taps * c * width) * job->element;
+    char *sums =
+        part->sums + (panel_sums(part, p) + job->plan->channels.taps * c * width) * job->element;
 
     part->tile.x_step = axis[1].stride * slab;
     part->tile.x_row = job->plan->blocks.row_stride * patch->x_columns * slab;
@@ -232,10 +232,9 @@ static void add_slab(struct part *part, int64_t p, int64_t c, int64_t slab)
         int64_t begin, end;
         rows_of_tap(part, i, &begin, &end);
         for (int64_t j = 0; j < runs && begin < end; j++)
-            add_elements(part, p,
-                         x + (i * patch->x_columns + j * axis[1].dilation) * slab * job->element,
-                         sums + (i * axis[1].taps + j) * slab * width * job->element, length,
-                         begin, end);
+            add_elements(
+                part, p, x + (i * patch->x_columns + j * axis[1].dilation) * slab * job->element,
+                sums + (i * axis[1].taps + j) * slab * width * job->element, length, begin, end);
     }
 }
 
@@ -300,37 +299,6 @@ static void sum_chunk(void *context, int64_t item, int worker)
 
 /* ------------------------------------------------------------------ result */
 
-/* `rows` channels of one tap, from a panel's sums to where dkernel wants them. */
-static void store_tap(const struct part *part, int64_t p, int64_t tap, int64_t c, int64_t rows,
-                      const char *sums)
-{
-    const struct job *job = part->job;
-    const struct fc_kernel_view *kernel = &job->convolution->kernel;
-    const struct fc_channels *channels = &job->plan->channels;
-    const int64_t width = fc_panel_width(channels, p), outputs = fc_panel_outputs(channels, p);
-    for (int64_t done = 0; done < outputs;) {
-        const int64_t k = p * channels->panel + done;
-        const int64_t group = channels->lanes ? k / kernel->c_out : part->group;
-        const int64_t first = channels->lanes ? k % kernel->c_out : k;
-        const int64_t run = fc_min(kernel->c_out - first, outputs - done);
-        job->kernels->copy_block(&(struct fc_block){
-            .x = sums + done * job->element,
-            .y = (char *)kernel->data +
-                 (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
-                  group * kernel->stride_group + (part->c + c) * kernel->stride_c_in +
-                  first * kernel->stride_c_out) *
-                     job->element,
-            .x_pixel = width,
-            .x_channel = 1,
-            .y_pixel = kernel->stride_c_in,
-            .y_channel = kernel->stride_c_out,
-            .pixels = rows,
-            .channels = run,
-        });
-        done += run;
-    }
-}
-
 /* Item: a part. Its chunks are added in order to the first. */
 static void store_part(void *context, int64_t item, int worker)
 {
@@ -341,16 +309,17 @@ static void store_part(void *context, int64_t item, int worker)
     struct part part = find_part(job, item);
     char *first = job->sums + item * plan->chunks * plan->part_elements * job->element;
     if (plan->chunks > 1)
-        job->kernels->channel_sums(first + plan->part_elements * job->element,
-                                   plan->part_elements, plan->chunks - 1, plan->part_elements,
-                                   first);
+        job->kernels->channel_sums(first + plan->part_elements * job->element, plan->part_elements,
+                                   plan->chunks - 1, plan->part_elements, first);
+    const struct fc_panels panels = {&job->convolution->kernel, channels, job->kernels,
+                                     job->element};
     for (int64_t p = part.panel; p < part.panel + part.panels; p++) {
         const int64_t width = fc_panel_width(channels, p);
-        const char *sums = first + panel_sums(&part, p) * job->element;
+        char *sums = first + panel_sums(&part, p) * job->element;
         for (int64_t c = 0; c < part.channels; c += channels->slab) {
             const int64_t slab = fc_min(channels->slab, part.channels - c);
             for (int64_t tap = 0; tap < channels->taps; tap++) {
-                store_tap(&part, p, tap, c, slab, sums);
+                fc_copy_tap(&panels, tap, part.group, part.c + c, slab, p, sums, false);
                 sums += slab * width * job->element;
             }
         }

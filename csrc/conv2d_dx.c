@@ -22,13 +22,12 @@ static struct phase find_phase(const struct fc_axis *axis, int64_t begin, int64_
 {
     struct phase phase = {.first = begin + r};
     const int64_t shift = phase.first + axis->before;
-    const int64_t step =
-        axis->stride / fc_greatest_common_divisor(axis->stride, axis->dilation);
+    const int64_t step = axis->stride / fc_greatest_common_divisor(axis->stride, axis->dilation);
     int64_t first_tap = 0;
-    while (first_tap < fc_min(step, axis->taps) && (shift - first_tap * axis->dilation) % axis->stride)
+    while (first_tap < fc_min(step, axis->taps) &&
+           (shift - first_tap * axis->dilation) % axis->stride)
         first_tap++;
-    const int64_t taps =
-        first_tap < step ? fc_ceil_div(axis->taps - first_tap, step) : 0;
+    const int64_t taps = first_tap < step ? fc_ceil_div(axis->taps - first_tap, step) : 0;
     phase.tap_step = step;
     phase.last_tap = first_tap + (taps - 1) * step;
     phase.axis = (struct fc_axis){
@@ -63,10 +62,9 @@ static fc_status convolve_phase(const fc_conv2d_params *params, const struct pha
     y.w = phase[1].axis.out;
     y.stride_h *= params->strides[0];
     y.stride_w *= params->strides[1];
-    const char *last = (const char *)kernel->data +
-                       (phase[0].last_tap * kernel->stride_kh +
-                        phase[1].last_tap * kernel->stride_kw) *
-                           element;
+    const char *last =
+        (const char *)kernel->data +
+        (phase[0].last_tap * kernel->stride_kh + phase[1].last_tap * kernel->stride_kw) * element;
     return fc_convolve(&(struct fc_convolution){
         .dtype = params->dtype,
         .x = *dy,
@@ -125,10 +123,10 @@ static void add_rows(void *context, int64_t n, int worker)
     const fc_image *dx = &fold->dx, *strip = &fold->strip->dx;
     for (int64_t h = 0; h < strip->h; h++)
         for (int64_t w = 0; w < strip->w; w++) {
-            const int64_t to_h = fc_padding_source(fold->params->padding_mode,
-                                                   fold->strip->begin[0] + h, dx->h);
-            const int64_t to_w = fc_padding_source(fold->params->padding_mode,
-                                                   fold->strip->begin[1] + w, dx->w);
+            const int64_t to_h =
+                fc_padding_source(fold->params->padding_mode, fold->strip->begin[0] + h, dx->h);
+            const int64_t to_w =
+                fc_padding_source(fold->params->padding_mode, fold->strip->begin[1] + w, dx->w);
             const int64_t from = n * strip->stride_n + h * strip->stride_h + w * strip->stride_w;
             const int64_t to = n * dx->stride_n + to_h * dx->stride_h + to_w * dx->stride_w;
             for (int64_t c = 0; c < dx->c; c++)

@@ -72,10 +72,9 @@ static void list_terms(struct item *item, int64_t channels, int64_t slab, int64_
     for (int64_t s = 0; s < terms->slabs; s++)
         for (int64_t i = 0; i < axis[0].taps; i++)
             for (int64_t j = 0; j < terms->each; j++, r++) {
-                terms->offset[r] = s * item->patch.x_rows * row + i * row +
-                                   j * axis[1].dilation * pitch;
-                terms->kernel_row[r] =
-                    (s * plan->channels.taps + i * axis[1].taps + j) * slab;
+                terms->offset[r] =
+                    s * item->patch.x_rows * row + i * row + j * axis[1].dilation * pitch;
+                terms->kernel_row[r] = (s * plan->channels.taps + i * axis[1].taps + j) * slab;
             }
     item->tile.runs.length = terms->length;
     item->tile.runs.step = axis[1].stride * pitch;
@@ -263,8 +262,8 @@ static const char *find_x(const struct item *item, int64_t p, int64_t chunk, int
     }
     const int64_t pixels = item->patch.x_rows * item->patch.x_columns;
     const int64_t width = channels->lanes ? fc_panel_width(channels, p) : 1;
-    *row_step = job->plan->blocks.row_stride * item->patch.x_columns *
-                (channels->lanes ? width : slab);
+    *row_step =
+        job->plan->blocks.row_stride * item->patch.x_columns * (channels->lanes ? width : slab);
     return item->x + pixels * width * (c - chunk) * job->element;
 }
 
@@ -282,8 +281,7 @@ static void compute_chunk(struct item *item, int64_t p, int64_t c, int64_t count
         if (job->plan->direct)
             list_direct(item, stop - c);
         else
-            list_terms(item, stop - c, slab,
-                       channels->lanes ? fc_panel_width(channels, p) : slab);
+            list_terms(item, stop - c, slab, channels->lanes ? fc_panel_width(channels, p) : slab);
         const char *x = find_x(item, p, chunk, c, slab, &x_row);
         const char *kernel =
             job->packed + (fc_panel_offset(channels, item->group, p) +
@@ -314,7 +312,8 @@ static void compute_item(void *context, int64_t index, int worker)
 
     const int64_t together = plan->channels.lanes ? 1 : plan->panels;
     const bool chunked = plan->chunk < plan->channels.c_in;
-    const int64_t strip_bytes = item.patch.rows * item.patch.columns * plan->channels.panel * job->element;
+    const int64_t strip_bytes =
+        item.patch.rows * item.patch.columns * plan->channels.panel * job->element;
     for (int64_t first = item.panel; first < item.end_panel; first += together) {
         const int64_t end = fc_min(first + together, item.end_panel);
         int64_t c = 0;
@@ -368,7 +367,9 @@ fc_status fc_convolve(const struct fc_convolution *given)
         .scratch = scratch + packed_bytes,
     };
     if (!convolution.packed) {
-        fc_pack_panels(&convolution.kernel, &plan.channels, convolution.dtype, kernels, scratch);
+        fc_pack_panels(
+            &(struct fc_panels){&convolution.kernel, &plan.channels, kernels, job.element},
+            scratch);
         job.packed = scratch;
     }
     fc_parallel_for(plan.items, plan.width, FC_FLUSH_DENORMALS, compute_item, &job);

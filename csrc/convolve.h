@@ -49,9 +49,20 @@ static inline int64_t fc_panel_count(const struct fc_channels *channels)
 
 /* The packed kernel: [group][panel][slab][kh][kw][channel of the slab][width of the panel], unused
  * columns zero. fc_packed_bytes says whether it fits (false: overflow). */
+struct fc_panels {
+    const struct fc_kernel_view *kernel;
+    const struct fc_channels *channels;
+    const struct fc_conv2d_kernels *kernels;
+    ptrdiff_t element;
+};
+
 bool fc_packed_bytes(const struct fc_channels *channels, fc_dtype dtype, size_t *bytes);
-void fc_pack_panels(const struct fc_kernel_view *kernel, const struct fc_channels *channels,
-                    fc_dtype dtype, const struct fc_conv2d_kernels *kernels, void *packed);
+void fc_pack_panels(const struct fc_panels *panels, void *packed);
+
+/* Channels [c, c + rows) of one tap and all outputs of panel p, from the kernel to rows of the panel
+ * or back: as many copies as groups are touched. */
+void fc_copy_tap(const struct fc_panels *panels, int64_t tap, int64_t group, int64_t c,
+                 int64_t rows, int64_t p, void *panel, bool to_panel);
 
 /* The rows of a packed panel before channel c of the reduction. */
 static inline int64_t fc_panel_row(const struct fc_channels *channels, int64_t c)

@@ -17,8 +17,8 @@ enum {
     SCRATCH_BYTES = 512 * 1024,
     BLOCK_PIXELS = 448,
     BLOCK_COLUMNS = 64,
-    CHUNK_COLUMNS = 28,  /* a block that is cut in channels is at least so wide */
-    CHUNK_PANELS = 8,    /* and keeps strips of at most so many panels */
+    CHUNK_COLUMNS = 28,    /* a block that is cut in channels is at least so wide */
+    CHUNK_PANELS = 8,      /* and keeps strips of at most so many panels */
     DIRECT_CHANNELS = 128, /* beyond it, pixels fall on too few sets of the first-level cache */
     ITEMS_PER_WORKER = 4
 };
@@ -168,16 +168,16 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
     const struct fc_channels *channels = &plan->channels;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
-    const int64_t strips =
-        plan->chunk < channels->c_in && !channels->lanes ? plan->panels : 1;
+    const int64_t strips = plan->chunk < channels->c_in && !channels->lanes ? plan->panels : 1;
     const int64_t runs = fc_max(channels->block / channels->slab, 1) * fc_max(channels->taps, 1);
     int64_t x = 0;
-    if (!plan->direct && (pixels < 0 || __builtin_mul_overflow(pixels, plan->chunk, &x) ||
-                          __builtin_mul_overflow(
-                              x, element * (channels->lanes ? channels->panel : 1), &x)))
+    if (!plan->direct &&
+        (pixels < 0 || __builtin_mul_overflow(pixels, plan->chunk, &x) ||
+         __builtin_mul_overflow(x, element * (channels->lanes ? channels->panel : 1), &x)))
         return false;
     plan->x_bytes = fc_round_to_line((size_t)x);
-    plan->strip_bytes = (size_t)(plan->blocks.rows * plan->blocks.columns * channels->panel * element * strips);
+    plan->strip_bytes =
+        (size_t)(plan->blocks.rows * plan->blocks.columns * channels->panel * element * strips);
     plan->runs_bytes = fc_round_to_line((size_t)runs * 2 * sizeof(ptrdiff_t));
     plan->worker_bytes = plan->x_bytes + plan->strip_bytes + 2 * plan->runs_bytes;
     return true;
@@ -188,10 +188,9 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     const struct fc_axis *axis = convolution->axis;
     const fc_image *x = &convolution->x;
     plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    plan->direct = is_dense(&axis[0]) && is_dense(&axis[1]) && !plan->channels.lanes && x->stride_c == 1 &&
-                   plan->channels.c_in <= DIRECT_CHANNELS;
-    plan->skip_rows =
-        convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
+    plan->direct = is_dense(&axis[0]) && is_dense(&axis[1]) && !plan->channels.lanes &&
+                   x->stride_c == 1 && plan->channels.c_in <= DIRECT_CHANNELS;
+    plan->skip_rows = convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
     plan_block(convolution, plan);
     plan_items(convolution, plan);
     return plan_scratch(convolution, plan);

@@ -35,7 +35,7 @@ static int count_from(const char *variable)
 
 #if defined(__linux__)
 
-/* The kernel refuses a mask shorter than its own, whose length it does not tell: try longer ones. */
+/* The kernel refuses a mask shorter than its own and does not tell its length: try longer ones. */
 static int affinity_cpus(void)
 {
     for (int cpus = 1024; cpus <= 1 << 20; cpus *= 4) {
@@ -113,7 +113,7 @@ static bool lists_cpu(const char *list, const char *end)
     return false;
 }
 
-/* A line of /proc/self/cgroup is "number:controllers:path"; version 2 is the one of no controllers. */
+/* A line of /proc/self/cgroup is "number:controllers:path"; version 2 names no controllers. */
 static double line_quota(char *line)
 {
     line[strcspn(line, "\n")] = '\0';
@@ -145,15 +145,9 @@ static double group_quota(void)
 
 #else
 
-static int affinity_cpus(void)
-{
-    return 0;
-}
+static int affinity_cpus(void) { return 0; }
 
-static double group_quota(void)
-{
-    return 0;
-}
+static double group_quota(void) { return 0; }
 
 #endif
 

@@ -1,35 +1,30 @@
 /* dispatch.c: which instruction sets this build and this CPU have, and which one is used.
  *
  * The choice is made once, when the library is first used, and never changes; tests force another
- * one on their own thread. __builtin_cpu_supports asks CPUID and, for every AVX word, XGETBV as well:
- * a register that the operating system does not save counts as missing (gcc since 7.4, clang). */
+ * one on their own thread. __builtin_cpu_supports asks CPUID and, for every AVX word, XGETBV too: a
+ * register that the operating system does not save counts as missing (gcc since 7.4, clang). */
 #include "dispatch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define DECLARE_ISA(isa)                                   \
-    extern const struct fc_kernels fc_kernels_##isa##_f32; \
-    extern const struct fc_kernels fc_kernels_##isa##_f64;
-#define ISA(isa) {#isa, {&fc_kernels_##isa##_f32, &fc_kernels_##isa##_f64}}
-
-DECLARE_ISA(generic)
+extern const struct fc_kernels fc_kernels_generic_f32, fc_kernels_generic_f64;
 #if defined(__x86_64__)
-DECLARE_ISA(avx2)
-DECLARE_ISA(avx512)
+extern const struct fc_kernels fc_kernels_avx2_f32, fc_kernels_avx2_f64;
+extern const struct fc_kernels fc_kernels_avx512_f32, fc_kernels_avx512_f64;
 #elif defined(__aarch64__)
-DECLARE_ISA(neon)
+extern const struct fc_kernels fc_kernels_neon_f32, fc_kernels_neon_f64;
 #endif
 
-/* What the build has, from what any CPU runs to the best. */
+/* What the build has, from what any CPU runs to the best; NEON is a part of every aarch64 CPU. */
 static const struct fc_isa built[] = {
-    ISA(generic),
+    {"generic", {&fc_kernels_generic_f32, &fc_kernels_generic_f64}},
 #if defined(__x86_64__)
-    ISA(avx2),
-    ISA(avx512),
+    {"avx2", {&fc_kernels_avx2_f32, &fc_kernels_avx2_f64}},
+    {"avx512", {&fc_kernels_avx512_f32, &fc_kernels_avx512_f64}},
 #elif defined(__aarch64__)
-    ISA(neon), /* a part of every aarch64 CPU */
+    {"neon", {&fc_kernels_neon_f32, &fc_kernels_neon_f64}},
 #endif
 };
 enum { BUILT = sizeof built / sizeof built[0] };

@@ -8,8 +8,9 @@
 /* A piece for one item: 64 KiB or 128 KiB in and out, which the second-level cache holds. */
 enum { PIECE = 16384 };
 
-/* One exp or tanh is some 30 operations, most of them multiply-adds. */
-enum { WORK_PER_FUNCTION = 50 };
+/* An element takes 0.3 ns (exp, float32, AVX-512) to 1.3 ns (tanh, float64), in the unit of
+ * fc_parallel_width. */
+enum { WORK_PER_FUNCTION = 32 };
 
 struct elementwise {
     const struct fc_kernels *kernels;
@@ -40,7 +41,8 @@ static fc_status check(fc_dtype dtype, const void *x, const void *y, int64_t cou
     return count > 0 && (!x || !y) ? FC_BAD_ARGUMENT : FC_OK;
 }
 
-fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, const void *x, void *y)
+fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, const void *x,
+                         void *y)
 {
     const fc_status status = check(dtype, x, y, count);
     if (status != FC_OK)

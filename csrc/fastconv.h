@@ -30,14 +30,14 @@ extern "C" {
 
 typedef enum fc_status {
     FC_OK = 0,
-    FC_NO_MEMORY,          /* scratch memory or a thread's stack could not be had */
-    FC_BAD_ARGUMENT,       /* a size below zero, a NULL that is needed, an unknown enumerator */
-    FC_BAD_STRIDES,        /* strides below 1 */
-    FC_BAD_DILATION,       /* dilation_rate below 1 */
-    FC_BAD_GROUPS,         /* groups below 1, or not a divisor of c_in and c_out */
-    FC_BAD_CHANNELS,       /* x->c is not kernel->c_in * groups */
-    FC_BAD_PADDING,        /* explicit padding below 0 */
-    FC_PADDING_TOO_LARGE,  /* pooling: not smaller than the window; reflect: over n - 1; wrap: over n */
+    FC_NO_MEMORY,         /* scratch memory or a thread's stack could not be had */
+    FC_BAD_ARGUMENT,      /* a size below zero, a NULL that is needed, an unknown enumerator */
+    FC_BAD_STRIDES,       /* strides below 1 */
+    FC_BAD_DILATION,      /* dilation_rate below 1 */
+    FC_BAD_GROUPS,        /* groups below 1, or not a divisor of c_in and c_out */
+    FC_BAD_CHANNELS,      /* x->c is not kernel->c_in * groups */
+    FC_BAD_PADDING,       /* explicit padding below 0 */
+    FC_PADDING_TOO_LARGE, /* pooling: not smaller than the window; reflect: over n - 1; wrap: over n */
     FC_BAD_OUTPUT_PADDING, /* not 0 <= output_padding < max(stride, dilation) */
     FC_EMPTY_KERNEL,       /* kh, kw or a pool_size below 1 */
     FC_EMPTY_OUTPUT,       /* the output would have no pixels */
@@ -190,15 +190,17 @@ fc_status fc_global_avg_pool2d_backward(fc_dtype dtype, const fc_image *dy, cons
 typedef enum fc_function { FC_EXP, FC_LOG, FC_TANH, FC_SIGMOID } fc_function;
 
 /* y[i] = f(x[i]) for count contiguous elements; x and y may be the same array. */
-fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, const void *x, void *y);
+fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, const void *x,
+                         void *y);
 
 /* y[r, :] = exp(x[r, :]) / sum(exp(x[r, :])), shifted by the row's maximum; contiguous rows. */
 fc_status fc_softmax(fc_dtype dtype, int64_t rows, int64_t columns, const void *x, void *y);
 
 /* ---------------------------------------------------------------- control */
 
-/* Threads of the whole process: FASTCONV_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that the
- * affinity mask and the cgroup quota allow. fc_set_num_threads(n) changes it, n >= 1. */
+/* The threads that a call from the calling thread may use: those of the process, which are
+ * FASTCONV_NUM_THREADS, else OMP_NUM_THREADS, else the CPUs that the affinity mask and the cgroup
+ * quota allow, or the limit below. fc_set_num_threads(n) changes those of the process, n >= 1. */
 int fc_get_num_threads(void);
 fc_status fc_set_num_threads(int n);
 

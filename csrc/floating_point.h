@@ -1,4 +1,4 @@
-/* floating_point.h: the calling thread's floating-point state, set for a loop and put back after it.
+/* floating_point.h: the calling thread's floating-point state, set for a loop and then put back.
  *
  * Rounding goes to nearest, no exception traps, denormals are flushed or kept; what the caller had,
  * sticky exception flags included, comes back unchanged. */
@@ -20,8 +20,8 @@ enum {
     FC_MXCSR_FLUSH = 0x8000 | 0x40 /* results (FTZ) and operands (DAZ) */
 };
 
-/* What a switch costs is the flags: to enter with the caller's own, and to write on leaving without a
- * look at what is there, takes 6 ns (30 where a flag was raised); to enter with none and to compare
+/* What a switch costs is the flags: to enter with the caller's own, and to write on leaving without
+ * a look at what is there, takes 6 ns (30 where a flag was raised); to enter with none and compare
  * before writing took 40 to 200, since a read after the flags have changed drains the pipeline. */
 static inline fc_float_state fc_float_enter(bool flush)
 {
@@ -33,10 +33,7 @@ static inline fc_float_state fc_float_enter(bool flush)
     return before;
 }
 
-static inline void fc_float_leave(fc_float_state before)
-{
-    _mm_setcsr(before);
-}
+static inline void fc_float_leave(fc_float_state before) { _mm_setcsr(before); }
 
 #elif defined(__aarch64__)
 
@@ -82,10 +79,7 @@ static inline fc_float_state fc_float_enter(bool flush)
     return before;
 }
 
-static inline void fc_float_leave(fc_float_state before)
-{
-    fesetenv(&before);
-}
+static inline void fc_float_leave(fc_float_state before) { fesetenv(&before); }
 
 #endif
 

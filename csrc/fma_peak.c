@@ -1,4 +1,4 @@
-/* fma_peak.c: the speed of multiply-adds that nothing holds up, which other figures are held against.
+/* fma_peak.c: the speed of multiply-adds that nothing holds up, the measure of other figures.
  *
  * Each thread repeats a window of about a quarter of a millisecond and keeps its best: short enough
  * that some windows pass undisturbed on a busy machine, long enough for the clock. */
@@ -11,15 +11,18 @@
 
 static const double WINDOW_SECONDS = 250e-6;
 
+/* A worker's best, on a cache line of its own. */
+struct best {
+    double flops;
+    char rest_of_line[FC_CACHE_LINE - sizeof(double)];
+};
+
 /* best is indexed by worker: where a thread cannot be had another runs its item after its own, and
  * the peak is that of the threads there were. */
 struct peak {
     const struct fc_kernels *kernels;
     double seconds;
-    struct {
-        double flops;
-        char rest_of_line[FC_CACHE_LINE - sizeof(double)];
-    } *best;
+    struct best *best;
 };
 
 static double seconds_now(void)

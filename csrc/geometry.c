@@ -8,15 +8,9 @@
 
 static const int64_t FC_LARGEST = INT64_C(1) << 40;
 
-int64_t fc_floor_div(int64_t a, int64_t b)
-{
-    return a >= 0 ? a / b : -((-a + b - 1) / b);
-}
+int64_t fc_floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-int64_t fc_ceil_div(int64_t a, int64_t b)
-{
-    return -fc_floor_div(-a, b);
-}
+int64_t fc_ceil_div(int64_t a, int64_t b) { return -fc_floor_div(-a, b); }
 
 int64_t fc_greatest_common_divisor(int64_t a, int64_t b)
 {
@@ -123,8 +117,7 @@ static fc_status slide_both(struct fc_window *window, fc_padding padding,
     if ((unsigned)padding > FC_EXPLICIT)
         return FC_BAD_ARGUMENT;
     for (int d = 0; d < 2; d++) {
-        const fc_status status =
-            slide(&window->axis[d], padding, explicit_pads[d], ceil_mode);
+        const fc_status status = slide(&window->axis[d], padding, explicit_pads[d], ceil_mode);
         if (status != FC_OK)
             return status;
     }
@@ -135,10 +128,8 @@ static void set_axes(struct fc_window *window, const int64_t in[2], const int64_
                      const int64_t strides[2], const int64_t dilation_rate[2])
 {
     for (int d = 0; d < 2; d++)
-        window->axis[d] = (struct fc_axis){.in = in[d],
-                                           .taps = taps[d],
-                                           .stride = strides[d],
-                                           .dilation = dilation_rate[d]};
+        window->axis[d] = (struct fc_axis){
+            .in = in[d], .taps = taps[d], .stride = strides[d], .dilation = dilation_rate[d]};
 }
 
 static fc_status check_conv2d_words(const fc_conv2d_params *params)
@@ -200,8 +191,7 @@ static fc_status unslide(struct fc_axis *axis, fc_padding padding, const int64_t
     if (extra < 0 || extra >= fc_max(axis->stride, axis->dilation))
         return FC_BAD_OUTPUT_PADDING;
     int64_t span;
-    if (__builtin_mul_overflow(fc_max(axis->out - 1, 0), axis->stride, &span) ||
-        span > FC_LARGEST)
+    if (__builtin_mul_overflow(fc_max(axis->out - 1, 0), axis->stride, &span) || span > FC_LARGEST)
         return FC_OVERFLOW;
     if (axis->out < 1)
         return FC_EMPTY_OUTPUT;

@@ -63,77 +63,74 @@ bool fc_packed_bytes(const struct fc_channels *channels, fc_dtype dtype, size_t 
 
 /* ------------------------------------------------------------------ panels */
 
+void fc_copy_tap(const struct fc_panels *panels, int64_t tap, int64_t group, int64_t c,
+                 int64_t rows, int64_t p, void *panel, bool to_panel)
+{
+    const struct fc_kernel_view *kernel = panels->kernel;
+    const struct fc_channels *channels = panels->channels;
+    const int64_t outputs = fc_panel_outputs(channels, p);
+    for (int64_t done = 0; done < outputs;) {
+        const int64_t k = p * channels->panel + done;
+        const int64_t g = channels->lanes ? k / kernel->c_out : group;
+        const int64_t first = channels->lanes ? k % kernel->c_out : k;
+        const ptrdiff_t offset = tap / kernel->kw * kernel->stride_kh +
+                                 tap % kernel->kw * kernel->stride_kw + g * kernel->stride_group +
+                                 c * kernel->stride_c_in + first * kernel->stride_c_out;
+        struct fc_block block = {
+            .x = (char *)kernel->data + offset * panels->element,
+            .y = (char *)panel + done * panels->element,
+            .x_pixel = kernel->stride_c_in,
+            .x_channel = kernel->stride_c_out,
+            .y_pixel = fc_panel_width(channels, p),
+            .y_channel = 1,
+            .pixels = rows,
+            .channels = fc_min(kernel->c_out - first, outputs - done),
+        };
+        if (!to_panel)
+            block =
+                (struct fc_block){block.y,       (void *)block.x, block.y_pixel, 1,
+                                  block.x_pixel, block.x_channel, rows,          block.channels};
+        panels->kernels->copy_block(&block);
+        done += block.channels;
+    }
+}
+
 struct packing {
-    const struct fc_kernel_view *kernel;
-    const struct fc_channels *channels;
-    const struct fc_conv2d_kernels *kernels;
-    size_t element;
+    struct fc_panels panels;
     char *packed;
 };
 
-static const char *element_of(const struct packing *packing, int64_t i, int64_t j, int64_t group,
-                              int64_t c, int64_t k)
+static void clear_columns(char *row, int64_t rows, int64_t first, int64_t width, ptrdiff_t element)
 {
-    const struct fc_kernel_view *kernel = packing->kernel;
-    return (const char *)kernel->data +
-           (i * kernel->stride_kh + j * kernel->stride_kw + group * kernel->stride_group +
-            c * kernel->stride_c_in + k * kernel->stride_c_out) *
-               (ptrdiff_t)packing->element;
-}
-
-/* Rows [c, c + rows) of one tap, columns [k, k + columns) of the outputs of `group` or, in lanes, of
- * all groups: as many copies as groups are touched. */
-static void pack_tap(const struct packing *packing, int64_t i, int64_t j, int64_t group, int64_t c,
-                     int64_t rows, int64_t k, int64_t columns, char *to, int64_t width)
-{
-    const struct fc_kernel_view *kernel = packing->kernel;
-    for (int64_t done = 0; done < columns;) {
-        const int64_t g = packing->channels->lanes ? (k + done) / kernel->c_out : group;
-        const int64_t first = packing->channels->lanes ? (k + done) % kernel->c_out : k + done;
-        const int64_t run = fc_min(kernel->c_out - first, columns - done);
-        packing->kernels->copy_block(&(struct fc_block){
-            .x = element_of(packing, i, j, g, c, first),
-            .y = to + done * (int64_t)packing->element,
-            .x_pixel = kernel->stride_c_in,
-            .x_channel = kernel->stride_c_out,
-            .y_pixel = width,
-            .y_channel = 1,
-            .pixels = rows,
-            .channels = run,
-        });
-        done += run;
-    }
-    for (int64_t r = 0; r < rows && columns < width; r++)
-        memset(to + (r * width + columns) * (int64_t)packing->element, 0,
-               (size_t)(width - columns) * packing->element);
+    for (int64_t r = 0; r < rows && first < width; r++)
+        memset(row + (r * width + first) * element, 0, (size_t)((width - first) * element));
 }
 
 static void pack_panel(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct packing *packing = context;
-    const struct fc_channels *channels = packing->channels;
-    const int64_t panels = fc_panel_count(channels), group = item / panels, p = item % panels;
-    const int64_t width = fc_panel_width(channels, p), columns = fc_panel_outputs(channels, p);
-    char *to = packing->packed +
-               fc_panel_offset(channels, group, p) * (int64_t)packing->element;
+    const struct fc_panels *panels = &packing->panels;
+    const struct fc_channels *channels = panels->channels;
+    const int64_t count = fc_panel_count(channels), group = item / count, p = item % count;
+    const int64_t width = fc_panel_width(channels, p);
+    char *to = packing->packed + fc_panel_offset(channels, group, p) * panels->element;
     for (int64_t c = 0; c < channels->c_in; c += channels->slab) {
         const int64_t rows = fc_min(channels->slab, channels->c_in - c);
-        for (int64_t i = 0; i < packing->kernel->kh; i++)
-            for (int64_t j = 0; j < packing->kernel->kw; j++) {
-                pack_tap(packing, i, j, group, c, rows, p * channels->panel, columns, to, width);
-                to += rows * width * (int64_t)packing->element;
-            }
+        for (int64_t tap = 0; tap < channels->taps; tap++) {
+            fc_copy_tap(panels, tap, group, c, rows, p, to, true);
+            clear_columns(to, rows, fc_panel_outputs(channels, p), width, panels->element);
+            to += rows * width * panels->element;
+        }
     }
 }
 
-void fc_pack_panels(const struct fc_kernel_view *kernel, const struct fc_channels *channels,
-                    fc_dtype dtype, const struct fc_conv2d_kernels *kernels, void *packed)
+void fc_pack_panels(const struct fc_panels *panels, void *packed)
 {
-    struct packing packing = {kernel, channels, kernels, fc_element_size(dtype), packed};
+    struct packing packing = {*panels, packed};
+    const struct fc_channels *channels = panels->channels;
     const int64_t items = channels->groups * fc_panel_count(channels);
-    const double elements =
-        (double)channels->taps * (double)channels->c_in * (double)(items * channels->panel);
-    fc_parallel_for(items, fc_parallel_width(items, elements), FC_KEEP_DENORMALS, pack_panel,
-                    &packing);
+    const double work = FC_WORK_PER_ELEMENT * (double)channels->taps * (double)channels->c_in *
+                        (double)(items * channels->panel);
+    fc_parallel_for(items, fc_parallel_width(items, work), FC_KEEP_DENORMALS, pack_panel, &packing);
 }

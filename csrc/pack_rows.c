@@ -75,13 +75,12 @@ static void pad_pixels(const struct stream *stream, const char *row, int64_t col
             for (int64_t c = 0; c < stream->channels; c++)
                 fill(padded, to + c * (int64_t)padded->element, 1);
         else
-            copy_pixels(stream, row,
-                        fc_padding_source(padded->mode, column + i, padded->x.w), 1, to);
+            copy_pixels(stream, row, fc_padding_source(padded->mode, column + i, padded->x.w), 1,
+                        to);
     }
 }
 
-static void pack_row(const struct stream *stream, const struct fc_patch *patch, int64_t v,
-                     char *to)
+static void pack_row(const struct stream *stream, const struct fc_patch *patch, int64_t v, char *to)
 {
     const struct fc_padded *padded = stream->padded;
     const int64_t bytes = stream->pitch * (int64_t)padded->element;
@@ -105,8 +104,7 @@ static void pack_row(const struct stream *stream, const struct fc_patch *patch, 
 
 static void pack_stream(const struct stream *stream, const struct fc_patch *patch, char *to)
 {
-    const int64_t bytes =
-        patch->x_columns * stream->pitch * (int64_t)stream->padded->element;
+    const int64_t bytes = patch->x_columns * stream->pitch * (int64_t)stream->padded->element;
     for (int64_t r = 0; r < patch->x_rows; r++)
         pack_row(stream, patch, patch->x_row + r * patch->x_row_gap, to + r * bytes);
 }
@@ -153,7 +151,6 @@ void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_pa
                 .channels = together,
                 .pitch = width,
             };
-            pack_stream(&stream, patch,
-                        (char *)to + i * bytes + lane * (int64_t)padded->element);
+            pack_stream(&stream, patch, (char *)to + i * bytes + lane * (int64_t)padded->element);
         }
 }

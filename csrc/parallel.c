@@ -42,11 +42,11 @@ static struct {
     atomic_bool taken; /* by a caller, from before it publishes until its loop is done */
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    struct loop *loop;    /* valid while seats > 0 */
-    int seats;            /* workers that may still join it */
-    int workers;          /* threads that exist */
-    int sleepers;         /* those of them that wait for wake */
-    atomic_int seated;    /* workers inside the loop; written under the lock */
+    struct loop *loop;     /* valid while seats > 0 */
+    int seats;             /* workers that may still join it */
+    int workers;           /* threads that exist */
+    int sleepers;          /* those of them that wait for wake */
+    atomic_int seated;     /* workers inside the loop; written under the lock */
     atomic_uint published; /* loops so far; written under the lock */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER,
           .wake = PTHREAD_COND_INITIALIZER,
@@ -251,25 +251,18 @@ int fc_parallel_width(int64_t items, double work)
     double width = work / WORK_PER_WORKER;
     if (width < 2 || items < 2 || inside_task)
         return 1;
-    const int threads = fc_get_num_threads();
-    const int allowed = thread_limit > 0 && thread_limit < threads ? thread_limit : threads;
+    const int allowed = fc_get_num_threads();
     width = width < (double)items ? width : (double)items;
     return width < allowed ? (int)width : allowed;
 }
 
 /* -------------------------------------------------------------------------- fork */
 
-/* Only the forking thread lives on in the child, and the pool's lock is held by it: a loop of another
+/* Only the forking thread lives on in the child, and it holds the pool's lock: a loop of another
  * thread may have been half-way, but no change to the pool. The child begins with no workers. */
-static void before_fork(void)
-{
-    pthread_mutex_lock(&pool.lock);
-}
+static void before_fork(void) { pthread_mutex_lock(&pool.lock); }
 
-static void after_fork_in_parent(void)
-{
-    pthread_mutex_unlock(&pool.lock);
-}
+static void after_fork_in_parent(void) { pthread_mutex_unlock(&pool.lock); }
 
 static void after_fork_in_child(void)
 {
@@ -298,7 +291,7 @@ int fc_get_num_threads(void)
         if (atomic_compare_exchange_strong(&process_threads, &threads, found))
             threads = found; /* otherwise another thread was first, and threads is its number */
     }
-    return threads;
+    return thread_limit > 0 && thread_limit < threads ? thread_limit : threads;
 }
 
 fc_status fc_set_num_threads(int n)
@@ -316,10 +309,7 @@ int fc_set_thread_limit(int n)
     return before;
 }
 
-void fc_set_flush_denormals(bool flush)
-{
-    atomic_store(&keep_all_denormals, !flush);
-}
+void fc_set_flush_denormals(bool flush) { atomic_store(&keep_all_denormals, !flush); }
 
 bool fc_get_flush_denormals(void)
 {

@@ -27,8 +27,8 @@ enum { FC_WORK_PER_ELEMENT = 32 };
 int fc_parallel_width(int64_t items, double work);
 
 /* Runs task(context, i, worker) for every i in [0, items), in no order, on at most width workers of
- * which the calling thread is one; returns when all are done. Where another caller has the pool, the
- * calling thread does it alone. Never fails: threads that cannot be started are done without. */
+ * which the calling thread is one; returns when all are done. Where another caller has the pool,
+ * the calling thread does it alone. Never fails: threads that cannot be had are done without. */
 void fc_parallel_for(int64_t items, int width, enum fc_denormals denormals, fc_task *task,
                      void *context);
 

@@ -33,6 +33,10 @@ void fc_pool2d_axis_set(struct fc_pool2d_axis *self, const struct fc_axis *axis,
         self->begin = fc_ceil_div(axis->before, axis->stride);
         self->end = fc_floor_div(axis->in - 1 - extent + axis->before, axis->stride) + 1;
     }
+    /* Distances beyond the other end are never walked; cut, their products with strides fit. */
+    self->step = fc_min(self->step, fc_max(self->sources, 1));
+    self->advance = fc_min(self->advance, fc_max(self->sources, 1));
+    self->period = fc_min(self->period, fc_max(self->targets, 1));
     self->begin = fc_min(fc_max(self->begin, 0), self->targets);
     self->end = fc_max(fc_min(self->end, self->targets), self->begin);
 }
@@ -102,8 +106,7 @@ int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool 
     int64_t begin, end;
     if (include_pad) {
         const int64_t first = output * axis->stride - axis->before;
-        return fc_min(axis->taps,
-                      fc_ceil_div(axis->in + axis->after - first, axis->dilation));
+        return fc_min(axis->taps, fc_ceil_div(axis->in + axis->after - first, axis->dilation));
     }
     fc_axis_taps(axis, output, &begin, &end);
     return end - begin;

@@ -1,15 +1,16 @@
 /* pool2d_axis.h: which sources each target of a pooling pass reads, in one direction.
  *
- * Forward, the targets are outputs and the sources the inputs below their window. The gradient of an
- * average is the same thing seen from the other side: the targets are inputs, and the sources the
- * outputs whose windows hold them. In both, the sources of a target are evenly spaced. */
+ * Forward, the targets are outputs and the sources the inputs below their window. The gradient of
+ * an average is the same thing seen from the other side: the targets are inputs, and the sources
+ * the outputs whose windows hold them. In both, the sources of a target are evenly spaced. */
 #ifndef FC_POOL2D_AXIS_H
 #define FC_POOL2D_AXIS_H
 
 #include "geometry.h"
 
-/* Target t reads sources first, first + step, ...; target t + period reads as many, advance further,
- * as long as both lie in the regular range [begin, end): there no source is missing at an end. */
+/* Target t reads sources first, first + step, ...; target t + period reads as many, advance
+ * further, as long as both lie in the regular range [begin, end): there no source is missing at an
+ * end. */
 struct fc_pool2d_axis {
     struct fc_axis axis;
     bool adjoint;

@@ -13,12 +13,12 @@
 
 /* ----------------------------------------------------------------- scatter */
 
-/* Bands of dx are for threads that images and channels do not feed: where windows overlap, winners of
- * the rows between two bands are found twice. */
+/* Bands of dx are for threads that images and channels do not feed: where windows overlap, winners
+ * of the rows between two bands are found twice. */
 enum { ENOUGH_PARTS = 16, BAND_WINDOWS = 4, SCATTER_CHANNELS = 64 };
 
 struct scatter {
-    struct fc_pool2d_pass pass; /* finds winners again; not planned where indices are given */
+    struct fc_pool2d_pass pass;     /* finds winners again; not planned where indices are given */
     struct fc_pool2d_axis vertical; /* from rows of dx to rows of outputs */
     const fc_image *dy, *dx, *indices;
     size_t size;
@@ -60,8 +60,9 @@ static void zero_until(const struct scatter *self, struct part *part, int64_t ro
         zero_row(self, part, part->filled);
 }
 
-/* Adds the gradients of outputs [column, column + columns) of a row; index points to the index of the
- * first, indices are index_column and index_channel apart. False: one lies outside its plane. */
+/* Adds the gradients of outputs [column, column + columns) of a row; index points to the index of
+ * the first, indices are index_column and index_channel apart. False: one lies outside its
+ * plane. */
 static bool scatter_row(const struct scatter *self, struct part *part, int64_t row, int64_t column,
                         int64_t columns, const int64_t *index, ptrdiff_t index_column,
                         ptrdiff_t index_channel)
@@ -87,8 +88,8 @@ static bool scatter_row(const struct scatter *self, struct part *part, int64_t r
     const int64_t all = scatter.rows * scatter.lanes;
     int64_t at = 0;
     while ((at = self->pass.kernels->pool2d.scatter(&scatter, at)) < all) {
-        const int64_t k = index[at / scatter.lanes * scatter.index_row +
-                                at % scatter.lanes * scatter.index_lane];
+        const int64_t k =
+            index[at / scatter.lanes * scatter.index_row + at % scatter.lanes * scatter.index_lane];
         if (k < -1 || k >= dx->h * dx->w)
             return false;
         if (k >= scatter.end && k < part->row_end * dx->w) {
@@ -129,14 +130,14 @@ static void scatter_found(struct scatter *self, struct part *part, int64_t row, 
     int64_t *indices = (int64_t *)(void *)(targets + self->target_bytes);
     int64_t first, count;
     for (int64_t column = 0; column < self->dy->w; column += pass->columns) {
-        const struct fc_pool2d_block block = {
-            .image = part->image,
-            .row = row,
-            .row_end = row_end,
-            .column = column,
-            .column_end = fc_min(column + pass->columns, self->dy->w),
-            .channel = part->channel,
-            .channels = part->channels};
+        const struct fc_pool2d_block block = {.image = part->image,
+                                              .row = row,
+                                              .row_end = row_end,
+                                              .column = column,
+                                              .column_end =
+                                                  fc_min(column + pass->columns, self->dy->w),
+                                              .channel = part->channel,
+                                              .channels = part->channels};
         fc_pool2d_run_block(pass, &block, targets, indices, scratch);
         for (int64_t r = row; r < row_end; r++) {
             fc_pool2d_axis_window(&pass->axis[0], r, &first, &count);
@@ -208,8 +209,7 @@ static fc_status run_scatter(struct scatter *self)
         const fc_status status = fc_pool2d_plan(&self->pass);
         if (status != FC_OK)
             return status;
-        const size_t targets =
-            (size_t)(self->pass.rows * self->pass.columns * self->pass.channels);
+        const size_t targets = (size_t)(self->pass.rows * self->pass.columns * self->pass.channels);
         self->channels = self->pass.channels;
         self->target_bytes = fc_round_to_line(targets * self->size);
         self->scratch_bytes = fc_pool2d_scratch(&self->pass) + self->target_bytes +

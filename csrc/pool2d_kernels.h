@@ -11,18 +11,18 @@
 /* Outputs that share the shape of their window: columns x lanes, where lanes lie together. They are
  * channels, or columns too, or both.
  *   y[p * y_column + l] = pool over i < rows, j < taps of x[p * x_column + i * x_row + o(j) + l]
- * o(j) is j * x_tap where x has one phase; where it was split into phases, a tap that steps over the
- * last phase adds x_wrap: it is element 0 of the window that lies in phase `phase`, and each tap
- * lies phase_step phases after the one before it.
+ * o(j) is j * x_tap where x has one phase; where it was split into phases, a tap that steps over
+ * the last phase adds x_wrap: it is element 0 of the window that lies in phase `phase`, and each
+ * tap lies phase_step phases after the one before it.
  *
- * Max and min: an element wins that is beyond the winner so far, or is the first NaN; no window gives
- * -inf or inf. Average: every row of the window is one chain of additions that begins with zero, the
- * rows are a chain too, and their sum is divided by divisor (which 1 leaves as it is).
+ * Max and min: an element wins that is beyond the winner so far, or is the first NaN; no window
+ * gives -inf or inf. Average: every row of the window is one chain of additions that begins with
+ * zero, the rows are a chain too, and their sum is divided by divisor (which 1 leaves as it is).
  * resume goes on with the y of a call before it, as if its rows came after those.
  *
  * numbers is NULL, or receives (as int32_t for float32, int64_t for float64) for each lane
- * number + i * number_row + j * number_tap of its winner, at p * number_column + l. Whole vectors of
- * it are written, in ascending order, and where resume is set read. Max and min alone.
+ * number + i * number_row + j * number_tap of its winner, at p * number_column + l. Whole vectors
+ * of it are written, in ascending order, and where resume is set read. Max and min alone.
  * y may be x where the window is a single element. */
 struct fc_pool2d_tile {
     const void *x;

@@ -54,8 +54,8 @@ static void divide_line(const struct run *run, char *line, int64_t row, int64_t 
 }
 
 /* Packs `count` pixels of a source row, `step` columns apart. */
-static void stage_line(const struct run *run, char *line, int64_t row, int64_t column,
-                       int64_t step, int64_t count)
+static void stage_line(const struct run *run, char *line, int64_t row, int64_t column, int64_t step,
+                       int64_t count)
 {
     const struct fc_pool2d_pass *pass = run->pass;
     const struct fc_pool2d_block *block = run->block;
@@ -86,19 +86,24 @@ static void stage_block(struct run *run)
     fc_pool2d_axis_reach(&pass->axis[0], block->row, block->row_end, &run->stage_row, &row_end);
     fc_pool2d_axis_reach(&pass->axis[1], block->column, block->column_end, &run->stage_column,
                          &column_end);
-    const int64_t columns = column_end - run->stage_column;
+    const int64_t columns = column_end - run->stage_column, rows = row_end - run->stage_row;
     char *line = run->stage;
+    if (pass->wide && !pass->adjoint && columns == pass->phase_columns &&
+        pass->x.stride_h == columns * pass->x.stride_w) {
+        /* Whole rows without gaps are one long row: 14 x 14 maps transpose in squares of 16. */
+        stage_line(run, line, run->stage_row, run->stage_column, 1, rows * columns);
+        return;
+    }
     for (int64_t row = run->stage_row; row < row_end; row++) {
         if (phases == 2 && block->channels == 1 && pass->x.stride_w == 1 && !pass->adjoint) {
-            pass->kernels->pool2d.split_pairs(
-                fc_pool2d_at(&pass->x, run->size, block->image, row, run->stage_column,
-                             block->channel),
-                line, line + phase_elements * (ptrdiff_t)run->size, columns);
+            pass->kernels->pool2d.split_pairs(fc_pool2d_at(&pass->x, run->size, block->image, row,
+                                                           run->stage_column, block->channel),
+                                              line, line + phase_elements * (ptrdiff_t)run->size,
+                                              columns);
         } else {
             for (int64_t phase = 0; phase < phases; phase++)
                 stage_line(run, line + phase * phase_elements * (ptrdiff_t)run->size, row,
-                           run->stage_column + phase, phases,
-                           fc_ceil_div(columns - phase, phases));
+                           run->stage_column + phase, phases, fc_ceil_div(columns - phase, phases));
         }
         line += run->row_elements * (ptrdiff_t)run->size;
     }
@@ -123,10 +128,15 @@ static void set_steps(struct run *run)
         run->row_elements = pass->phases * phase_elements;
         tile->phases = pass->phases;
         tile->phase_step = horizontal->step % pass->phases;
-        tile->x_tap = horizontal->step / pass->phases * channels +
-                      tile->phase_step * phase_elements;
+        tile->x_tap =
+            horizontal->step / pass->phases * channels + tile->phase_step * phase_elements;
         tile->x_wrap = channels - pass->phases * phase_elements;
         tile->x_column = horizontal->advance * channels;
+    }
+    tile->y_column = pass->direct_y ? pass->axis[1].period * pass->y.stride_w : channels;
+    if (!pass->wide) {
+        tile->x_column = pass->axis[0].advance * run->row_elements;
+        tile->y_column = pass->y.stride_h;
     }
     tile->x_row = pass->axis[0].step * run->row_elements;
     tile->number_row = pass->axis[0].step * pass->x.w;
@@ -152,7 +162,8 @@ static const char *source(const struct run *run, int64_t row, int64_t column, in
 
 /* ---------------------------------------------------------------- targets */
 
-/* Turns the numbers of `count` columns into indices, of which the first column's begin at origin. */
+/* Turns the numbers of `count` columns into indices, of which the first column's begin at
+ * origin. */
 static void put_indices(const struct run *run, int64_t row, int64_t column, int64_t count,
                         int64_t origin)
 {
@@ -183,10 +194,10 @@ static char *target(const struct run *run, int64_t row, int64_t column)
     if (pass->direct_y)
         return run->y + ((row - block->row) * pass->y.stride_h + from * pass->y.stride_w) *
                             (ptrdiff_t)run->size;
-    const int64_t class = period > 1 ? from % period : 0;
+    const int64_t group = period > 1 ? from % period : 0;
     const int64_t place = period > 1 ? from / period : from;
     return run->line +
-           (class * pass->line_columns + place) * block->channels * (ptrdiff_t)run->size;
+           (group * pass->line_columns + place) * block->channels * (ptrdiff_t)run->size;
 }
 
 /* Copies a finished line to its row of y. */
@@ -196,30 +207,29 @@ static void put_line(const struct run *run, int64_t row)
     const struct fc_pool2d_block *block = run->block;
     const fc_image *y = &pass->y;
     const int64_t columns = block->column_end - block->column, period = pass->axis[1].period;
-    const ptrdiff_t class_bytes =
-        pass->line_columns * block->channels * (ptrdiff_t)run->size;
+    const ptrdiff_t class_bytes = pass->line_columns * block->channels * (ptrdiff_t)run->size;
     char *out = run->y + (row - block->row) * y->stride_h * (ptrdiff_t)run->size;
     if (period == 2 && block->channels == 1 && y->stride_w == 1) {
         pass->kernels->pool2d.merge_pairs(run->line, run->line + class_bytes, out, columns);
         return;
     }
-    for (int64_t class = 0; class < fc_min(period, columns); class++)
+    for (int64_t k = 0; k < fc_min(period, columns); k++)
         pass->kernels->conv2d.copy_block(
-            &(struct fc_block){.x = run->line + class * class_bytes,
-                               .y = out + class * y->stride_w * (ptrdiff_t)run->size,
+            &(struct fc_block){.x = run->line + k * class_bytes,
+                               .y = out + k * y->stride_w * (ptrdiff_t)run->size,
                                .x_pixel = block->channels,
                                .x_channel = 1,
                                .y_pixel = period * y->stride_w,
                                .y_channel = y->stride_c,
-                               .pixels = fc_ceil_div(columns - class, period),
+                               .pixels = fc_ceil_div(columns - k, period),
                                .channels = block->channels});
 }
 
 /* ---------------------------------------------------------------- windows */
 
-/* A row of targets at work: the rows of its windows. */
+/* A row of targets at work, and the rows of its windows; or several rows alike. */
 struct window_rows {
-    int64_t row, first, count;
+    int64_t row, alike, first, count;
     double divisor;
 };
 
@@ -233,7 +243,7 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
     int64_t first, taps;
     fc_pool2d_axis_window(horizontal, column, &first, &taps);
     const bool empty = rows->count == 0 || taps == 0;
-    tile->columns = pass->wide ? count : 1;
+    tile->columns = pass->wide ? count : rows->alike;
     tile->lanes = pass->wide ? run->block->channels : count * run->block->channels;
     tile->rows = empty ? 0 : rows->count;
     tile->taps = taps;
@@ -246,8 +256,7 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
                                              : divisor(pass, 1, column));
     pass->kernels->pool2d.pool[pass->pooling](tile);
     if (pass->numbered)
-        put_indices(run, rows->row, column, count,
-                    empty ? -1 : rows->first * pass->x.w + first);
+        put_indices(run, rows->row, column, count, empty ? -1 : rows->first * pass->x.w + first);
 }
 
 /* One target whose window is walked in pieces: a row of it, or FC_POOL2D_PIECE elements of one. */
@@ -292,14 +301,14 @@ static void run_pieces(struct run *run, const struct window_rows *rows, int64_t 
         put_indices(run, rows->row, column, 1, empty ? -1 : rows->first * pass->x.w + first);
 }
 
-/* A row of targets: regular ones class by class, those at the ends one by one. */
-static void run_row(struct run *run, int64_t row)
+/* Rows of targets: regular columns class by class, those at the ends one by one. */
+static void run_rows(struct run *run, int64_t row, int64_t alike)
 {
     const struct fc_pool2d_pass *pass = run->pass;
     const struct fc_pool2d_block *block = run->block;
     const struct fc_pool2d_axis *horizontal = &pass->axis[1];
     const int64_t regular_end = fc_min(horizontal->end, block->column_end);
-    struct window_rows rows = {.row = row, .divisor = 1};
+    struct window_rows rows = {.row = row, .alike = alike, .divisor = 1};
     fc_pool2d_axis_window(&pass->axis[0], row, &rows.first, &rows.count);
     if (pass->pooling == FC_AVG && !pass->adjoint)
         rows.divisor = divisor(pass, 0, row);
@@ -319,6 +328,18 @@ static void run_row(struct run *run, int64_t row)
         put_line(run, row);
 }
 
+/* How many rows from this one on the kernel takes in one call: a narrow pass has its `columns` to
+ * spare for them, and rows are short (56 columns are 3.5 vectors). */
+static int64_t rows_alike(const struct run *run, int64_t row)
+{
+    const struct fc_pool2d_pass *pass = run->pass;
+    const struct fc_pool2d_axis *vertical = &pass->axis[0];
+    if (pass->wide || pass->piecewise || pass->numbered || !pass->direct_y ||
+        vertical->period > 1 || row < vertical->begin || row >= vertical->end)
+        return 1;
+    return fc_min(vertical->end, run->block->row_end) - row;
+}
+
 void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool2d_block *block,
                          void *y, int64_t *indices, void *scratch)
 {
@@ -330,11 +351,11 @@ void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool
                       .indices = indices};
     run.line = run.stage + pass->stage_bytes;
     run.tile.numbers = run.numbers = pass->numbered ? run.line + pass->line_bytes : NULL;
-    run.tile.y_column =
-        pass->direct_y ? pass->axis[1].period * pass->y.stride_w : block->channels;
     set_steps(&run);
     if (!pass->direct_x && !pass->piecewise)
         stage_block(&run);
-    for (int64_t row = block->row; row < block->row_end; row++)
-        run_row(&run, row);
+    for (int64_t row = block->row, alike; row < block->row_end; row += alike) {
+        alike = rows_alike(&run, row);
+        run_rows(&run, row, alike);
+    }
 }

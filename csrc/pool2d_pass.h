@@ -1,5 +1,5 @@
-/* pool2d_pass.h: one pass of windows over images, which is what every pooling comes to: a maximum, a
- * minimum or an average forward, and the gradient of an average, which sums the other way round.
+/* pool2d_pass.h: one pass of windows over images, which is what every pooling comes to: a maximum,
+ * a minimum or an average forward, and the gradient of an average, which sums the other way round.
  *
  * A pass works on lanes: outputs that lie together. In a wide pass they are channels, where there
  * are enough of them; in a narrow one they are columns, each with its few channels. Sources that do
@@ -18,7 +18,7 @@ struct fc_pool2d_pass {
     /* What is wanted. */
     fc_pooling pooling;
     fc_dtype dtype;
-    bool adjoint;        /* sources are divided before they are summed; else sums are divided */
+    bool adjoint; /* sources are divided before they are summed; else sums are divided */
     bool include_pad;
     bool numbered;       /* indices of the winners are wanted too */
     bool targets_packed; /* targets go to the caller's scratch, [row][column][channel] of a block */
@@ -30,7 +30,7 @@ struct fc_pool2d_pass {
 
     /* How it is done: filled by fc_pool2d_plan. */
     bool wide, direct_x, direct_y;
-    bool piecewise; /* windows too large to be staged whole: one row of one window after the other */
+    bool piecewise;                  /* windows that cannot be staged whole are walked row by row */
     int64_t rows, columns, channels; /* of a block of targets, at most */
     int64_t phases, phase_columns;   /* of a staged row; its pixels are packed */
     int64_t line_columns;            /* of each class of columns (column % period) of a line */
@@ -66,9 +66,9 @@ fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *ind
 static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, int64_t h,
                                  int64_t w, int64_t c)
 {
-    return (char *)image->data + (n * image->stride_n + h * image->stride_h +
-                                  w * image->stride_w + c * image->stride_c) *
-                                     (ptrdiff_t)size;
+    return (char *)image->data +
+           (n * image->stride_n + h * image->stride_h + w * image->stride_w + c * image->stride_c) *
+               (ptrdiff_t)size;
 }
 
 #endif

@@ -3,8 +3,8 @@
 #include "workspace.h"
 
 enum {
-    STAGED = 1 << 15,     /* elements staged at once: half of a small L2 in float32 */
-    LINE = 1 << 12,       /* targets of a row that wait in scratch: they stay in L1 */
+    STAGED = 1 << 15, /* elements staged at once: half of a small L2 in float32 */
+    LINE = 1 << 12,   /* targets of a row that wait in scratch: they stay in L1 */
     DIRECT_CHANNELS = 1 << 10,
     STAGED_CHANNELS = 32, /* 2 cache lines; piecewise, FC_POOL2D_PIECE of them fill STAGED */
     BLOCK_WORK = 1 << 17  /* elements read for a block: some 10 microseconds */
@@ -18,16 +18,16 @@ static bool is_channels_last(const fc_image *image)
     return image->c > 1 && (image->w == 1 || channel <= pixel);
 }
 
-/* Wide where channels fill half of the widest vector, unless that takes a transposition that columns
- * can do without. The larger image decides: the other one is the one to be rearranged. */
+/* Wide where channels fill half of the widest vector, unless that takes a transposition that
+ * columns can do without. The larger image decides: the other one is the one to be rearranged. */
 static void choose_lanes(struct fc_pool2d_pass *pass)
 {
     const fc_image *image = pass->adjoint ? &pass->y : &pass->x;
     const struct fc_pool2d_axis *axis = &pass->axis[1];
     const int64_t enough = FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype) / 2;
     const bool channels_last = is_channels_last(image);
-    pass->wide = image->c >= enough &&
-                 (channels_last || (axis->end - axis->begin) / axis->period < enough);
+    pass->wide =
+        image->c >= enough && (channels_last || (axis->end - axis->begin) / axis->period < enough);
     if (pass->wide)
         pass->channels = fc_min(image->c, DIRECT_CHANNELS);
     else
@@ -107,14 +107,17 @@ static void size_scratch(struct fc_pool2d_pass *pass)
         fc_ceil_div(fc_pool2d_axis_span(&pass->axis[1], pass->columns), pass->phases);
     pass->line_columns = fc_ceil_div(pass->columns, period);
 
+    const int64_t line = pass->direct_y ? 0 : classes * pass->line_columns * pass->channels;
     pass->stage_bytes = fc_round_to_line((size_t)staged * size);
-    pass->line_bytes = pass->direct_y ? 0 : fc_round_to_line(
-        (size_t)(classes * pass->line_columns * pass->channels) * size);
-    pass->number_bytes = !pass->numbered ? 0 : fc_round_to_line(
-        (size_t)(pass->columns * pass->channels) * size + FC_UNIT_BYTES);
+    pass->line_bytes = fc_round_to_line((size_t)line * size);
+    pass->number_bytes = 0;
+    if (pass->numbered)
+        pass->number_bytes =
+            fc_round_to_line((size_t)(pass->columns * pass->channels) * size + FC_UNIT_BYTES);
 }
 
-/* Where a window's elements are told apart, their distance in pixels must fit the kernel's lanes. */
+/* Where a window's elements are told apart, their distance in pixels must fit the kernel's
+ * lanes. */
 static bool numbers_fit(const struct fc_pool2d_pass *pass)
 {
     int64_t last;
@@ -130,13 +133,11 @@ fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass)
     choose_lanes(pass);
     pass->direct_x = !pass->adjoint && has_lanes(pass, &pass->x, pass->axis[1].advance);
     if (pass->wide && (!pass->direct_x || pass->numbered || pass->targets_packed))
-        pass->channels = fc_min(pass->channels,
-                                pass->x.stride_c == 1 ? LINE / 16 : STAGED_CHANNELS);
-    pass->direct_y = pass->targets_packed ||
-                     has_lanes(pass, &pass->y, pass->axis[1].period);
+        pass->channels =
+            fc_min(pass->channels, pass->x.stride_c == 1 ? LINE / 16 : STAGED_CHANNELS);
+    pass->direct_y = pass->targets_packed || has_lanes(pass, &pass->y, pass->axis[1].period);
     /* With fewer sources than phases no two targets of a class are regular. */
-    pass->phases =
-        pass->wide ? 1 : fc_max(fc_min(pass->axis[1].advance, pass->axis[1].sources), 1);
+    pass->phases = pass->wide ? 1 : fc_max(fc_min(pass->axis[1].advance, pass->axis[1].sources), 1);
     choose_block(pass);
     if (pass->targets_packed) {
         pass->y.stride_c = pass->indices.stride_c = 1;

@@ -43,16 +43,14 @@ static void run_item(void *context, int64_t item, int worker)
 
 fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *indices)
 {
-    struct whole whole = {
-        .pass = pass,
-        .y = y,
-        .indices = indices,
-        .scratch_bytes = fc_pool2d_scratch(pass),
-        .row_blocks = fc_ceil_div(pass->axis[0].targets, pass->rows),
-        .column_blocks = fc_ceil_div(pass->axis[1].targets, pass->columns),
-        .channel_blocks = fc_ceil_div(pass->x.c, pass->channels)};
-    const int64_t items =
-        pass->x.n * whole.row_blocks * whole.column_blocks * whole.channel_blocks;
+    struct whole whole = {.pass = pass,
+                          .y = y,
+                          .indices = indices,
+                          .scratch_bytes = fc_pool2d_scratch(pass),
+                          .row_blocks = fc_ceil_div(pass->axis[0].targets, pass->rows),
+                          .column_blocks = fc_ceil_div(pass->axis[1].targets, pass->columns),
+                          .channel_blocks = fc_ceil_div(pass->x.c, pass->channels)};
+    const int64_t items = pass->x.n * whole.row_blocks * whole.column_blocks * whole.channel_blocks;
     const double pixels = (double)pass->axis[0].targets * (double)pass->axis[1].targets;
     const double taps = (double)pass->axis[0].axis.taps * (double)pass->axis[1].axis.taps;
     const int width =

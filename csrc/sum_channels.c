@@ -51,9 +51,9 @@ static void add_chunk(void *context, int64_t item, int worker)
     const int64_t rows = image->n * image->h;
     memset(sums, 0, (size_t)(image->c * job->element));
     for (int64_t row = rows * item / job->chunks; row < rows * (item + 1) / job->chunks; row++) {
-        const char *x = (const char *)image->data +
-                        (row / image->h * image->stride_n + row % image->h * image->stride_h) *
-                            job->element;
+        const char *x =
+            (const char *)image->data +
+            (row / image->h * image->stride_n + row % image->h * image->stride_h) * job->element;
         for (int64_t w = 0; w < image->w; w += PIECE_PIXELS)
             for (int64_t c = 0; c < image->c; c += PIECE_CHANNELS)
                 add_piece(job, x + w * image->stride_w * job->element,
@@ -75,7 +75,7 @@ fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *sums)
     const size_t element = fc_element_size(dtype);
     const int64_t rows = image->n * image->h;
     const int64_t chunks = fc_max(fc_min(rows, CHUNKS), 1);
-    const double work = (double)rows * (double)image->w * (double)image->c;
+    const double work = FC_WORK_PER_ELEMENT * (double)rows * (double)image->w * (double)image->c;
     const int width = fc_parallel_width(chunks, work);
     const size_t chunk_bytes = fc_round_to_line((size_t)(chunks * image->c) * element);
     const size_t piece_bytes = (size_t)width * PIECE_PIXELS * PIECE_CHANNELS * element;
@@ -85,8 +85,12 @@ fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *sums)
     fc_image view = *image;
     if (view.c == 1)
         view.stride_c = 1;
-    struct job job = {&view,  &fc_current_kernels(dtype)->conv2d, (ptrdiff_t)element, chunks,
-                      scratch, scratch + chunk_bytes};
+    struct job job = {&view,
+                      &fc_current_kernels(dtype)->conv2d,
+                      (ptrdiff_t)element,
+                      chunks,
+                      scratch,
+                      scratch + chunk_bytes};
     fc_parallel_for(chunks, width, FC_FLUSH_DENORMALS, add_chunk, &job);
     fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &job);
     memcpy(sums, scratch, (size_t)image->c * element);

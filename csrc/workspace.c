@@ -1,9 +1,9 @@
 /* workspace.c: one cached block of scratch memory a thread, and plain allocations beside it.
  *
- * A thread keeps the last block it gave back, so that calls of one size take no allocation, no zeroed
- * pages and no system call: 10 ns instead of 20 us for the first touch of 100 KiB. The block hangs
- * on a pthread key, not in a _Thread_local, because the key's destructor returns it at thread exit
- * and because the order in which thread-locals and keys end is nobody's promise. */
+ * A thread keeps the last block it gave back, so that calls of one size take no allocation, no
+ * zeroed pages and no system call: 13 ns. The block hangs on a pthread key, not in a _Thread_local,
+ * because the key's destructor returns it at thread exit and because the order in which
+ * thread-locals and keys end is nobody's promise. */
 #include "workspace.h"
 
 #include <pthread.h>
@@ -27,10 +27,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_key_t key;
 static bool have_key; /* without one nothing is cached */
 
-static void make_key(void)
-{
-    have_key = pthread_key_create(&key, free) == 0;
-}
+static void make_key(void) { have_key = pthread_key_create(&key, free) == 0; }
 
 static struct header *cached_block(void)
 {

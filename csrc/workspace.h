@@ -1,4 +1,4 @@
-/* workspace.h: scratch memory, aligned to a cache line and reused by the calling thread's next call.
+/* workspace.h: scratch memory, aligned to a cache line and reused by the next call of a thread.
  *
  * The calling thread takes the scratch of all workers at once, before the loop begins: there is one
  * place a call where memory can be missing, and workers cannot fail. */

@@ -25,8 +25,19 @@ cdef int fail(fc_status status, dict facts) except -1:
     raise _errors.from_status(_STATUS_NAMES[<int>status], facts)
 
 
+cdef extern from "Python.h":
+    bint PyLong_CheckExact(object)
+    int64_t PyLong_AsLongLongAndOverflow(object, int *) except? -1
+
+
 cdef int64_t whole_number(object value, str name, str allowed) except? -1:
-    """An int (not a bool) that fits into 64 bits."""
+    """An int (not a bool) that fits into 62 bits."""
+    cdef int overflow = 0
+    cdef int64_t number
+    if PyLong_CheckExact(value):
+        number = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if not overflow and -(<int64_t>1 << 62) < number < <int64_t>1 << 62:
+            return number
     if isinstance(value, bool) or isinstance(value, _numpy.bool_):
         raise _errors.bad_value(name, value, allowed, TypeError)
     try:

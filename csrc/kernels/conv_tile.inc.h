@@ -16,17 +16,17 @@
  * the load: with a pointer a pixel the 14 would spill, one more load each. */
 
 /* The number of vectors that hold a tile's columns. */
-enum { UNIT_VECTORS = FC_UNIT_BYTES / (int)sizeof(vreal), TILE_UNITS = TILE_VECTORS / UNIT_VECTORS };
+enum {
+    UNIT_VECTORS = FC_UNIT_BYTES / (int)sizeof(vreal),
+    TILE_UNITS = TILE_VECTORS / UNIT_VECTORS
+};
 
 FC_INLINE vreal relu(vreal a)
 {
     return vselect(vgreater(vzero(), a), vzero(), a); /* NaN compares false and stays */
 }
 
-FC_INLINE vreal relu6(vreal a)
-{
-    return vselect(vgreater(relu(a), vset1(6)), vset1(6), relu(a));
-}
+FC_INLINE vreal relu6(vreal a) { return vselect(vgreater(relu(a), vset1(6)), vset1(6), relu(a)); }
 
 FC_INLINE vreal activate(vreal a, fc_activation activation)
 {
@@ -41,9 +41,9 @@ FC_INLINE vreal finish_vector(const struct fc_tile *tile, vreal sum, int p, int 
     if (tile->bias)
         sum = vadd(sum, vload_first((const real *)tile->bias + v * LANES, lanes));
     if (tile->residual)
-        sum = vadd(sum, vload_first((const real *)tile->residual + p * tile->residual_step +
-                                        v * LANES,
-                                    lanes));
+        sum = vadd(
+            sum,
+            vload_first((const real *)tile->residual + p * tile->residual_step + v * LANES, lanes));
     return activate(sum, tile->activation);
 }
 
@@ -66,19 +66,19 @@ FC_INLINE void finish_tile(const struct fc_tile *tile, const int pixels, const i
     if (tile->bias || tile->residual || tile->activation != FC_LINEAR ||
         tile->columns != vectors * LANES) {
         real sums[TILE_PIXELS * TILE_VECTORS * LANES];
-        FC_UNROLL for (int p = 0; p < pixels; p++)
-            FC_UNROLL for (int v = 0; v < vectors; v++)
+        FC_UNROLL (p, pixels)
+            FC_UNROLL (v, vectors)
                 vstore(sums + (p * vectors + v) * LANES, sum[p][v]);
         finish_sums(tile, sums, vectors);
         return;
     }
     if (tile->partial)
-        FC_UNROLL for (int p = 0; p < pixels; p++)
-            FC_UNROLL for (int v = 0; v < vectors; v++)
+        FC_UNROLL (p, pixels)
+            FC_UNROLL (v, vectors)
                 sum[p][v] = vadd(sum[p][v], vload((const real *)tile->partial +
                                                   p * tile->partial_step + v * LANES));
-    FC_UNROLL for (int p = 0; p < pixels; p++)
-        FC_UNROLL for (int v = 0; v < vectors; v++)
+    FC_UNROLL (p, pixels)
+        FC_UNROLL (v, vectors)
             vstore((real *)tile->y + p * tile->y_step + v * LANES, sum[p][v]);
 }
 
@@ -86,8 +86,8 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
                          const int vectors)
 {
     vreal sum[TILE_PIXELS][TILE_VECTORS];
-    FC_UNROLL for (int p = 0; p < pixels; p++)
-        FC_UNROLL for (int v = 0; v < vectors; v++)
+    FC_UNROLL (p, pixels)
+        FC_UNROLL (v, vectors)
             sum[p][v] = vzero();
 
     const ptrdiff_t step = tile->runs.step, kernel_step = tile->kernel_step;
@@ -98,13 +98,13 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
         const real *base[5] = {x, x + 3 * step, x + 6 * step, x + 9 * step, x + 12 * step};
         for (int64_t l = 0; l < length; l++, kernel += kernel_step) {
             vreal k[TILE_VECTORS];
-            FC_UNROLL for (int v = 0; v < vectors; v++)
+            FC_UNROLL (v, vectors)
                 k[v] = vload(kernel + v * LANES);
-            FC_UNROLL for (int p = 0; p < pixels; p++) {
+            FC_UNROLL (p, pixels) {
                 const real *pixel = base[p / 3] + p % 3 * step + l;
-                FC_UNROLL for (int v = 0; v < vectors; v++)
-                    sum[p][v] = vfma(lanes ? vload(pixel + v * LANES) : vset1(*pixel), k[v],
-                                     sum[p][v]);
+                FC_UNROLL (v, vectors)
+                    sum[p][v] =
+                        vfma(lanes ? vload(pixel + v * LANES) : vset1(*pixel), k[v], sum[p][v]);
             }
         }
     }
@@ -112,12 +112,12 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
 }
 
 /* The same body for each number of pixels, so that a ragged row costs no more than its pixels. */
-#define FC_TILE_CASE(lanes, pixels)                                                                \
-    case pixels:                                                                                   \
-        if (TILE_UNITS > 1 && tile->units == 1)                                                    \
-            conv_sums(tile, lanes, pixels, UNIT_VECTORS);                                                \
-        else                                                                                       \
-            conv_sums(tile, lanes, pixels, TILE_VECTORS);                                                \
+#define FC_TILE_CASE(lanes, pixels)                       \
+    case pixels:                                          \
+        if (TILE_UNITS > 1 && tile->units == 1)           \
+            conv_sums(tile, lanes, pixels, UNIT_VECTORS); \
+        else                                              \
+            conv_sums(tile, lanes, pixels, TILE_VECTORS); \
         return;
 #define FC_CONV_CASE(pixels) FC_TILE_CASE(false, pixels)
 #define FC_LANE_CASE(pixels) FC_TILE_CASE(true, pixels)

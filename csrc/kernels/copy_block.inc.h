@@ -8,13 +8,14 @@
 /* a[i][j] = a[j][i]: each round interleaves row i with row i + LANES / 2. */
 FC_INLINE void transpose(vreal a[LANES])
 {
-    FC_UNROLL for (int round = 1; round < LANES; round *= 2) {
+    FC_UNROLLED for (int round = 1; round < LANES; round *= 2)
+    {
         vreal b[LANES];
-        FC_UNROLL for (int i = 0; i < LANES / 2; i++) {
+        FC_UNROLL (i, LANES / 2) {
             b[2 * i] = vzip_low(a[i], a[i + LANES / 2]);
             b[2 * i + 1] = vzip_high(a[i], a[i + LANES / 2]);
         }
-        FC_UNROLL for (int i = 0; i < LANES; i++)
+        FC_UNROLL (i, LANES)
             a[i] = b[i];
     }
 }
@@ -25,10 +26,10 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
 {
     vreal a[LANES];
     if (rows == LANES && columns == LANES) {
-        FC_UNROLL for (int i = 0; i < LANES; i++)
+        FC_UNROLL (i, LANES)
             a[i] = vload(x + i * x_row);
         transpose(a);
-        FC_UNROLL for (int j = 0; j < LANES; j++)
+        FC_UNROLL (j, LANES)
             vstore(y + j * y_row, a[j]);
         return;
     }
@@ -126,8 +127,8 @@ static void finish_block(const struct fc_finish *finish)
         const int64_t pixels = block->pixels - p < PIXELS ? block->pixels - p : PIXELS;
         for (int64_t c = 0; c < block->channels; c += LANES) {
             const int64_t channels = block->channels - c < LANES ? block->channels - c : LANES;
-            transpose_block((const real *)block->x + p * block->x_pixel + c, block->x_pixel, rows[0],
-                            PIXELS, pixels, channels);
+            transpose_block((const real *)block->x + p * block->x_pixel + c, block->x_pixel,
+                            rows[0], PIXELS, pixels, channels);
             for (int64_t i = 0; i < channels; i++)
                 finish_row(finish, rows[i], p, pixels, c + i);
         }

@@ -10,8 +10,8 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const bool lanes
                             const int elements, const int vectors)
 {
     vreal sum[TILE_PIXELS][TILE_VECTORS];
-    FC_UNROLL for (int e = 0; e < elements; e++)
-        FC_UNROLL for (int v = 0; v < vectors; v++)
+    FC_UNROLL (e, elements)
+        FC_UNROLL (v, vectors)
             sum[e][v] = vzero();
 
     const real *dy = tile->dy;
@@ -19,29 +19,28 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const bool lanes
         const real *x = (const real *)tile->x + row * tile->x_row;
         for (int64_t p = 0; p < tile->width; p++, x += tile->x_step, dy += tile->dy_step) {
             vreal d[TILE_VECTORS];
-            FC_UNROLL for (int v = 0; v < vectors; v++)
+            FC_UNROLL (v, vectors)
                 d[v] = vload(dy + v * LANES);
-            FC_UNROLL for (int e = 0; e < elements; e++)
-                FC_UNROLL for (int v = 0; v < vectors; v++) {
-                    const vreal a =
-                        lanes ? vload(x + tile->offset[e] + v * LANES) : vset1(x[e]);
+            FC_UNROLL (e, elements)
+                FC_UNROLL (v, vectors) {
+                    const vreal a = lanes ? vload(x + tile->offset[e] + v * LANES) : vset1(x[e]);
                     sum[e][v] = vfma(a, d[v], sum[e][v]);
                 }
         }
     }
-    FC_UNROLL for (int e = 0; e < elements; e++)
-        FC_UNROLL for (int v = 0; v < vectors; v++) {
+    FC_UNROLL (e, elements)
+        FC_UNROLL (v, vectors) {
             real *dkernel = (real *)tile->dkernel + e * tile->dkernel_step + v * LANES;
             vstore(dkernel, vadd(vload(dkernel), sum[e][v]));
         }
 }
 
-#define FC_DKERNEL_CASE_OF(lanes, elements)                                                        \
-    case elements:                                                                                 \
-        if (TILE_UNITS > 1 && tile->units == 1)                                                    \
-            dkernel_sums(tile, lanes, elements, UNIT_VECTORS);                                     \
-        else                                                                                       \
-            dkernel_sums(tile, lanes, elements, TILE_VECTORS);                                     \
+#define FC_DKERNEL_CASE_OF(lanes, elements)                    \
+    case elements:                                             \
+        if (TILE_UNITS > 1 && tile->units == 1)                \
+            dkernel_sums(tile, lanes, elements, UNIT_VECTORS); \
+        else                                                   \
+            dkernel_sums(tile, lanes, elements, TILE_VECTORS); \
         return;
 #define FC_DKERNEL_CASE(elements) FC_DKERNEL_CASE_OF(false, elements)
 #define FC_LANE_DKERNEL_CASE(elements) FC_DKERNEL_CASE_OF(true, elements)

@@ -43,16 +43,22 @@ FC_INLINE void pool_tap(struct pool_state *state, vreal value, integer number, f
     state->nan = vmask_or(state->nan, nan);
 }
 
-/* vectors whole vectors, or one of which only the first `first` lanes count. */
+/* Vector v of a block of which, where `partial` is set, only the first `first` lanes of the last
+ * vector may be touched. */
+FC_INLINE vreal pool_load(const real *p, int v, int vectors, bool partial, int first)
+{
+    return partial && v == vectors - 1 ? vload_first(p + v * LANES, first) : vload(p + v * LANES);
+}
+
 FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real *y,
-                          integer *numbers, int vectors, int first, fc_pooling pooling,
-                          bool numbered)
+                          integer *numbers, int vectors, bool partial, int first,
+                          fc_pooling pooling, bool numbered)
 {
     struct pool_state state[POOL_VECTORS];
-    FC_UNROLL for (int v = 0; v < vectors; v++) {
+    FC_UNROLL (v, vectors) {
         state[v].best = pool_identity(pooling);
         if (tile->resume)
-            state[v].best = first ? vload_first(y, first) : vload(y + v * LANES);
+            state[v].best = pool_load(y, v, vectors, partial, first);
         if (pooling != FC_AVG)
             state[v].nan = visnan(state[v].best);
         if (numbered)
@@ -63,11 +69,12 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
         const real *tap = x + i * tile->x_row;
         integer number = (integer)(tile->number + i * tile->number_row);
         int64_t phase = tile->phase;
-        FC_UNROLL for (int v = 0; v < vectors; v++) state[v].row = vzero();
+        FC_UNROLL (v, vectors)
+            state[v].row = vzero();
         for (int64_t left = tile->taps; left > 0; left--) {
-            FC_UNROLL for (int v = 0; v < vectors; v++)
-                pool_tap(&state[v], first ? vload_first(tap, first) : vload(tap + v * LANES),
-                         number, pooling, numbered);
+            FC_UNROLL (v, vectors)
+                pool_tap(&state[v], pool_load(tap, v, vectors, partial, first), number, pooling,
+                         numbered);
             number += (integer)tile->number_tap;
             tap += tile->x_tap;
             phase += tile->phase_step;
@@ -77,17 +84,17 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
             }
         }
         if (pooling == FC_AVG)
-            FC_UNROLL for (int v = 0; v < vectors; v++)
+            FC_UNROLL (v, vectors)
                 state[v].best = vadd(state[v].best, state[v].row);
     }
-    FC_UNROLL for (int v = 0; v < vectors; v++) {
+    FC_UNROLL (v, vectors) {
         vreal result = state[v].best;
         if (pooling == FC_AVG && tile->divisor != 1)
             result = vdiv(result, vset1((real)tile->divisor));
         if (pooling != FC_AVG && !numbered)
             result = vselect(state[v].nan, vset1(NAN), result);
-        if (first)
-            vstore_first(y, result, first);
+        if (partial && v == vectors - 1)
+            vstore_first(y + v * LANES, result, first);
         else
             vstore(y + v * LANES, result);
         if (numbered)
@@ -95,27 +102,46 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
     }
 }
 
+/* What is left of a column after its whole blocks goes in one block too: rows of 56 columns, which
+ * are three vectors and a half, would else be four lonely chains. */
+FC_INLINE void pool_rest(const struct fc_pool2d_tile *tile, const real *x, real *y,
+                         integer *numbers, int vectors, int first, fc_pooling pooling,
+                         bool numbered)
+{
+    if (first)
+        pool_block(tile, x, y, numbers, vectors, true, first, pooling, numbered);
+    else
+        pool_block(tile, x, y, numbers, vectors, false, 0, pooling, numbered);
+}
+
 FC_INLINE void pool_tile(const struct fc_pool2d_tile *tile, fc_pooling pooling, bool numbered)
 {
+    const int64_t rest = tile->lanes % (POOL_VECTORS * LANES);
     for (int64_t p = 0; p < tile->columns; p++) {
         const real *x = (const real *)tile->x + p * tile->x_column;
         real *y = (real *)tile->y + p * tile->y_column;
         integer *numbers = numbered ? (integer *)tile->numbers + p * tile->number_column : NULL;
-        int64_t left = tile->lanes;
-        for (; left >= POOL_VECTORS * LANES; left -= POOL_VECTORS * LANES) {
-            pool_block(tile, x, y, numbers, POOL_VECTORS, 0, pooling, numbered);
+        for (int64_t l = rest; l < tile->lanes; l += POOL_VECTORS * LANES) {
+            pool_block(tile, x, y, numbers, POOL_VECTORS, false, 0, pooling, numbered);
             x += POOL_VECTORS * LANES;
             y += POOL_VECTORS * LANES;
             numbers = numbered ? numbers + POOL_VECTORS * LANES : NULL;
         }
-        for (; left >= LANES; left -= LANES) {
-            pool_block(tile, x, y, numbers, 1, 0, pooling, numbered);
-            x += LANES;
-            y += LANES;
-            numbers = numbered ? numbers + LANES : NULL;
+        const int first = (int)(rest % LANES);
+        switch ((rest + LANES - 1) / LANES) {
+        case 1:
+            pool_rest(tile, x, y, numbers, 1, first, pooling, numbered);
+            break;
+        case 2:
+            pool_rest(tile, x, y, numbers, 2, first, pooling, numbered);
+            break;
+        case 3:
+            pool_rest(tile, x, y, numbers, 3, first, pooling, numbered);
+            break;
+        case 4:
+            pool_rest(tile, x, y, numbers, 4, first, pooling, numbered);
+            break;
         }
-        if (left > 0)
-            pool_block(tile, x, y, numbers, 1, (int)left, pooling, numbered);
     }
 }
 
@@ -135,7 +161,4 @@ static void pool_min(const struct fc_pool2d_tile *tile)
         pool_tile(tile, FC_MIN, false);
 }
 
-static void pool_avg(const struct fc_pool2d_tile *tile)
-{
-    pool_tile(tile, FC_AVG, false);
-}
+static void pool_avg(const struct fc_pool2d_tile *tile) { pool_tile(tile, FC_AVG, false); }

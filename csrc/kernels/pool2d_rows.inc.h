@@ -2,8 +2,8 @@
  * elements, and adding gradients at indices. */
 
 /* The inverse of zipping two vectors is zipping them log2(LANES) times: zipping 2 * LANES elements
- * log2(LANES) + 1 times moves every one of them back to its place. With four rounds (AVX-512) that is
- * 16 bytes a cycle, four times what memory gives. */
+ * log2(LANES) + 1 times moves every one of them back to its place. With four rounds (AVX-512) that
+ * is 16 bytes a cycle, four times what memory gives. */
 static void split_pairs(const void *source, void *even_target, void *odd_target, int64_t count)
 {
     const real *x = source;
@@ -11,7 +11,8 @@ static void split_pairs(const void *source, void *even_target, void *odd_target,
     int64_t i = 0;
     for (; 2 * (i + LANES) <= count; i += LANES) {
         vreal a = vload(x + 2 * i), b = vload(x + 2 * i + LANES);
-        FC_UNROLL for (int zipped = LANES; zipped > 1; zipped /= 2) {
+        FC_UNROLLED for (int zipped = LANES; zipped > 1; zipped /= 2)
+        {
             const vreal low = vzip_low(a, b);
             b = vzip_high(a, b);
             a = low;
@@ -45,7 +46,8 @@ static void merge_pairs(const void *even_source, const void *odd_source, void *t
 }
 
 /* One element at a time: the additions of a vector may meet in one element, and a window's worth of
- * masked vector additions for each output costs as much (9 for 3 x 3) as its one scalar addition. */
+ * masked vector additions for each output costs as much (9 for 3 x 3) as its one scalar
+ * addition. */
 FC_INLINE int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t from, bool dense)
 {
     const uint64_t usable = (uint64_t)(scatter->end - scatter->begin);

@@ -10,9 +10,9 @@ static void channel_sums(const void *x, ptrdiff_t x_pixel, int64_t pixels, int64
     for (; c + 4 * LANES <= channels; c += 4 * LANES) {
         vreal sum[4] = {vzero(), vzero(), vzero(), vzero()};
         for (int64_t p = 0; p < pixels; p++)
-            FC_UNROLL for (int v = 0; v < 4; v++)
+            FC_UNROLL (v, 4)
                 sum[v] = vadd(sum[v], vload(first + p * x_pixel + c + v * LANES));
-        FC_UNROLL for (int v = 0; v < 4; v++)
+        FC_UNROLL (v, 4)
             vstore(total + c + v * LANES, vadd(vload(total + c + v * LANES), sum[v]));
     }
     for (; c < channels; c += LANES) {
@@ -30,10 +30,10 @@ static double fma_burst(int64_t rounds)
 {
     enum { CHAINS = 12 };
     vreal sum[CHAINS], a = vset1(1), b = vset1(0);
-    FC_UNROLL for (int i = 0; i < CHAINS; i++)
+    FC_UNROLL (i, CHAINS)
         sum[i] = vset1((real)i);
     for (int64_t round = 0; round < rounds; round++)
-        FC_UNROLL for (int i = 0; i < CHAINS; i++) {
+        FC_UNROLL (i, CHAINS) {
             sum[i] = vfma(sum[i], a, b);
             __asm__ volatile("" : "+" VREGISTER(sum[i]));
         }

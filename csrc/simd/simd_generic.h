@@ -56,8 +56,9 @@ FC_INLINE vint viload(const integer *p)
 FC_INLINE void vistore(integer *p, vint a) { memcpy(p, &a, sizeof a); }
 FC_INLINE vmask viequal(vint a, vint b) { return a == b; }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return (m & a) | (~m & b); }
-FC_INLINE vint viadd(vint a, vint b) { return a + b; }
-FC_INLINE vint visub(vint a, vint b) { return a - b; }
+/* Unsigned, since these wrap. */
+FC_INLINE vint viadd(vint a, vint b) { return (vint)((vuint)a + (vuint)b); }
+FC_INLINE vint visub(vint a, vint b) { return (vint)((vuint)a - (vuint)b); }
 FC_INLINE vint viand(vint a, vint b) { return a & b; }
 FC_INLINE vint vior(vint a, vint b) { return a | b; }
 FC_INLINE vint vas_int(vreal a) { return (vint)a; }
@@ -70,10 +71,7 @@ FC_INLINE vmask vgreater(vreal a, vreal b) { return a > b; }
 FC_INLINE vmask visnan(vreal a) { return a != a; }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return a | b; }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return a & ~b; }
-FC_INLINE vreal vselect(vmask m, vreal a, vreal b)
-{
-    return (vreal)viselect(m, (vint)a, (vint)b);
-}
+FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return (vreal)viselect(m, (vint)a, (vint)b); }
 
 /* The first n lanes; the others are read as zero and not written, nor may they be touched. */
 FC_INLINE vreal vload_first(const real *p, int n)

@@ -23,7 +23,6 @@ enum { LANES = 2 };
 #define FC_NOT_EQUAL(a) veorq_u64(a, vdupq_n_u64(~UINT64_C(0)))
 #endif
 
-
 #if FC_REAL == 32
 FC_INLINE vreal vset1(real a) { return vdupq_n_f32(a); }
 FC_INLINE vint viset1(integer a) { return vdupq_n_s32(a); }
