@@ -64,6 +64,15 @@ struct fc_block {
     int64_t pixels, channels;
 };
 
+/* y[p * y_pixel + i] = x[p * x_pixel + offset[i]] for pixels x lanes. */
+struct fc_gather {
+    const void *x;
+    void *y;
+    const ptrdiff_t *offset;
+    ptrdiff_t x_pixel, y_pixel;
+    int64_t pixels, lanes;
+};
+
 /* y = activation(x + bias + residual) of a block; x is pixel-major (x_channel is 1) and bias holds
  * one element a channel. residual has strides of its own. */
 struct fc_finish {
@@ -80,6 +89,7 @@ struct fc_conv2d_kernels {
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*lane_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*copy_block)(const struct fc_block *block);
+    void (*gather_lanes)(const struct fc_gather *gather);
     void (*finish_block)(const struct fc_finish *finish);
     /* sums[c] += sum over pixels of x[p * x_pixel + c]: one chain, then added once. */
     void (*channel_sums)(const void *x, ptrdiff_t x_pixel, int64_t pixels, int64_t channels,

@@ -83,6 +83,8 @@ static void simplify_pointwise(struct fc_convolution *convolution)
     fc_image *x = &convolution->x, *y = &convolution->y;
     struct fc_axis *axis = convolution->axis;
     char *data = x->data;
+    if (y->n * y->h * y->w == 0)
+        return; /* no pixels to lie together */
     make_dense(&axis[0], &data, &x->h, &x->stride_h, element);
     make_dense(&axis[1], &data, &x->w, &x->stride_w, element);
     x->data = data;

@@ -23,10 +23,12 @@ int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size)
     return -1;
 }
 
-/* Some channels of x, and where they go: lanes apart from each other, pixels pitch apart. */
+/* Some channels of x, which are packed side by side, pixels pitch apart: evenly spaced in x, or from
+ * a table of offsets. */
 struct stream {
     const struct fc_padded *padded;
     const char *x; /* channel 0 of the stream at row 0, column 0 of the image */
+    const ptrdiff_t *offset;
     ptrdiff_t x_channel;
     int64_t channels, pitch;
 };
@@ -48,8 +50,21 @@ static void copy_pixels(const struct stream *stream, const char *row, int64_t co
                         int64_t pixels, char *to)
 {
     const struct fc_padded *padded = stream->padded;
+    const char *from = row + column * padded->x.stride_w * (ptrdiff_t)padded->element;
+    if (stream->offset) {
+        padded->kernels->gather_lanes(&(struct fc_gather){
+            .x = from,
+            .y = to,
+            .offset = stream->offset,
+            .x_pixel = padded->x.stride_w,
+            .y_pixel = stream->pitch,
+            .pixels = pixels,
+            .lanes = stream->channels,
+        });
+        return;
+    }
     padded->kernels->copy_block(&(struct fc_block){
-        .x = row + column * padded->x.stride_w * (ptrdiff_t)padded->element,
+        .x = from,
         .y = to,
         .x_pixel = padded->x.stride_w,
         .x_channel = stream->x_channel,
@@ -138,19 +153,21 @@ void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_pa
     const int64_t bytes = patch->x_rows * patch->x_columns * width * (int64_t)padded->element;
     if (outputs < width)
         memset(to, 0, (size_t)(count * bytes));
-    /* With one output a group the lanes' channels are evenly spaced, c_in apart; else each lane goes
-     * by itself. */
-    const int64_t together = kernel->c_out == 1 ? outputs : 1;
-    for (int64_t i = 0; i < count; i++)
-        for (int64_t lane = 0; lane < outputs; lane += together) {
-            const int64_t channel = (k + lane) / kernel->c_out * kernel->c_in + c + i;
-            const struct stream stream = {
-                .padded = padded,
-                .x = channel_of(padded, n, channel),
-                .x_channel = padded->x.stride_c * kernel->c_in,
-                .channels = together,
-                .pitch = width,
-            };
-            pack_stream(&stream, patch, (char *)to + i * bytes + lane * (int64_t)padded->element);
-        }
+    ptrdiff_t offset[FC_PANEL_UNITS * FC_UNIT_BYTES / sizeof(float)];
+    for (int64_t lane = 0; lane < outputs; lane++)
+        offset[lane] = (k + lane) / kernel->c_out * kernel->c_in * padded->x.stride_c;
+    const struct stream stream = {
+        .padded = padded,
+        /* With one output a group the lanes' channels are evenly spaced, c_in apart. */
+        .offset = kernel->c_out == 1 ? NULL : offset,
+        .x_channel = padded->x.stride_c * kernel->c_in,
+        .channels = outputs,
+        .pitch = width,
+    };
+    const int64_t first = kernel->c_out == 1 ? k * kernel->c_in : 0;
+    for (int64_t i = 0; i < count; i++) {
+        struct stream channel = stream;
+        channel.x = channel_of(padded, n, first + c + i);
+        pack_stream(&channel, patch, (char *)to + i * bytes);
+    }
 }

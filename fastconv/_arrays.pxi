@@ -1,12 +1,16 @@
 # Arrays in and out: what is accepted, what is copied, and how the C library sees it.
 
-cdef object _MaskedArray = _numpy.ma.MaskedArray
+
+cdef bint is_masked(object value):
+    """Whether value is a masked array; there is none before numpy.ma, which is slow to import."""
+    masked = _sys.modules.get("numpy.ma")
+    return masked is not None and isinstance(value, masked.MaskedArray)
 
 
 cdef cnp.ndarray input_array(object value, str name, int ndim, str meaning):
     """An ndarray of native float32 or float64 with ndim dimensions, aligned to its elements."""
     if not cnp.PyArray_Check(value) or (
-        not cnp.PyArray_CheckExact(value) and isinstance(value, _MaskedArray)
+        not cnp.PyArray_CheckExact(value) and is_masked(value)
     ):
         raise _errors.not_an_array(name, value)
     cdef cnp.ndarray array = value
@@ -113,7 +117,7 @@ cdef cnp.ndarray output_array(object out, str name, int ndim, cnp.npy_intp *size
         fits = fits and cnp.PyArray_DIM(array, i) == size[i]
         fits = fits and (size[i] < 2 or cnp.PyArray_STRIDE(array, i) != 0)
     if (not fits or not PyArray_ISNOTSWAPPED(array) or not cnp.PyArray_ISWRITEABLE(array)
-            or not addressable(array) or isinstance(out, _MaskedArray)):
+            or not addressable(array) or is_masked(out)):
         raise _errors.bad_out(name, out, "be a writeable, aligned array of shape %s and dtype %s" % (
             tuple([size[j] for j in range(ndim)]), cnp.PyArray_DescrFromType(kind)))
     return array

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Labels: TypeAlias = npt.NDArray[np.integer[Any]]
 Shape: TypeAlias = tuple[int | None, ...]
 """A shape in which None stands for a size that is not fixed, as the batch is."""
+
+Meaning = TypeVar("Meaning")
 
 _DTYPES: tuple[np.dtype[np.floating[Any]], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -76,6 +78,15 @@ def float_dtype(value: npt.DTypeLike | None) -> np.dtype[np.floating[Any]]:
     if found not in _DTYPES:
         raise ValueError(f"dtype must be float32 or float64, received {found}")
     return found
+
+
+def word(name: str, value: object, meanings: Mapping[str, Meaning], kind: str) -> Meaning:
+    """Return what a word means; `kind` tells what else the argument could have been."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a name or {kind}, received {value!r}")
+    if value not in meanings:
+        raise ValueError(f"{name} must be one of {', '.join(meanings)}, received {value!r}")
+    return meanings[value]
 
 
 def shape(name: str, value: object) -> Shape:

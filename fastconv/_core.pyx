@@ -6,6 +6,7 @@ No loop here runs over data. Documented for users in :mod:`fastconv.functional`.
 """
 
 import os as _os
+import sys as _sys
 from collections import namedtuple as _namedtuple
 from contextlib import contextmanager as _contextmanager
 from numbers import Real as _Real

@@ -3,7 +3,7 @@
 
 cdef cnp.ndarray contiguous_floats(object x):
     """x as a C-contiguous array of native float32 or float64, of any rank."""
-    if not cnp.PyArray_Check(x) or isinstance(x, _MaskedArray):
+    if not cnp.PyArray_Check(x) or is_masked(x):
         raise _errors.not_an_array("x", x)
     cdef cnp.ndarray a = input_array(x, "x", cnp.PyArray_NDIM(x), "")
     return cnp.PyArray_GETCONTIGUOUS(a)

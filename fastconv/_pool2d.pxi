@@ -91,7 +91,7 @@ cdef cnp.ndarray image_array(object shape, int kind):
 
 cdef cnp.ndarray index_array(object indices, object dy):
     """The int64 winners of a maximum, in the shape of dy."""
-    if not cnp.PyArray_Check(indices) or isinstance(indices, _MaskedArray):
+    if not cnp.PyArray_Check(indices) or is_masked(indices):
         raise _errors.bad_value("indices", type(indices).__name__, "a numpy.ndarray of int64",
                                 TypeError)
     cdef cnp.ndarray array = indices

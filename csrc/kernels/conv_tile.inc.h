@@ -52,10 +52,12 @@ static __attribute__((noinline)) void finish_sums(const struct fc_tile *tile, co
                                                   int vectors)
 {
     for (int p = 0; p < tile->pixels; p++)
-        for (int v = 0; v < vectors && v * LANES < tile->columns; v++, sums += LANES) {
+        for (int v = 0; v < vectors && v * LANES < tile->columns; v++) {
             const int left = tile->columns - v * LANES, lanes = left < LANES ? left : LANES;
             real *y = (real *)tile->y + p * tile->y_step + v * LANES;
-            vstore_first(y, finish_vector(tile, vload(sums), p, v, lanes), lanes);
+            vstore_first(y,
+                         finish_vector(tile, vload(sums + (p * vectors + v) * LANES), p, v, lanes),
+                         lanes);
         }
 }
 

@@ -25,17 +25,17 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
                              int columns)
 {
     vreal a[LANES];
-    if (rows == LANES && columns == LANES) {
-        FC_UNROLL (i, LANES)
-            a[i] = vload(x + i * x_row);
-        transpose(a);
-        FC_UNROLL (j, LANES)
+    const bool whole = rows == LANES && columns == LANES;
+    FC_UNROLL (i, LANES)
+        a[i] = whole      ? vload(x + i * x_row)
+               : i < rows ? vload_first(x + i * x_row, columns)
+                          : vzero();
+    transpose(a);
+    FC_UNROLL (j, LANES)
+        if (whole)
             vstore(y + j * y_row, a[j]);
-        return;
-    }
-    for (int j = 0; j < columns; j++)
-        for (int i = 0; i < rows; i++)
-            y[j * y_row + i] = x[i * x_row + j];
+        else if (j < columns)
+            vstore_first(y + j * y_row, a[j], rows);
 }
 
 static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int64_t rows,
@@ -80,6 +80,17 @@ static void copy_block(const struct fc_block *block)
             for (int64_t c = 0; c < block->channels; c++)
                 y[p * block->y_pixel + c * block->y_channel] =
                     x[p * block->x_pixel + c * block->x_channel];
+    }
+}
+
+/* Element by element: the lanes of narrow groups come from anywhere. */
+static void gather_lanes(const struct fc_gather *gather)
+{
+    for (int64_t p = 0; p < gather->pixels; p++) {
+        const real *x = (const real *)gather->x + p * gather->x_pixel;
+        real *y = (real *)gather->y + p * gather->y_pixel;
+        for (int64_t i = 0; i < gather->lanes; i++)
+            y[i] = x[gather->offset[i]];
     }
 }
 

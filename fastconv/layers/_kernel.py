@@ -1,0 +1,109 @@
+"""The layers that are linear in a kernel: y = activation(x * kernel + bias)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection
+from typing import Unpack
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv import _checks, activations, functional, initializers
+from fastconv._checks import Array, Shape
+from fastconv.activations import ActivationFunction
+from fastconv.initializers import Initializer
+from fastconv.layers._base import Layer, LayerOptions, Pullback
+
+
+class KernelLayer(Layer):
+    """A kernel, an optional bias of one number a unit, and an activation.
+
+    A subclass gives the kernel's shape, the operation and its gradients. An activation that the
+    operation can apply itself is left to it.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | ActivationFunction | None,
+        use_bias: bool,
+        kernel_initializer: str | Initializer,
+        bias_initializer: str | Initializer,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(**options)
+        self._units = units
+        self.activation = activations.get(activation)
+        self.use_bias = _checks.flag("use_bias", use_bias)
+        self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
+        self.bias_initializer = initializers.get("bias_initializer", bias_initializer)
+
+    @property
+    def kernel(self) -> Array:
+        """The kernel, read-only; assign an array of its shape and dtype to replace it."""
+        return self._weight("kernel")
+
+    @kernel.setter
+    def kernel(self, value: npt.ArrayLike) -> None:
+        self._set_weight("kernel", value)
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias, read-only, or None without `use_bias`; assign an array to replace it."""
+        return self._weight("bias") if self.use_bias else None
+
+    @bias.setter
+    def bias(self, value: npt.ArrayLike) -> None:
+        if not self.use_bias:
+            raise ValueError(f"layer {self.name!r} has no bias: use_bias is False")
+        self._set_weight("bias", value)
+
+    @abstractmethod
+    def _kernel_shape(self, shape: Shape) -> tuple[int, ...]:
+        """Return the kernel's shape for inputs of this shape."""
+
+    @abstractmethod
+    def _apply(self, x: Array, kernel: Array, bias: Array | None) -> Array:
+        """Return y, with the activation if the operation fuses it."""
+
+    @abstractmethod
+    def _gradients(
+        self, dy: Array, x: Array, kernel: Array, needs: Collection[str]
+    ) -> functional.Conv2DGradients:
+        """Return the gradients asked for, before the activation."""
+
+    def _build(self, shape: Shape, rng: np.random.Generator) -> dict[str, Array]:
+        weights = {"kernel": self.kernel_initializer(self._kernel_shape(shape), self.dtype, rng)}
+        if self.use_bias:
+            weights["bias"] = self.bias_initializer((self._units,), self.dtype, rng)
+        return weights
+
+    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
+        kernel, bias, trainable = self.kernel, self.bias, self.trainable
+        y, pull = self._activate(self._apply(x, kernel, bias))
+        of_weights = ("kernel", "bias")[: 1 + self.use_bias] if trainable else ()
+
+        def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
+            needs = (*of_weights, "x") if need_dx else of_weights
+            if not needs:
+                return None, []
+            dx, *of_both = self._gradients(pull(dy), x, kernel, needs)
+            return dx, [gradient for gradient in of_both if gradient is not None]
+
+        return y, pullback
+
+    def _activate(self, y: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Apply the activation to the operation's result, unless it is fused."""
+        return self.activation.forward(y, applied=self.activation.fused is not None)
+
+    def _features(self, shape: Shape) -> int:
+        """Return how many numbers of the input meet one unit of the kernel at one place."""
+        axis = self._feature_axis
+        size = None if axis is None else shape[axis]
+        if size is None:
+            raise ValueError(
+                f"layer {self.name!r} needs to know axis {axis} of its input, "
+                f"which is open in shape {_checks.text(shape)}"
+            )
+        return size

@@ -1,0 +1,60 @@
+"""Weights in safetensors files: written whole or not at all, read strictly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastconv import _extras
+from fastconv._checks import Array
+
+
+def write(path: str | os.PathLike[str], weights: Mapping[str, Array]) -> None:
+    """Write named arrays; the file appears under its name only when it is complete."""
+    safetensors = _extras.require("safetensors.numpy", "writing weights")
+    target = Path(path)
+    data: bytes = safetensors.save(dict(weights))
+    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def read(path: str | os.PathLike[str], wanted: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the arrays of a file that holds exactly the names, shapes and dtypes of `wanted`.
+
+    Raises
+    ------
+    ValueError
+        The file is no safetensors file, or names, a shape or a dtype differ.
+    FileNotFoundError
+        There is no such file.
+    """
+    safetensors = _extras.require("safetensors.numpy", "reading weights")
+    source = Path(path)
+    data = source.read_bytes()
+    try:
+        found: dict[str, Array] = safetensors.load(data)
+    except Exception as error:  # its own error class, or KeyError for a dtype that NumPy lacks
+        raise ValueError(f"{source} is not a safetensors file that can be read: {error}") from error
+    missing, foreign = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    if missing or foreign:
+        raise ValueError(
+            f"{source} does not hold the weights of this model: it lacks {missing or 'none'} "
+            f"and has {foreign or 'none'} that the model has not"
+        )
+    for name, weight in wanted.items():
+        given = found[name]
+        if given.shape != weight.shape or given.dtype != weight.dtype:
+            raise ValueError(
+                f"{source} holds {name} as {given.dtype} of shape {given.shape}, where the model "
+                f"has {weight.dtype} of shape {weight.shape}"
+            )
+    return {name: found[name] for name in wanted}

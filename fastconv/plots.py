@@ -1,0 +1,202 @@
+"""Pictures of a network, as matplotlib figures: its filters, its feature maps, its training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fastconv import _checks, _extras
+from fastconv._checks import Array
+from fastconv.layers import Layer
+from fastconv.models import History, Model
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+__all__ = ["feature_maps", "filters", "history"]
+
+_COLUMNS = 8
+_MOST_FILTERS = 64
+_MOST_CHANNELS = 8
+
+
+def history(record: History) -> Figure:
+    """Return the curves of a training run: a panel for the loss and one for each metric.
+
+    Parameters
+    ----------
+    record
+        What `fit` returned.
+
+    Raises
+    ------
+    ValueError
+        The record is empty.
+    ImportError
+        matplotlib is not installed.
+    """
+    measured = [name for name in record.history if not name.startswith("val_")]
+    if not measured:
+        raise ValueError("record must have at least one epoch, received an empty history")
+    figure = _figure(4.6 * len(measured), 3.6)
+    epochs = [epoch + 1 for epoch in record.epoch]
+    for axes, name in zip(
+        figure.subplots(1, len(measured), squeeze=False)[0], measured, strict=True
+    ):
+        axes.plot(epochs, record.history[name], "o-", ms=3, label="training")
+        if f"val_{name}" in record.history:
+            axes.plot(epochs, record.history[f"val_{name}"], "s-", ms=3, label="validation")
+        axes.set(title=name, xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return figure
+
+
+def filters(layer: Layer) -> Figure:
+    """Return the kernels of a convolution layer, one tile a filter, on a scale symmetric about 0.
+
+    Filters of one channel are shown on a colour scale and those of three as colours, where grey is
+    0. With another number of channels each has a row of its own, up to eight of them, and each
+    filter a column; at most 64 filters are shown, and the title says of how many.
+
+    Parameters
+    ----------
+    layer
+        A built layer with a kernel of shape (kh, kw, c_in, c_out).
+
+    Raises
+    ------
+    ValueError
+        The layer has no such kernel, or is not built.
+    ImportError
+        matplotlib is not installed.
+    """
+    kernel = getattr(layer, "kernel", None)
+    if kernel is None or kernel.ndim != 4:
+        raise ValueError(
+            f"layer must have a kernel of shape (kh, kw, c_in, c_out), as Conv2D has; "
+            f"received {layer.name!r}, a {type(layer).__name__}"
+        )
+    channels, count = kernel.shape[2:]
+    shown = kernel[:, :, : 3 if channels == 3 else _MOST_CHANNELS, :_MOST_FILTERS]
+    limit = float(np.abs(shown).max()) or 1.0
+    title = f"{layer.name}: {shown.shape[3]}" + (f" of {count}" if shown.shape[3] < count else "")
+    title += f" filters of {kernel.shape[0]}x{kernel.shape[1]}x{channels}"
+    if channels == 3:
+        tiles = np.moveaxis(0.5 + shown / (2 * limit), 3, 0)
+        columns = min(_COLUMNS, len(tiles))
+    else:
+        tiles = shown.transpose(2, 3, 0, 1).reshape(-1, *shown.shape[:2])
+        columns = min(_COLUMNS, len(tiles)) if channels == 1 else shown.shape[3]
+        if channels > shown.shape[2]:
+            title += f", the first {shown.shape[2]} channels"
+    picture = _mosaic(tiles, columns)
+    rows = -(-len(tiles) // columns)
+    figure = _figure(
+        max(1.1 * min(columns, 16), 3.0) + 1.0, 1.1 * rows * min(columns, 16) / columns + 0.7
+    )
+    axes = figure.subplots()
+    image = axes.imshow(picture, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    if channels != 3:
+        _scale(axes, image)
+    _titled(axes, title)
+    return figure
+
+
+def feature_maps(model: Model, image: npt.ArrayLike, layer: str | None = None) -> Figure:
+    """Return what the layers make of one image: one tile a channel, one row of tiles a layer.
+
+    Parameters
+    ----------
+    model
+        A chain of layers.
+    image
+        One example, without the batch, of the model's input shape.
+    layer
+        The name of the one layer to show; without it, all whose output is an image.
+
+    Raises
+    ------
+    ValueError
+        No layer has that name, or none of those asked for gives an image.
+    ImportError
+        matplotlib is not installed.
+    """
+    found = _checks.array("image", image)
+    shown = _maps(model, found, layer)
+    heights = [-(-maps.shape[-1] // _COLUMNS) for _, maps in shown]
+    figure = _figure(11.0, 1.15 * sum(heights) + 0.35 * len(heights) + 0.2)
+    left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 9])[0]
+    axes = left.subplots(subplot_kw={"anchor": "N"})
+    axes.imshow(_channels_last(found[None], model.layers[0])[0].squeeze(), cmap="gray")
+    _titled(axes, "image")
+    panels = right.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (name, maps) in zip(panels, shown, strict=True):
+        drawn = axes.imshow(_mosaic(np.moveaxis(maps, -1, 0), _COLUMNS), cmap="viridis")
+        _scale(axes, drawn)
+        _titled(axes, f"{name}: {maps.shape[-1]} maps of {maps.shape[0]}x{maps.shape[1]}")
+    return figure
+
+
+def _maps(model: Model, image: npt.NDArray[Any], name: str | None) -> list[tuple[str, Array]]:
+    """Return (name, maps) of the layers to show, maps in the layout (h, w, c)."""
+    if name is not None and name not in [layer.name for layer in model.layers]:
+        raise ValueError(
+            f"layer must be one of {', '.join(layer.name for layer in model.layers)}, "
+            f"received {name!r}"
+        )
+    x: Array = image[None]
+    found = []
+    for layer in model.layers:
+        x = layer(x)
+        if x.ndim == 4 and name in (None, layer.name):
+            found.append((layer.name, _channels_last(x, layer)[0]))
+    if not found:
+        raise ValueError(f"model {model.name!r} has no layer to show whose output is an image")
+    return found
+
+
+def _channels_last(x: npt.NDArray[Any], layer: Layer) -> npt.NDArray[Any]:
+    """Return a batch of images in the layout (n, h, w, c)."""
+    first = getattr(layer, "data_format", "channels_last") == "channels_first"
+    return np.moveaxis(x, 1, -1) if first else x
+
+
+def _mosaic(tiles: npt.NDArray[Any], columns: int) -> npt.NDArray[Any]:
+    """Return tiles (n, h, w) or (n, h, w, 3) side by side in one picture, with white gaps."""
+    zoom = -(-28 // max(tiles.shape[1:3]))  # enlarged, so that a gap is narrower than a pixel
+    tiles = tiles.repeat(zoom, 1).repeat(zoom, 2)
+    height, width = tiles.shape[1:3]
+    gap = max(2, width // 14)
+    rows = -(-len(tiles) // columns)
+    shape = (rows * (height + gap) - gap, columns * (width + gap) - gap, *tiles.shape[3:])
+    picture = np.full(shape, 1.0 if tiles.ndim == 4 else np.nan)
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * (height + gap), index % columns * (width + gap)
+        picture[top : top + height, left : left + width] = tile
+    return picture
+
+
+def _figure(width: float, height: float) -> Figure:
+    """Return an empty figure of its own, of which pyplot knows nothing; sizes in inches."""
+    made: Figure = _extras.require("matplotlib.figure", "drawing").Figure(
+        figsize=(width, height), layout="constrained", dpi=150
+    )
+    return made
+
+
+def _scale(axes: Axes, image: AxesImage) -> None:
+    """Put the colour scale beside a picture, as high as the picture."""
+    bar = axes.figure.colorbar(image, cax=axes.inset_axes((1.01, 0.0, 0.012, 1.0)))
+    bar.ax.tick_params(labelsize=7)
+
+
+def _titled(axes: Axes, title: str) -> None:
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_axis_off()
