@@ -121,6 +121,13 @@ static char *y_at(const struct item *item, const fc_image *y, int64_t row, int64
                                  item->job->element;
 }
 
+/* Whether a tile can finish y itself: channels lie together, in the residual too. */
+static bool in_place(const struct fc_convolution *convolution)
+{
+    return convolution->y.stride_c == 1 &&
+           (!convolution->residual.data || convolution->residual.stride_c == 1);
+}
+
 /* Where sums go: to the strip, or, for the last block of channels, finished into y. */
 static void aim_row(struct item *item, bool first, bool last, char *strip, int64_t row, int64_t k)
 {
@@ -130,7 +137,7 @@ static void aim_row(struct item *item, bool first, bool last, char *strip, int64
     tile->partial_step = item->job->plan->channels.panel;
     tile->bias = tile->residual = NULL;
     tile->activation = FC_LINEAR;
-    if (!last || convolution->y.stride_c != 1) {
+    if (!last || !in_place(convolution)) {
         tile->y = strip;
         tile->y_step = tile->partial_step;
         tile->columns = tile->units * (int)item->job->plan->channels.unit;
@@ -220,10 +227,10 @@ static void compute_panel(struct item *item, int64_t p, const char *kernel, cons
             aim_row(item, first, last,
                     strip + (r * item->patch.columns * channels->panel + k) * job->element, row,
                     y_first + k);
-            compute_row(item, x + r * x_row * job->element);
+            compute_row(item, x + (r * x_row + (channels->lanes ? k : 0)) * job->element);
         }
     }
-    for (int64_t r = 0; last && job->convolution->y.stride_c != 1 && r < item->patch.rows; r++)
+    for (int64_t r = 0; last && !in_place(job->convolution) && r < item->patch.rows; r++)
         turn_row(item, strip + r * item->patch.columns * channels->panel * job->element,
                  fc_patch_row(&item->job->plan->blocks, &item->patch, r), y_first, outputs);
 }

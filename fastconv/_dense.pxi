@@ -3,13 +3,14 @@
 cdef str _ROWS = "(n, c_in)"
 cdef str _MATRIX = "(c_in, c_out)"
 
-cdef fc_conv2d_params one_tap(fc_dtype dtype) noexcept:
+cdef fc_conv2d_params one_tap(fc_dtype dtype) except *:
     """A matrix product is a convolution of one-pixel images with one tap."""
     cdef fc_conv2d_params params
     params.dtype = dtype
     params.strides[0] = params.strides[1] = 1
     params.dilation_rate[0] = params.dilation_rate[1] = 1
-    params.padding, params.padding_mode, params.padding_value = FC_VALID, FC_CONSTANT, 0
+    params.padding = padding_word("valid", params.explicit_padding)
+    params.padding_mode, params.padding_value = FC_CONSTANT, 0
     params.groups, params.algorithm = 1, FC_AUTO
     return params
 
