@@ -1,4 +1,4 @@
-"""The one compiled module, ``fastconv._core``; all other metadata stands in pyproject.toml."""
+"""The one compiled module, ``fastconv._fastconv_core``; all other metadata stands in pyproject.toml."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +30,8 @@ class ParallelBuildExt(build_ext):
 
 
 core = Extension(
-    "fastconv._core",
-    sources=["fastconv/_core.pyx", *map(str, sorted(Path("csrc").rglob("*.c")))],
+    "fastconv._fastconv_core",
+    sources=["fastconv/_fastconv_core.pyx", *map(str, sorted(Path("csrc").rglob("*.c")))],
     depends=[*map(str, sorted([*Path("csrc").rglob("*.h"), *Path("fastconv").glob("*.px[di]")]))],
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],

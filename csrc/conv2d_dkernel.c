@@ -342,7 +342,7 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
     size_t total;
     if (dkernel->kh * dkernel->kw * dkernel->c_in * dkernel->c_out == 0)
         return FC_OK;
-    fc_simplify(&convolution);
+    fc_make_dense(&convolution);
     if (!make_plan(&convolution, &plan, &total))
         return FC_OVERFLOW;
     char *scratch = fc_workspace_acquire(total);

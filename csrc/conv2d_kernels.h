@@ -11,7 +11,7 @@ enum {
     FC_UNIT_BYTES = 64,  /* outputs are counted in units: one AVX-512 vector */
     FC_PANEL_UNITS = 2,  /* the kernel is packed in panels of two units of c_out */
     FC_SLAB = 16,        /* x is packed in slabs of at most 16 channels */
-    FC_BLOCK_TERMS = 256 /* terms that are summed before the sum is added to the total */
+    FC_BLOCK_TERMS = 128 /* terms that are summed before the sum is added to the total */
 };
 
 /* Where the terms of a sum are found: element l of run r is x[offset[r] + p * step + l] for pixel p,

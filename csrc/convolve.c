@@ -343,7 +343,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
     struct fc_convolve_plan plan;
     if (convolution.y.n * convolution.y.h * convolution.y.w * convolution.y.c == 0)
         return FC_OK;
-    fc_simplify(&convolution);
+    fc_make_dense(&convolution);
+    fc_merge_pixels(&convolution);
     if (!fc_plan_convolve(&convolution, &plan))
         return FC_OVERFLOW;
 

@@ -77,17 +77,24 @@ static bool images_together(const fc_image *image)
     return image->h == 1 && lies_together(image->w, image->stride_w, image->n, image->stride_n);
 }
 
-static void simplify_pointwise(struct fc_convolution *convolution)
+void fc_make_dense(struct fc_convolution *convolution)
 {
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    fc_image *x = &convolution->x;
+    char *data = x->data;
+    make_dense(&convolution->axis[0], &data, &x->h, &x->stride_h, element);
+    make_dense(&convolution->axis[1], &data, &x->w, &x->stride_w, element);
+    x->data = data;
+    if (x->c == 1)
+        x->stride_c = 1;
+    if (convolution->y.c == 1)
+        convolution->y.stride_c = convolution->residual.stride_c = 1;
+}
+
+void fc_merge_pixels(struct fc_convolution *convolution)
+{
     fc_image *x = &convolution->x, *y = &convolution->y;
     struct fc_axis *axis = convolution->axis;
-    char *data = x->data;
-    if (y->n * y->h * y->w == 0)
-        return; /* no pixels to lie together */
-    make_dense(&axis[0], &data, &x->h, &x->stride_h, element);
-    make_dense(&axis[1], &data, &x->w, &x->stride_w, element);
-    x->data = data;
     if (!is_dense(&axis[0]) || !is_dense(&axis[1]))
         return;
     fc_image unused = *y, *residual = convolution->residual.data ? &convolution->residual : &unused;
@@ -103,15 +110,6 @@ static void simplify_pointwise(struct fc_convolution *convolution)
     }
     axis[0].in = axis[0].out = y->h;
     axis[1].in = axis[1].out = y->w;
-}
-
-void fc_simplify(struct fc_convolution *convolution)
-{
-    if (convolution->x.c == 1)
-        convolution->x.stride_c = 1;
-    if (convolution->y.c == 1)
-        convolution->y.stride_c = convolution->residual.stride_c = 1;
-    simplify_pointwise(convolution);
 }
 
 /* ------------------------------------------------------------------ blocks */

@@ -17,9 +17,13 @@ struct fc_convolve_plan {
     size_t x_bytes, strip_bytes, runs_bytes, worker_bytes;
 };
 
-/* The same convolution with fewer strides: a single channel lies together however it is stored, a
- * one-tap direction becomes dense, directions that follow each other in memory become one. */
-void fc_simplify(struct fc_convolution *convolution);
+/* The same convolution with fewer strides: a single channel lies together however it is stored, and
+ * a one-tap direction that never reads padding becomes dense. */
+void fc_make_dense(struct fc_convolution *convolution);
+
+/* Makes directions of a dense convolution that follow each other in memory one. What is summed over
+ * pixels must not be merged: its order would depend on strides. */
+void fc_merge_pixels(struct fc_convolution *convolution);
 
 /* False where a count of bytes overflows. */
 bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convolve_plan *plan);

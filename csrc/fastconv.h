@@ -30,14 +30,14 @@ extern "C" {
 
 typedef enum fc_status {
     FC_OK = 0,
-    FC_NO_MEMORY,         /* scratch memory or a thread's stack could not be had */
-    FC_BAD_ARGUMENT,      /* a size below zero, a NULL that is needed, an unknown enumerator */
-    FC_BAD_STRIDES,       /* strides below 1 */
-    FC_BAD_DILATION,      /* dilation_rate below 1 */
-    FC_BAD_GROUPS,        /* groups below 1, or not a divisor of c_in and c_out */
-    FC_BAD_CHANNELS,      /* x->c is not kernel->c_in * groups */
-    FC_BAD_PADDING,       /* explicit padding below 0 */
-    FC_PADDING_TOO_LARGE, /* pooling: not smaller than the window; reflect: over n - 1; wrap: over n */
+    FC_NO_MEMORY,          /* scratch memory or a thread's stack could not be had */
+    FC_BAD_ARGUMENT,       /* a size below zero, a NULL that is needed, an unknown enumerator */
+    FC_BAD_STRIDES,        /* strides below 1 */
+    FC_BAD_DILATION,       /* dilation_rate below 1 */
+    FC_BAD_GROUPS,         /* groups below 1, or not a divisor of c_in and c_out */
+    FC_BAD_CHANNELS,       /* x->c is not kernel->c_in * groups */
+    FC_BAD_PADDING,        /* explicit padding below 0 */
+    FC_PADDING_TOO_LARGE,  /* pooling: as large as the window; reflect: over n - 1; wrap: over n */
     FC_BAD_OUTPUT_PADDING, /* not 0 <= output_padding < max(stride, dilation) */
     FC_EMPTY_KERNEL,       /* kh, kw or a pool_size below 1 */
     FC_EMPTY_OUTPUT,       /* the output would have no pixels */

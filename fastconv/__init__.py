@@ -8,7 +8,7 @@ from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
 try:
-    from fastconv._core import (
+    from fastconv._fastconv_core import (
         __version__,
         get_flush_denormals,
         get_num_threads,
@@ -17,7 +17,7 @@ try:
         threads,
     )
 except ModuleNotFoundError as error:
-    if error.name != "fastconv._core":
+    if error.name != "fastconv._fastconv_core":
         raise
     raise ImportError(
         "fastconv is imported from a source tree that is not compiled; run `pip install .` there "
@@ -27,6 +27,7 @@ from fastconv._config import register_threadpoolctl, show_config
 
 _SUBMODULES = (
     "activations",
+    "callbacks",
     "datasets",
     "functional",
     "initializers",

@@ -71,6 +71,14 @@ cdef fc_image rows_of(cnp.ndarray array) noexcept:
     return image
 
 
+cdef fc_image row_of(cnp.ndarray array) noexcept:
+    """A matrix (n, c) as one image of n pixels in a row: what a dense layer sums over."""
+    cdef fc_image image = rows_of(array)
+    if image.n:
+        image.n, image.w = 1, image.n
+    return image
+
+
 cdef fc_weights weights_of(cnp.ndarray array) noexcept:
     """A kernel (kh, kw, c_in, c_out), or a matrix (c_in, c_out) as one tap."""
     cdef int taps = cnp.PyArray_NDIM(array) - 2
@@ -98,15 +106,19 @@ cdef cnp.ndarray vector_array(object value, str name, cnp.npy_intp size, cnp.nda
     return cnp.PyArray_GETCONTIGUOUS(array)
 
 
+cdef fc_status countable(const fc_image *sizes) noexcept:
+    """Whether the bytes of an image can be counted."""
+    cdef int64_t bytes = 1 << 4, size
+    for size in (sizes.n, sizes.h, sizes.w, sizes.c):
+        if size and bytes > (<int64_t>1 << 62) // size:
+            return FC_OVERFLOW
+        bytes *= size if size else 1
+    return FC_OK
+
+
 cdef cnp.ndarray output_array(object out, str name, int ndim, cnp.npy_intp *size, int kind):
-    """A new array, or `out` where it is one that may be written to."""
-    cdef cnp.npy_intp elements = 1
+    """The array to compute into: a new one where `out` is None or not aligned, else `out`."""
     cdef int i
-    for i in range(ndim):
-        if size[i] and elements > (<cnp.npy_intp>1 << 59) // size[i]:
-            raise _errors.from_status(
-                "overflow", {"output shape": tuple([size[j] for j in range(ndim)])})
-        elements *= size[i] if size[i] else 1
     if out is None:
         return cnp.PyArray_EMPTY(ndim, size, kind, 0)
     if not cnp.PyArray_Check(out):
@@ -117,10 +129,18 @@ cdef cnp.ndarray output_array(object out, str name, int ndim, cnp.npy_intp *size
         fits = fits and cnp.PyArray_DIM(array, i) == size[i]
         fits = fits and (size[i] < 2 or cnp.PyArray_STRIDE(array, i) != 0)
     if (not fits or not PyArray_ISNOTSWAPPED(array) or not cnp.PyArray_ISWRITEABLE(array)
-            or not addressable(array) or is_masked(out)):
-        raise _errors.bad_out(name, out, "be a writeable, aligned array of shape %s and dtype %s" % (
+            or is_masked(out)):
+        raise _errors.bad_out(name, out, "be a writeable array of shape %s and dtype %s" % (
             tuple([size[j] for j in range(ndim)]), cnp.PyArray_DescrFromType(kind)))
-    return array
+    return array if addressable(array) else cnp.PyArray_EMPTY(ndim, size, kind, 0)
+
+
+cdef object delivered(object out, cnp.ndarray y):
+    """The result where the caller wants it: copied, if `out` could not be computed into."""
+    if out is None or out is y:
+        return y
+    cnp.PyArray_CopyInto(out, y)
+    return out
 
 
 cdef cnp.ndarray output_image(object out, str name, const fc_image *sizes, bint channels_last,

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fastconv import _core
+from fastconv import _fastconv_core as _core
 
 
 def show_config() -> None:
@@ -37,8 +37,8 @@ def register_threadpoolctl() -> None:
 
         user_api = "convolution"
         internal_api = "fastconv"
-        filename_prefixes = ("_core.",)
-        check_symbols = ()
+        filename_prefixes = ("_fastconv_core.",)
+        check_symbols = ("PyInit__fastconv_core",)
 
         def get_num_threads(self) -> int:
             return int(_core.get_num_threads())

@@ -164,7 +164,7 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
     if isinstance(kernel, PackedKernel):
         packed = kernel
         if packed.dtype != a.dtype:
-            raise _errors.other_dtype("kernel", packed.dtype, "x", a.dtype)
+            fail(FC_PACKED_MISMATCH, {"x.dtype": a.dtype.name, "kernel.dtype": packed.dtype.name})
         weights.kh, weights.kw = packed.shape[0], packed.shape[1]
         weights.c_out = packed.shape[3]
     else:
@@ -177,6 +177,8 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
                                    &y_image.h, &y_image.w)
     if status == FC_OK:
         status = channels_status(&params, x_image.c, kernel, &weights, packed is None)
+    if status == FC_OK:
+        status = countable(&y_image)
     if status == FC_OK:
         y = output_image(out, "out", &y_image, last, cnp.PyArray_TYPE(a))
         y_image = image_of(y, last)
@@ -208,7 +210,7 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
                       "padding": padding, "dilation_rate": dilation_rate, "groups": groups,
                       "data_format": data_format, "padding_mode": padding_mode,
                       "algorithm": algorithm, "kernel": kernel if packed is not None else "bare"})
-    return y
+    return delivered(out, y)
 
 
 cdef fc_status channels_status(const fc_conv2d_params *params, int64_t c_in, object kernel,

@@ -18,7 +18,9 @@ cdef fc_status transposed_sizes(const fc_conv2d_params *params, const int64_t *o
         params, output_padding, x.h, x.w, kernel.kh, kernel.kw, &y.h, &y.w)
     if status == FC_OK and x.c % params.groups:
         return FC_BAD_GROUPS
-    return FC_BAD_CHANNELS if status == FC_OK and kernel.c_out != x.c else status
+    if status == FC_OK and kernel.c_out != x.c:
+        return FC_BAD_CHANNELS
+    return countable(y) if status == FC_OK else status
 
 
 def conv2d_transpose(x, kernel, bias=None, *, strides=1, padding="valid", output_padding=None,
@@ -98,7 +100,7 @@ def conv2d_transpose(x, kernel, bias=None, *, strides=1, padding="valid", output
                       "padding": padding, "output_padding": output_padding,
                       "dilation_rate": dilation_rate, "groups": groups,
                       "data_format": data_format})
-    return y
+    return delivered(out, y)
 
 
 def conv2d_transpose_backward(dy, x, kernel, *, strides=1, padding="valid", output_padding=None,

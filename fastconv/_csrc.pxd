@@ -1,4 +1,4 @@
-# The C API as _core sees it: a mirror of csrc/fastconv.h.
+# The C API as _fastconv_core sees it: a mirror of csrc/fastconv.h.
 from libc.stdint cimport int64_t
 
 

@@ -4,7 +4,7 @@ cdef str _ROWS = "(n, c_in)"
 cdef str _MATRIX = "(c_in, c_out)"
 
 cdef fc_conv2d_params one_tap(fc_dtype dtype) except *:
-    """A matrix product is a convolution of one-pixel images with one tap."""
+    """A matrix product is a convolution of a row of pixels with one tap."""
     cdef fc_conv2d_params params
     params.dtype = dtype
     params.strides[0] = params.strides[1] = 1
@@ -47,7 +47,7 @@ def dense(x, kernel, bias=None, *, activation=None, out=None):
     cdef cnp.ndarray k = input_array(kernel, "kernel", 2, _MATRIX)
     same_dtype(k, "kernel", a, "x")
     cdef fc_conv2d_params params = one_tap(dtype_of(a))
-    cdef fc_image x_image = rows_of(a), y_image
+    cdef fc_image x_image = row_of(a), y_image
     cdef fc_weights weights = weights_of(k)
     cdef fc_epilogue epilogue
     if weights.c_in != x_image.c:
@@ -55,7 +55,7 @@ def dense(x, kernel, bias=None, *, activation=None, out=None):
     epilogue.bias, epilogue.residual = NULL, NULL
     epilogue.activation = activation_word(activation)
     cdef cnp.npy_intp size[2]
-    size[0], size[1] = x_image.n, weights.c_out
+    size[0], size[1] = cnp.PyArray_DIM(a, 0), weights.c_out
     cdef cnp.ndarray b, y = output_array(out, "out", 2, size, cnp.PyArray_TYPE(a))
     if bias is not None:
         b = vector_array(bias, "bias", weights.c_out, a, "x")
@@ -64,13 +64,13 @@ def dense(x, kernel, bias=None, *, activation=None, out=None):
         no_overlap(out, a, "x")
         no_overlap(out, k, "kernel")
         no_overlap(out, bias, "bias")
-    y_image = rows_of(y)
+    y_image = row_of(y)
     cdef fc_status status
     with nogil:
         status = fc_conv2d(&params, &x_image, &weights, &epilogue, &y_image)
     if status != FC_OK:
         fail(status, {"x.shape": x.shape, "kernel.shape": kernel.shape})
-    return y
+    return delivered(out, y)
 
 
 def dense_backward(dy, x, kernel, *, needs=("x", "kernel", "bias")):
@@ -106,12 +106,12 @@ def dense_backward(dy, x, kernel, *, needs=("x", "kernel", "bias")):
     same_dtype(a, "x", d, "dy")
     same_dtype(k, "kernel", d, "dy")
     cdef fc_conv2d_params params = one_tap(dtype_of(d))
-    cdef fc_image dy_image = rows_of(d), x_image = rows_of(a)
+    cdef fc_image dy_image = row_of(d), x_image = row_of(a)
     cdef fc_weights weights = weights_of(k)
     if weights.c_in != x_image.c:
         fail(FC_BAD_CHANNELS, {"x.shape": x.shape, "kernel.shape": kernel.shape})
-    if dy_image.n != x_image.n or dy_image.c != weights.c_out:
-        raise _errors.bad_shape("dy", dy.shape, (x_image.n, weights.c_out))
+    if cnp.PyArray_DIM(d, 0) != cnp.PyArray_DIM(a, 0) or dy_image.c != weights.c_out:
+        raise _errors.bad_shape("dy", dy.shape, (x.shape[0], weights.c_out))
     cdef GradientArrays gradients = gradient_arrays(needs, a, k, weights.c_out, True)
     cdef fc_status status
     with nogil:

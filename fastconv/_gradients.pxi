@@ -30,7 +30,7 @@ cdef GradientArrays gradient_arrays(object needs, cnp.ndarray x, cnp.ndarray ker
     if need_x:
         made.dx = like(x)
         made.x_image = (image_of(made.dx, channels_last) if cnp.PyArray_NDIM(x) == 4
-                        else rows_of(made.dx))
+                        else row_of(made.dx))
         made.x = &made.x_image
     if need_kernel:
         made.dkernel = like(kernel)

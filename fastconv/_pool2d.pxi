@@ -30,6 +30,8 @@ cdef object pool2d(fc_pool2d_params *params, object x, object out, bint last, bi
     cdef fc_status status = fc_pool2d_output_size(params, x_image.h, x_image.w, &y_image.h,
                                                   &y_image.w)
     if status == FC_OK:
+        status = countable(&y_image)
+    if status == FC_OK:
         y = output_image(out, "out", &y_image, last, cnp.PyArray_TYPE(a))
         if out is not None:
             no_overlap(out, a, "x")
@@ -42,7 +44,8 @@ cdef object pool2d(fc_pool2d_params *params, object x, object out, bint last, bi
             status = fc_pool2d(params, &x_image, &y_image, index_given)
     if status != FC_OK:
         fail(status, dict({"x.shape": x.shape}, **dict(zip(_POOL_WORDS, words))))
-    return (y, winners) if indices else y
+    result = delivered(out, y)
+    return (result, winners) if indices else result
 
 
 cdef object pool2d_backward(fc_pool2d_params *params, object dy, cnp.ndarray x, object shape,
@@ -86,6 +89,10 @@ cdef cnp.ndarray image_array(object shape, int kind):
         size[i] = whole_number(shape[i], "input_shape", "four ints")
         if size[i] < 0:
             raise _errors.bad_value("input_shape", shape, "four ints of at least 0", ValueError)
+    cdef fc_image sizes
+    sizes.n, sizes.h, sizes.w, sizes.c = size[0], size[1], size[2], size[3]
+    if countable(&sizes) != FC_OK:
+        fail(FC_OVERFLOW, {"input_shape": shape})
     return output_array(None, "dx", 4, size, kind)
 
 

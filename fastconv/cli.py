@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fastconv import _core, _extras, plots
+from fastconv import _extras, plots
+from fastconv import _fastconv_core as _core
 from fastconv._checks import Array
 from fastconv._config import show_config
 from fastconv.datasets import digits, fashion_mnist

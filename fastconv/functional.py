@@ -5,7 +5,7 @@ float64. Layouts are ``data_format="channels_last"`` (n, h, w, c) and ``"channel
 (n, c, h, w); kernels are (kh, kw, c_in // groups, c_out) in both.
 """
 
-from fastconv._core import (
+from fastconv._fastconv_core import (
     Conv2DGradients,
     PackedKernel,
     avg_pool2d,

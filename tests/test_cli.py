@@ -169,6 +169,6 @@ def test_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: Output) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("fastconv._core.build_info", interrupted)
+    monkeypatch.setattr("fastconv._fastconv_core.build_info", interrupted)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == "fastconv: interrupted\n"

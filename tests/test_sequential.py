@@ -15,7 +15,8 @@ import fastconv
 import gradients
 import pytorch
 from closeness import assert_same_bits
-from fastconv import _core, functional
+from fastconv import _fastconv_core as _core
+from fastconv import functional
 from fastconv.layers import (
     Activation,
     Conv2D,

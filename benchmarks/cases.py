@@ -1,0 +1,107 @@
+"""What a measurement yields, and the figures that follow from it.  Anything missing is NaN."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.peers import CHANNELS_LAST
+from benchmarks.shapes import Layer
+
+
+@dataclass
+class Timing:
+    """The best time of one engine in one layout; `note` says why there is none."""
+
+    engine: str
+    data_format: str
+    reuse: bool = False
+    seconds: float = math.nan
+    note: str = ""
+    failed: bool = False
+
+
+@dataclass
+class Case:
+    """One problem, its timings, and the machine's limits while it was measured.
+
+    `fma_peak` is in FLOP/s, `copy_bandwidth` in bytes/s for a copy of this case's size.
+    """
+
+    layer: Layer
+    pass_name: str
+    dtype: str
+    threads: int
+    timings: list[Timing]
+    fma_peak: float = math.nan
+    copy_bandwidth: float = math.nan
+
+    @property
+    def bytes_moved(self) -> int:
+        return self.layer.bytes_moved(self.pass_name, 8 if self.dtype == "float64" else 4)
+
+    @property
+    def intensity(self) -> float:
+        """Operations a byte."""
+        return self.layer.flops / self.bytes_moved
+
+    def to_json(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+def find(case: Case, engine: str, data_format: str, reuse: bool = False) -> Timing | None:
+    """The timing of an engine in a layout, if it was measured."""
+    for timing in case.timings:
+        if (timing.engine, timing.data_format, timing.reuse) == (engine, data_format, reuse):
+            return timing
+    return None
+
+
+def seconds(case: Case, engine: str, data_format: str, reuse: bool = False) -> float:
+    """The time of `find`, or NaN."""
+    timing = find(case, engine, data_format, reuse)
+    return timing.seconds if timing else math.nan
+
+
+def best_peer(case: Case, data_format: str) -> Timing | None:
+    """The fastest peer that stands against fastconv in this layout.
+
+    Against channels_last every peer in its better layout; against channels_first those that are
+    fed it.  A dense layer has no layout.
+    """
+    peers = [
+        timing
+        for timing in case.timings
+        if timing.engine != "fastconv"
+        and math.isfinite(timing.seconds)
+        and (data_format in (CHANNELS_LAST, timing.data_format) or case.layer.op == "dense")
+    ]
+    return min(peers, key=lambda timing: timing.seconds, default=None)
+
+
+def ratio(case: Case, data_format: str) -> float:
+    """The best peer's time over fastconv's, both with fresh outputs."""
+    best = best_peer(case, data_format)
+    return best.seconds / seconds(case, "fastconv", data_format) if best else math.nan
+
+
+def limit(case: Case) -> tuple[str, float]:
+    """What bounds the direct algorithm, "FMA" or "copy", and the seconds that it would take.
+
+    Pooling is held to the copy alone.  Winograd does fewer multiplications than are counted, so
+    it may come out above 100 % of the FMA peak.
+    """
+    copying = case.bytes_moved / case.copy_bandwidth
+    computing = case.layer.flops / case.fma_peak
+    if case.layer.is_pool or copying > computing:
+        return "copy", copying
+    return "FMA", computing
+
+
+def geometric_mean(values: Iterable[float]) -> float:
+    """Over the finite values; NaN if there is none."""
+    logs = [math.log(value) for value in values if math.isfinite(value)]
+    return math.exp(math.fsum(logs) / len(logs)) if logs else math.nan

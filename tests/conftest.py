@@ -1,0 +1,47 @@
+"""What every test module shares: the hypothesis profiles and the ``isa`` fixture.
+
+``FASTCONV_TEST_PROFILE`` chooses the profile: "ci" (the default, the same examples at every run) or
+"long" (new examples at every run, many more).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# The isa fixture holds for a whole test, which is what it is for; building a whole problem is slow
+# beside what hypothesis is used to. Neither says anything about a test's health.
+EXEMPT = (HealthCheck.function_scoped_fixture, HealthCheck.too_slow)
+
+settings.register_profile(
+    "ci", max_examples=150, deadline=None, derandomize=True, suppress_health_check=EXEMPT
+)
+settings.register_profile(
+    "long", max_examples=3000, deadline=None, print_blob=True, suppress_health_check=EXEMPT
+)
+settings.load_profile(os.environ.get("FASTCONV_TEST_PROFILE", "ci"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for ``isa`` once on every instruction set that this CPU has.
+
+    Last of all parameters, so that the instruction sets follow each other on the same problem, and
+    what a test module keeps of the reference's results is found again.
+    """
+    if "isa" in metafunc.fixturenames:
+        from fastconv import _fastconv_core as _core
+
+        metafunc.parametrize("isa", _core.available_isas(), indirect=True)
+
+
+@pytest.fixture
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Make every call of the test use the kernels of one instruction set, and give its name."""
+    from fastconv import _fastconv_core as _core
+
+    with _core.forced_isa(request.param):
+        yield request.param

@@ -1,0 +1,122 @@
+"""dense and dense_backward against the reference and against the 1x1 convolution that they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import reference
+import strategies
+from closeness import assert_close
+from fastconv import functional
+from guards import GuardedOutput, guarded_input
+from strategies import DenseProblem
+
+Array = npt.NDArray[Any]
+
+PROBLEMS = {
+    "lenet first": DenseProblem(3, 400, 120),
+    "lenet last": DenseProblem(64, 84, 10),
+    "one row": DenseProblem(1, 1030, 35),
+    "one output": DenseProblem(30, 257, 1),
+    "one number": DenseProblem(1, 1, 1),
+    "vgg in small": DenseProblem(2, 3000, 65, "float64"),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_named_problems_are_exact(isa: str, name: str) -> None:
+    """Whole numbers leave nothing to round."""
+    check_whole_numbers(PROBLEMS[name], "relu", use_bias=True)
+
+
+@given(
+    problem=strategies.dense_problems(),
+    activation=st.sampled_from(strategies.ACTIVATIONS),
+    use_bias=st.booleans(),
+)
+def test_whole_numbers_are_exact(
+    isa: str, problem: DenseProblem, activation: str | None, use_bias: bool
+) -> None:
+    """Every size, forward and backward, between NaNs and guard bytes."""
+    check_whole_numbers(problem, activation, use_bias)
+
+
+def check_whole_numbers(problem: DenseProblem, activation: str | None, use_bias: bool) -> None:
+    """Compare forward and all gradients with the reference."""
+    a = {k: guarded_input(v) for k, v in problem.draw_arrays(strategies.whole_numbers).items()}
+    bias = a["bias"] if use_bias else None
+    out = GuardedOutput((problem.n, problem.c_out), problem.dtype)
+    y = functional.dense(a["x"], a["kernel"], bias, activation=activation, out=out.array)
+    assert y is out.array
+    expected = reference.dense(a["x"], a["kernel"], bias, activation=activation)
+    np.testing.assert_array_equal(y, expected)
+    out.assert_intact()
+    grads = functional.dense_backward(a["dy"], a["x"], a["kernel"])
+    right = reference.dense_backward(a["dy"], a["x"], a["kernel"])
+    for name, grad, value in zip(grads._fields, grads, right, strict=True):
+        assert grad.dtype == problem.dtype, name
+        np.testing.assert_array_equal(grad, value, err_msg=name)
+
+
+@given(problem=strategies.dense_problems())
+def test_normal_numbers_are_close(isa: str, problem: DenseProblem) -> None:
+    """Forward and backward within rounding of the reference."""
+    a = problem.draw_arrays()
+    sizes = {name: abs(values) for name, values in a.items()}
+    y = functional.dense(a["x"], a["kernel"], a["bias"])
+    expected = reference.dense(a["x"], a["kernel"], a["bias"])
+    magnitude = reference.dense(sizes["x"], sizes["kernel"], sizes["bias"])
+    assert_close(y, expected, magnitude, problem.c_in)
+    grads = functional.dense_backward(a["dy"], a["x"], a["kernel"])
+    right = reference.dense_backward(a["dy"], a["x"], a["kernel"])
+    large = reference.dense_backward(sizes["dy"], sizes["x"], sizes["kernel"])
+    terms = (problem.c_out, problem.n, problem.n)
+    for grad, value, size, count in zip(grads, right, large, terms, strict=True):
+        assert_close(grad, value, size, count)
+
+
+def test_is_a_pointwise_convolution(isa: str) -> None:
+    """Each row is a pixel: dense equals conv2d with a 1x1 kernel."""
+    a = DenseProblem(6, 35, 17).draw_arrays(strategies.whole_numbers)
+    image, kernel = a["x"].reshape(1, 2, 3, 35), a["kernel"].reshape(1, 1, 35, 17)
+    y = functional.conv2d(image, kernel, algorithm="direct")
+    np.testing.assert_array_equal(functional.dense(a["x"], a["kernel"]), y.reshape(6, 17))
+
+
+def test_needs() -> None:
+    """What is not asked for is None."""
+    a = DenseProblem(3, 4, 5).draw_arrays()
+    grads = functional.dense_backward(a["dy"], a["x"], a["kernel"], needs=("x",))
+    assert grads.dx.shape == (3, 4)
+    assert grads.dkernel is None
+    assert grads.dbias is None
+
+
+def test_nothing_in_or_out(isa: str) -> None:
+    """No rows give no rows and zero gradients; no inputs give the bias."""
+    empty = DenseProblem(0, 4, 5).draw_arrays()
+    assert functional.dense(empty["x"], empty["kernel"], empty["bias"]).shape == (0, 5)
+    grads = functional.dense_backward(empty["dy"], empty["x"], empty["kernel"])
+    assert grads.dx.shape == (0, 4)
+    np.testing.assert_array_equal(grads.dkernel, np.zeros((4, 5)))
+    np.testing.assert_array_equal(grads.dbias, np.zeros(5))
+    a = DenseProblem(3, 0, 5).draw_arrays()
+    y = functional.dense(a["x"], a["kernel"], a["bias"])
+    np.testing.assert_array_equal(y, np.broadcast_to(a["bias"], (3, 5)))
+
+
+def test_nan_stays_in_its_row(isa: str) -> None:
+    """A NaN in x reaches the outputs of its row alone, and relu keeps it."""
+    a = DenseProblem(15, 33, 19).draw_arrays()
+    before = functional.dense(a["x"], a["kernel"], activation="relu")
+    a["x"][7, 3] = np.nan
+    after = functional.dense(a["x"], a["kernel"], activation="relu")
+    assert np.isnan(after[7]).all()
+    others = np.arange(15) != 7
+    np.testing.assert_array_equal(before[others], after[others])

@@ -1,0 +1,224 @@
+"""Max and min pooling, bit for bit: values, indices, gradients; ties, zeros, infinities, NaN."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+
+import reference
+import strategies
+from closeness import assert_same_bits
+from fastconv import functional
+from guards import GuardedOutput, guarded_input
+from strategies import PoolProblem
+
+Array = npt.NDArray[Any]
+
+NAMES = ("max_pool2d", "min_pool2d")
+
+LAYERS = {
+    "lenet 2x2": PoolProblem(3, 28, 28, 6),
+    "vgg 2x2": PoolProblem(1, 28, 28, 64),
+    "resnet 3x3 stride 2": PoolProblem(2, 27, 29, 65, 3, 2, 1),
+    "googlenet ceil": PoolProblem(1, 28, 28, 35, 3, 2, "valid", 1, True),
+    "inception 3x3 stride 1": PoolProblem(1, 17, 18, 33, 3, 1, 1),
+    "spp 13x13": PoolProblem(1, 7, 7, 17, 13, 1, 6),
+    "beyond one byte of taps": PoolProblem(1, 14, 27, 5, (17, 31), 1, (3, 4)),
+    "dilated": PoolProblem(1, 15, 14, 20, 3, 1, 2, 2),
+    "very wide": PoolProblem(1, 2, 2001, 3, 2, 1),
+    "very tall": PoolProblem(1, 2001, 2, 3, (3, 1), (2, 1), (1, 0)),
+    "one pixel": PoolProblem(2, 1, 1, 9, 1),
+}
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_named_layers(isa: str, name: str, layer: str, data_format: str, dtype: str) -> None:
+    """Pooling layers of nets, and shapes that blocking makes hard."""
+    fields = {**LAYERS[layer].__dict__, "data_format": data_format, "dtype": dtype}
+    check(name, PoolProblem(**fields))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(problem=strategies.pool_problems())
+def test_matches_reference(isa: str, name: str, problem: PoolProblem) -> None:
+    """Every geometry, windows wholly in the padding included."""
+    check(name, problem)
+
+
+@functools.lru_cache(maxsize=256)
+def expect(name: str, problem: PoolProblem) -> tuple[Array, Array, Array]:
+    """Return the reference's values, indices and gradient: they take longer than what is tested."""
+    x, dy = problem.draw_arrays(strategies.hard_to_pool)
+    y, indices = getattr(reference, f"{name}_with_indices")(x, **problem.geometry)
+    return y, indices, reference.scatter(dy, indices, x.shape, problem.data_format)
+
+
+def check(name: str, problem: PoolProblem) -> None:
+    """Compare values, indices and both ways to the gradient, between NaNs and guard bytes."""
+    pool, backward = getattr(functional, name), getattr(functional, f"{name}_backward")
+    x, dy = problem.draw_arrays(strategies.hard_to_pool)
+    x, words = guarded_input(x), problem.geometry
+    y, indices, dx = expect(name, problem)
+    out = GuardedOutput(problem.y_shape, problem.dtype)
+    ours, places = pool(x, return_indices=True, out=out.array, **words)
+    assert ours is out.array
+    assert_same_bits(ours, y.astype(problem.dtype), "y")
+    out.assert_intact()
+    assert_same_bits(places, indices, "indices")
+    assert_same_bits(pool(x, **words), ours, "y without indices")
+    np.testing.assert_array_equal(backward(dy, x, **words), dx)
+    np.testing.assert_array_equal(backward(dy, x, indices=places, **words), dx)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_every_channel_count_and_width(isa: str, name: str, dtype: str) -> None:
+    """Channels and row lengths around the vector widths, in both layouts."""
+    for length in strategies.AROUND_VECTORS:
+        for data_format in strategies.FORMATS:
+            words: dict[str, Any] = {"strides": 1, "padding": 1, "data_format": data_format}
+            check(name, PoolProblem(1, 4, 5, length, 3, dtype=dtype, **words))
+            check(name, PoolProblem(1, 4, length, 2, 3, dtype=dtype, **words))
+
+
+# ------------------------------------------------------------------------------------- the rules
+
+
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize(
+    ("window", "first"),
+    [
+        ([[1, 1], [1, 1]], 0),
+        ([[0.0, -0.0], [-0.0, 0.0]], 0),
+        ([[-0.0, 0.0], [0.0, 0.0]], 0),
+        ([[-1, -0.0], [0.0, -1]], 1),
+        ([[-np.inf, -np.inf], [-np.inf, -np.inf]], 0),
+        ([[3, np.nan], [np.nan, np.inf]], 1),
+        ([[np.inf, 5], [np.inf, np.nan]], 3),
+    ],
+)
+def test_who_wins(isa: str, data_format: str, window: list[list[float]], first: int) -> None:
+    """The place that wins a 2x2 maximum, on every lane of several vectors."""
+    plane = np.array(window, np.float32)
+    x = np.ascontiguousarray(np.broadcast_to(plane[None, :, :, None], (2, 2, 2, 37)))
+    if data_format == "channels_first":
+        x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+    y, indices = functional.max_pool2d(x, data_format=data_format, return_indices=True)
+    assert (indices == first).all()
+    assert_same_bits(y, np.full(y.shape, plane.ravel()[first]))
+    low, low_indices = functional.min_pool2d(-x, data_format=data_format, return_indices=True)
+    assert (low_indices == first).all()
+    assert_same_bits(low, np.full(low.shape, -plane.ravel()[first]))
+    dx = functional.max_pool2d_backward(np.ones_like(y), x, data_format=data_format)
+    planes = dx if data_format == "channels_first" else np.moveaxis(dx, -1, 1)
+    expected = np.zeros(4)
+    expected[first] = 1
+    np.testing.assert_array_equal(planes.reshape(-1, 4), np.broadcast_to(expected, (74, 4)))
+
+
+@pytest.mark.parametrize(("name", "alone"), [("max_pool2d", -np.inf), ("min_pool2d", np.inf)])
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format: str) -> None:
+    """A dilated window with no tap on the image: infinite, index -1, no gradient."""
+    x = np.ones(strategies.in_format((1, 1, 2, 19), data_format), np.float32)
+    words: dict[str, Any] = {
+        "pool_size": (1, 2),
+        "strides": 1,
+        "padding": ((0, 0), (2, 2)),
+        "dilation_rate": (1, 3),
+        "data_format": data_format,
+    }
+    y, indices = getattr(functional, name)(x, return_indices=True, **words)
+    columns = y if data_format == "channels_first" else np.moveaxis(y, -1, 1)
+    np.testing.assert_array_equal(columns, np.broadcast_to([1, alone, 1], (1, 19, 1, 3)))
+    places = indices if data_format == "channels_first" else np.moveaxis(indices, -1, 1)
+    np.testing.assert_array_equal(places, np.broadcast_to([1, -1, 0], (1, 19, 1, 3)))
+    backward = getattr(functional, f"{name}_backward")
+    for given_indices in (None, indices):
+        dx = backward(np.ones_like(y), x, indices=given_indices, **words)
+        np.testing.assert_array_equal(dx, np.ones(x.shape))
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ({}, {"pool_size": (2, 2)}),
+        ({}, {"strides": 2}),
+        ({"pool_size": (3, 2)}, {"pool_size": (3, 2), "strides": (3, 2)}),
+        ({"pool_size": 3, "padding": 1}, {"pool_size": 3, "padding": ((1, 1), (1, 1))}),
+        ({"padding": "same"}, {"padding": ((0, 1), (0, 0))}),
+        ({"padding": "same_lower"}, {"padding": ((1, 0), (0, 0))}),
+        ({"padding": "same"}, {"padding": "same", "ceil_mode": True}),
+        ({"strides": None, "padding": "valid"}, {"ceil_mode": False, "dilation_rate": (1, 1)}),
+    ],
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_ways_to_spell_the_same(name: str, short: dict[str, Any], long: dict[str, Any]) -> None:
+    """A pooling of a 7x6 image, each argument in two spellings."""
+    x, _ = PoolProblem(2, 7, 6, 5).draw_arrays()
+    pool = getattr(functional, name)
+    assert_same_bits(pool(x, **short), pool(x, **long))
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "s", "p", "floor", "ceil"),
+    [
+        (5, 2, 2, 0, 2, 3),
+        (6, 3, 2, 0, 2, 3),
+        (6, 2, 2, 1, 4, 4),
+        (5, 3, 2, 1, 3, 3),
+        (6, 3, 2, 1, 3, 4),
+        (4, 2, 3, 1, 2, 2),  # a third window would begin at the end of the image
+        (3, 1, 2, 0, 2, 2),
+        (112, 3, 2, 0, 55, 56),
+    ],
+)
+def test_ceil_mode_sizes(n: int, k: int, s: int, p: int, floor: int, ceil: int) -> None:
+    """Sizes worked out by hand from the formula, as PyTorch gives them."""
+    x = np.zeros((1, n, n, 1), np.float32)
+    words: dict[str, Any] = {"strides": s, "padding": p}
+    assert functional.max_pool2d(x, k, **words).shape == (1, floor, floor, 1)
+    assert functional.max_pool2d(x, k, ceil_mode=True, **words).shape == (1, ceil, ceil, 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize(("n", "c"), [(0, 3), (2, 0)])
+def test_nothing_to_pool(isa: str, name: str, data_format: str, n: int, c: int) -> None:
+    """No images, or no channels, give results of the right shape and no values."""
+    problem = PoolProblem(n, 6, 5, c, data_format=data_format)
+    x, dy = problem.draw_arrays()
+    pool, backward = getattr(functional, name), getattr(functional, f"{name}_backward")
+    y, indices = pool(x, return_indices=True, **problem.geometry)
+    assert y.shape == indices.shape == problem.y_shape
+    assert indices.dtype == np.int64
+    assert backward(dy, x, **problem.geometry).shape == problem.x_shape
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_add_up(isa: str, name: str) -> None:
+    """Where windows overlap, a value that wins several of them gets the sum."""
+    x = np.zeros((1, 5, 5, 21), np.float32)
+    x[0, 2, 2] = 1 if name == "max_pool2d" else -1
+    dy = np.arange(1, 10, dtype=np.float32).reshape(1, 3, 3, 1) * np.ones((1, 1, 1, 21), np.float32)
+    dx = getattr(functional, f"{name}_backward")(dy, x, 3, strides=1)
+    expected = np.zeros((5, 5))
+    expected[2, 2] = 45
+    np.testing.assert_array_equal(dx, np.broadcast_to(expected[..., None], (1, 5, 5, 21)))
+
+
+def test_pooling_never_flushes_denormals(isa: str) -> None:
+    """A denormal is a number like others to a comparison."""
+    x = np.full((1, 2, 2, 16), -1e-40, np.float32)
+    x[0, 1, 0] = 1e-40
+    np.testing.assert_array_equal(functional.max_pool2d(x), np.full((1, 1, 1, 16), x[0, 1, 0]))
+    dx = functional.max_pool2d_backward(x[:, :1, :1], x)
+    np.testing.assert_array_equal(dx[0, 1, 0], x[0, 0, 0])
