@@ -1,4 +1,4 @@
-"""The one compiled module, ``fastconv._fastconv_core``; all other metadata stands in pyproject.toml."""
+"""The compiled module, ``fastconv._fastconv_core``; all other metadata is in pyproject.toml."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
