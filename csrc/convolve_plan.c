@@ -129,7 +129,7 @@ static void plan_block(const struct fc_convolution *convolution, struct fc_convo
     const int64_t most_columns = one_tap ? BLOCK_PIXELS : BLOCK_COLUMNS;
 
     plan->chunk = plan->channels.c_in;
-    if (plan->direct) {
+    if (plan->direct && !plan->channels.lanes) {
         fc_cut_blocks(axis, most_columns, BLOCK_PIXELS, INT64_MAX, &plan->blocks);
         return;
     }
@@ -170,10 +170,10 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
     const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
     const int64_t strips = plan->chunk < channels->c_in && !channels->lanes ? plan->panels : 1;
     const int64_t runs = fc_max(channels->block / channels->slab, 1) * fc_max(channels->taps, 1);
+    const bool packs = !plan->direct || channels->lanes; /* a last panel that is not full */
     int64_t x = 0;
-    if (!plan->direct &&
-        (pixels < 0 || __builtin_mul_overflow(pixels, plan->chunk, &x) ||
-         __builtin_mul_overflow(x, element * (channels->lanes ? channels->panel : 1), &x)))
+    if (packs && (pixels < 0 || __builtin_mul_overflow(pixels, plan->chunk, &x) ||
+                  __builtin_mul_overflow(x, element * (channels->lanes ? channels->panel : 1), &x)))
         return false;
     plan->x_bytes = fc_round_to_line((size_t)x);
     plan->strip_bytes =
@@ -188,9 +188,12 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     const struct fc_axis *axis = convolution->axis;
     const fc_image *x = &convolution->x;
     plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    plan->direct = is_dense(&axis[0]) && is_dense(&axis[1]) && !plan->channels.lanes &&
-                   x->stride_c == 1 && plan->channels.c_in <= DIRECT_CHANNELS;
     plan->skip_rows = convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
+    const bool one_tap = is_dense(&axis[0]) && is_dense(&axis[1]);
+    const bool depthwise = convolution->kernel.c_in == 1 && convolution->kernel.c_out == 1;
+    plan->direct = x->stride_c == 1 &&
+                   (plan->channels.lanes ? depthwise && plan->skip_rows
+                                         : one_tap && plan->channels.c_in <= DIRECT_CHANNELS);
     plan_block(convolution, plan);
     plan_items(convolution, plan);
     return plan_scratch(convolution, plan);

@@ -8,10 +8,6 @@
 
 static const int64_t FC_LARGEST = INT64_C(1) << 40;
 
-int64_t fc_floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
-
-int64_t fc_ceil_div(int64_t a, int64_t b) { return -fc_floor_div(-a, b); }
-
 int64_t fc_greatest_common_divisor(int64_t a, int64_t b)
 {
     while (b) {
@@ -32,6 +28,11 @@ void fc_axis_outputs(const struct fc_axis *axis, int64_t tap, int64_t *begin, in
 void fc_axis_taps(const struct fc_axis *axis, int64_t o, int64_t *begin, int64_t *end)
 {
     const int64_t first = o * axis->stride - axis->before;
+    if (first >= 0 && first + (axis->taps - 1) * axis->dilation < axis->in) {
+        *begin = 0; /* most outputs: no division */
+        *end = axis->taps;
+        return;
+    }
     *begin = fc_min(fc_max(fc_ceil_div(-first, axis->dilation), 0), axis->taps);
     *end = fc_max(fc_min(fc_ceil_div(axis->in - first, axis->dilation), axis->taps), *begin);
 }

@@ -45,8 +45,12 @@ fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype);
 bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t c);
 
 /* Floor and ceiling of a / b for b > 0. */
-int64_t fc_floor_div(int64_t a, int64_t b);
-int64_t fc_ceil_div(int64_t a, int64_t b);
+static inline int64_t fc_floor_div(int64_t a, int64_t b)
+{
+    return a >= 0 ? a / b : -((-a + b - 1) / b);
+}
+
+static inline int64_t fc_ceil_div(int64_t a, int64_t b) { return -fc_floor_div(-a, b); }
 
 int64_t fc_greatest_common_divisor(int64_t a, int64_t b);
 

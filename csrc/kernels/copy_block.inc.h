@@ -57,11 +57,23 @@ static void copy_line(const real *x, real *y, int64_t count)
         vstore_first(y + i, vload_first(x + i, (int)(count - i)), (int)(count - i));
 }
 
+/* Pixels of one whole slab: a load and a store a vector, with no loop over channels. */
+static void copy_slab(const real *x, ptrdiff_t x_pixel, real *y, ptrdiff_t y_pixel, int64_t pixels)
+{
+    for (int64_t p = 0; p < pixels; p++)
+        FC_UNROLL (v, FC_SLAB / LANES)
+            vstore(y + p * y_pixel + v * LANES, vload(x + p * x_pixel + v * LANES));
+}
+
 static void copy_block(const struct fc_block *block)
 {
     const real *x = block->x;
     real *y = block->y;
     if (block->x_channel == 1 && block->y_channel == 1) {
+        if (block->channels == FC_SLAB) {
+            copy_slab(x, block->x_pixel, y, block->y_pixel, block->pixels);
+            return;
+        }
         if (block->x_pixel == block->channels && block->y_pixel == block->channels) {
             copy_line(x, y, block->pixels * block->channels);
             return;

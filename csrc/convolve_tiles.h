@@ -1,0 +1,46 @@
+/* convolve_tiles.h: what one item of a convolution computes, and its heart: one panel of the kernel
+ * times one block of channels, tile by tile. */
+#ifndef FC_CONVOLVE_TILES_H
+#define FC_CONVOLVE_TILES_H
+
+#include "convolve_plan.h"
+
+struct fc_convolve_job {
+    const struct fc_convolution *convolution;
+    const struct fc_convolve_plan *plan;
+    const struct fc_conv2d_kernels *kernels;
+    struct fc_padded padded;
+    ptrdiff_t element;
+    const char *packed;
+    char *scratch;
+};
+
+/* The terms of one block of channels: `each` runs for every kernel row of every slab. */
+struct fc_terms {
+    ptrdiff_t *offset, *kernel_row;
+    int64_t slabs, each;
+};
+
+/* One item, and its worker's scratch. */
+struct fc_convolve_item {
+    const struct fc_convolve_job *job;
+    int64_t n, group, panel, end_panel;
+    struct fc_patch patch;
+    char *x, *strip;
+    struct fc_terms terms, chosen;
+    struct fc_tile tile;
+};
+
+/* x as the tiles of a patch see it, packed or in place: elements from slab to slab, from kernel row
+ * to kernel row, from pixel to pixel, and from one row of outputs to the next. */
+struct fc_source {
+    const char *x;
+    ptrdiff_t slab, row, pixel, next;
+};
+
+/* Panel p times channels [c, end), a block of slabs of `slab` channels: added to the strip, or, by the
+ * block that ends the reduction, finished into y. */
+void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64_t end,
+                      int64_t slab, const struct fc_source *source, char *strip);
+
+#endif
