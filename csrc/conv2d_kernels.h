@@ -15,10 +15,10 @@ enum {
 };
 
 /* Where the terms of a sum are found: element l of run r is x[offset[r] + p * step + l] for pixel p,
- * and row kernel_row[r] + l of the kernel. A run is what lies together in memory: the channels of a
- * tap, or of a whole row of taps. */
+ * and the kernel's row for it begins at kernel[kernel_offset[r] + l * kernel_step]. A run is what
+ * lies together in memory: the channels of a tap, or of a whole row of taps. */
 struct fc_runs {
-    const ptrdiff_t *offset, *kernel_row;
+    const ptrdiff_t *offset, *kernel_offset;
     int64_t count, length;
     ptrdiff_t step;
 };
@@ -73,8 +73,8 @@ struct fc_gather {
     int64_t pixels, lanes;
 };
 
-/* y = activation(x + bias + residual) of a block; x is pixel-major (x_channel is 1) and bias holds
- * one element a channel. residual has strides of its own. */
+/* y = activation(x + bias + residual) of a block; in x channels lie together (x_channel is 1) or
+ * pixels do (x_pixel is 1). bias holds one element a channel, residual has strides of its own. */
 struct fc_finish {
     struct fc_block block;
     const void *bias, *residual;

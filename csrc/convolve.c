@@ -8,6 +8,7 @@
  */
 #include "convolve.h"
 
+#include "convolve_planes.h"
 #include "convolve_tiles.h"
 #include "dispatch.h"
 #include "parallel.h"
@@ -109,8 +110,8 @@ static void compute_item(void *context, int64_t index, int worker)
         .job = job,
         .x = scratch,
         .strip = scratch + plan->x_bytes,
-        .terms = {.offset = runs, .kernel_row = runs + entries / 2},
-        .chosen = {.offset = runs + entries, .kernel_row = runs + entries + entries / 2},
+        .terms = {.offset = runs, .kernel_offset = runs + entries / 2},
+        .chosen = {.offset = runs + entries, .kernel_offset = runs + entries + entries / 2},
     };
     decode_item(&item, index);
     if (item.patch.rows == 0)
@@ -143,6 +144,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
     if (convolution.y.n * convolution.y.h * convolution.y.w * convolution.y.c == 0)
         return FC_OK;
     fc_make_dense(&convolution);
+    if (fc_fits_planes(&convolution))
+        return fc_convolve_planes(&convolution);
     fc_merge_pixels(&convolution);
     if (!fc_plan_convolve(&convolution, &plan))
         return FC_OVERFLOW;

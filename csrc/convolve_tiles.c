@@ -11,7 +11,7 @@
 static void list_together(struct fc_convolve_item *item, int64_t channels)
 {
     item->terms.slabs = item->terms.each = 1;
-    item->terms.offset[0] = item->terms.kernel_row[0] = 0;
+    item->terms.offset[0] = item->terms.kernel_offset[0] = 0;
     item->tile.runs.length = channels;
 }
 
@@ -32,7 +32,8 @@ static void list_terms(struct fc_convolve_item *item, int64_t channels, int64_t 
             for (int64_t j = 0; j < terms->each; j++, r++) {
                 terms->offset[r] =
                     s * source->slab + i * source->row + j * axis[1].dilation * source->pixel;
-                terms->kernel_row[r] = (s * all->taps + i * axis[1].taps + j) * slab;
+                terms->kernel_offset[r] =
+                    (s * all->taps + i * axis[1].taps + j) * slab * item->tile.kernel_step;
             }
 }
 
@@ -53,7 +54,7 @@ static void choose_terms(struct fc_convolve_item *item, const struct taps *taps)
     const int64_t first = cut ? taps->axis[1].begin : 0, end = cut ? taps->axis[1].end : all->each;
     if (taps->axis[0].end - taps->axis[0].begin == axis[0].taps && end - first == all->each) {
         runs->offset = all->offset;
-        runs->kernel_row = all->kernel_row;
+        runs->kernel_offset = all->kernel_offset;
         runs->count = all->slabs * axis[0].taps * all->each;
         return;
     }
@@ -63,10 +64,10 @@ static void choose_terms(struct fc_convolve_item *item, const struct taps *taps)
             for (int64_t j = first; j < end; j++, count++) {
                 const int64_t r = (s * axis[0].taps + i) * all->each + j;
                 item->chosen.offset[count] = all->offset[r];
-                item->chosen.kernel_row[count] = all->kernel_row[r];
+                item->chosen.kernel_offset[count] = all->kernel_offset[r];
             }
     runs->offset = item->chosen.offset;
-    runs->kernel_row = item->chosen.kernel_row;
+    runs->kernel_offset = item->chosen.kernel_offset;
     runs->count = count;
 }
 
@@ -209,12 +210,12 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
         fc_panel_offset(channels, item->group, p) + fc_panel_row(channels, c) * width;
     const bool last = end == channels->c_in;
 
+    item->tile.kernel_step = width;
     if (job->plan->direct && !channels->lanes)
         list_together(item, end - c);
     else
         list_terms(item, end - c, slab, source);
     item->tile.runs.step = job->convolution->axis[1].stride * source->pixel;
-    item->tile.kernel_step = width;
     for (int64_t k = 0; k < width; k += most) {
         item->tile.kernel = job->packed + (kernel + k) * job->element;
         item->tile.units = (int)(fc_min(width - k, most) / channels->unit);

@@ -17,7 +17,7 @@ struct fc_convolve_job {
 
 /* The terms of one block of channels: `each` runs for every kernel row of every slab. */
 struct fc_terms {
-    ptrdiff_t *offset, *kernel_row;
+    ptrdiff_t *offset, *kernel_offset;
     int64_t slabs, each;
 };
 

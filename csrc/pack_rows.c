@@ -23,14 +23,14 @@ int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size)
     return -1;
 }
 
-/* Some channels of x, which are packed side by side, pixels pitch apart: evenly spaced in x, or from
- * a table of offsets. */
+/* Some channels of x and where they go. In x they are evenly spaced, or at a table of offsets; in the
+ * packed rows a channel, a pixel and a row are so many elements from the next. */
 struct stream {
     const struct fc_padded *padded;
     const char *x; /* channel 0 of the stream at row 0, column 0 of the image */
     const ptrdiff_t *offset;
     ptrdiff_t x_channel;
-    int64_t channels, pitch;
+    int64_t channels, channel, pixel, row;
 };
 
 static void fill(const struct fc_padded *padded, char *to, int64_t count)
@@ -57,7 +57,7 @@ static void copy_pixels(const struct stream *stream, const char *row, int64_t co
             .y = to,
             .offset = stream->offset,
             .x_pixel = padded->x.stride_w,
-            .y_pixel = stream->pitch,
+            .y_pixel = stream->pixel,
             .pixels = pixels,
             .lanes = stream->channels,
         });
@@ -68,11 +68,24 @@ static void copy_pixels(const struct stream *stream, const char *row, int64_t co
         .y = to,
         .x_pixel = padded->x.stride_w,
         .x_channel = stream->x_channel,
-        .y_pixel = stream->pitch,
-        .y_channel = 1,
+        .y_pixel = stream->pixel,
+        .y_channel = stream->channel,
         .pixels = pixels,
         .channels = stream->channels,
     });
+}
+
+static void fill_pixels(const struct stream *stream, int64_t count, char *to)
+{
+    const struct fc_padded *padded = stream->padded;
+    const ptrdiff_t element = (ptrdiff_t)padded->element;
+    if (stream->channel == 1 && stream->channels == stream->pixel) {
+        fill(padded, to, count * stream->pixel);
+        return;
+    }
+    for (int64_t c = 0; c < stream->channels; c++)
+        for (int64_t i = 0; i < count; i++)
+            fill(padded, to + (c * stream->channel + i * stream->pixel) * element, 1);
 }
 
 /* Columns [column, column + count), all to one side of the image. */
@@ -80,25 +93,19 @@ static void pad_pixels(const struct stream *stream, const char *row, int64_t col
                        char *to)
 {
     const struct fc_padded *padded = stream->padded;
-    const int64_t bytes = stream->pitch * (int64_t)padded->element;
-    if (padded->mode == FC_CONSTANT && stream->channels == stream->pitch) {
-        fill(padded, to, count * stream->pitch);
+    if (padded->mode == FC_CONSTANT) {
+        fill_pixels(stream, count, to);
         return;
     }
-    for (int64_t i = 0; i < count; i++, to += bytes) {
-        if (padded->mode == FC_CONSTANT)
-            for (int64_t c = 0; c < stream->channels; c++)
-                fill(padded, to + c * (int64_t)padded->element, 1);
-        else
-            copy_pixels(stream, row, fc_padding_source(padded->mode, column + i, padded->x.w), 1,
-                        to);
-    }
+    for (int64_t i = 0; i < count; i++)
+        copy_pixels(stream, row, fc_padding_source(padded->mode, column + i, padded->x.w), 1,
+                    to + i * stream->pixel * (ptrdiff_t)padded->element);
 }
 
 static void pack_row(const struct stream *stream, const struct fc_patch *patch, int64_t v, char *to)
 {
     const struct fc_padded *padded = stream->padded;
-    const int64_t bytes = stream->pitch * (int64_t)padded->element;
+    const int64_t bytes = stream->pixel * (int64_t)padded->element;
     const int64_t h = fc_padding_source(padded->mode, v, padded->x.h);
     const int64_t begin = patch->x_column, end = begin + patch->x_columns;
     if (h < 0) {
@@ -119,7 +126,7 @@ static void pack_row(const struct stream *stream, const struct fc_patch *patch, 
 
 static void pack_stream(const struct stream *stream, const struct fc_patch *patch, char *to)
 {
-    const int64_t bytes = patch->x_columns * stream->pitch * (int64_t)stream->padded->element;
+    const int64_t bytes = stream->row * (int64_t)stream->padded->element;
     for (int64_t r = 0; r < patch->x_rows; r++)
         pack_row(stream, patch, patch->x_row + r * patch->x_row_gap, to + r * bytes);
 }
@@ -140,10 +147,25 @@ void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_pa
                                       .x = channel_of(padded, n, c + done),
                                       .x_channel = padded->x.stride_c,
                                       .channels = channels,
-                                      .pitch = channels};
+                                      .channel = 1,
+                                      .pixel = channels,
+                                      .row = patch->x_columns * channels};
         pack_stream(&stream, patch, slab);
         slab += patch->x_rows * patch->x_columns * channels * (int64_t)padded->element;
     }
+}
+
+void fc_pack_planes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                    int64_t pitch, int64_t c, int64_t count, void *to)
+{
+    const struct stream stream = {.padded = padded,
+                                  .x = channel_of(padded, n, c),
+                                  .x_channel = padded->x.stride_c,
+                                  .channels = count,
+                                  .channel = patch->x_rows * pitch,
+                                  .pixel = 1,
+                                  .row = pitch};
+    pack_stream(&stream, patch, to);
 }
 
 void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
@@ -162,7 +184,9 @@ void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_pa
         .offset = kernel->c_out == 1 ? NULL : offset,
         .x_channel = padded->x.stride_c * kernel->c_in,
         .channels = outputs,
-        .pitch = width,
+        .channel = 1,
+        .pixel = width,
+        .row = patch->x_columns * width,
     };
     const int64_t first = kernel->c_out == 1 ? k * kernel->c_in : 0;
     for (int64_t i = 0; i < count; i++) {

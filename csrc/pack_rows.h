@@ -25,6 +25,10 @@ int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size);
 void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
                    int64_t c, int64_t count, void *to);
 
+/* to[channel][row][column], rows pitch apart: channels [c, c + count), as planes. */
+void fc_pack_planes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                    int64_t pitch, int64_t c, int64_t count, void *to);
+
 /* to[channel][row][column][lane]: for outputs [k, k + outputs) of lanes, channels [c, c + count) of
  * each output's group, width lanes of which those beyond outputs are zero. */
 void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,

@@ -1,7 +1,7 @@
 /* conv_tile.inc.h: a tile of outputs in registers, the heart of every convolution.
  *
  *   sum(p, k) = sum over runs r, elements l of
- *               x[offset[r] + p * step + l] * kernel[kernel_row[r] + l][k]
+ *               x[offset[r] + p * step + l] * kernel[kernel_offset[r] + l * kernel_step + k]
  *
  * conv_tile broadcasts x and vectorises over k: no sum is ever split over lanes, so the bits do not
  * depend on the vector width. lane_tile (depthwise, narrow groups) has one channel of x a lane.
@@ -96,7 +96,7 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
     const int64_t length = lanes ? 1 : tile->runs.length;
     for (int64_t r = 0; r < tile->runs.count; r++) {
         const real *x = (const real *)tile->x + tile->runs.offset[r];
-        const real *kernel = (const real *)tile->kernel + tile->runs.kernel_row[r] * kernel_step;
+        const real *kernel = (const real *)tile->kernel + tile->runs.kernel_offset[r];
         const real *base[5] = {x, x + 3 * step, x + 6 * step, x + 9 * step, x + 12 * step};
         for (int64_t l = 0; l < length; l++, kernel += kernel_step) {
             vreal k[TILE_VECTORS];

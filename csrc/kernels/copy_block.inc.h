@@ -139,12 +139,17 @@ static void finish_row(const struct fc_finish *finish, const real *row, int64_t 
     }
 }
 
-/* The channels of a block that leaves in planes: transposed in pieces of LANES channels, then each
- * channel's row is finished where its pixels lie together. */
+/* The channels of a block that leaves in planes: transposed in pieces of LANES channels, unless x has
+ * planes too, then each channel's row is finished where its pixels lie together. */
 static void finish_block(const struct fc_finish *finish)
 {
     const struct fc_block *block = &finish->block;
     enum { PIXELS = 64 };
+    if (block->x_channel != 1) {
+        for (int64_t c = 0; c < block->channels; c++)
+            finish_row(finish, (const real *)block->x + c * block->x_channel, 0, block->pixels, c);
+        return;
+    }
     real rows[LANES][PIXELS];
     for (int64_t p = 0; p < block->pixels; p += PIXELS) {
         const int64_t pixels = block->pixels - p < PIXELS ? block->pixels - p : PIXELS;
