@@ -143,6 +143,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
     struct fc_convolve_plan plan;
     if (convolution.y.n * convolution.y.h * convolution.y.w * convolution.y.c == 0)
         return FC_OK;
+    if (convolution.kernel.kh * convolution.kernel.kw == 0)
+        convolution.kernel.c_in = 0; /* a phase without taps: the epilogue alone */
     fc_make_dense(&convolution);
     if (fc_fits_planes(&convolution))
         return fc_convolve_planes(&convolution);

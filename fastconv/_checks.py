@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,8 @@ Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Labels: TypeAlias = npt.NDArray[np.integer[Any]]
 Shape: TypeAlias = tuple[int | None, ...]
 """A shape in which None stands for a size that is not fixed, as the batch is."""
+
+DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
 
 Meaning = TypeVar("Meaning")
 
@@ -47,29 +49,31 @@ def flag(name: str, value: object) -> bool:
     return bool(value)
 
 
-def pair(name: str, value: object) -> tuple[int, int]:
+def pair(name: str, value: object, least: int = 1) -> tuple[int, int]:
     """Return `value`, an int for both directions or two of them (height, width), as a tuple."""
     if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
         if len(value) != 2:
             raise ValueError(
                 f"{name} must be an integer or a pair (height, width), received {value!r}"
             )
-        return integer(f"{name}[0]", value[0]), integer(f"{name}[1]", value[1])
+        return integer(f"{name}[0]", value[0], least), integer(f"{name}[1]", value[1], least)
     if not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer or a pair (height, width), received {value!r}")
-    side = integer(name, value)
+    side = integer(name, value, least)
     return side, side
 
 
-def data_format(value: str | None) -> str:
+def data_format(value: str | None) -> DataFormat:
     """Return the layout's name; None is "channels_last"."""
     if value is None:
         return "channels_last"
-    if value not in ("channels_last", "channels_first"):
-        raise ValueError(
-            f"data_format must be 'channels_last', 'channels_first' or None, received {value!r}"
-        )
-    return value
+    if value == "channels_last":
+        return "channels_last"
+    if value == "channels_first":
+        return "channels_first"
+    raise ValueError(
+        f"data_format must be 'channels_last', 'channels_first' or None, received {value!r}"
+    )
 
 
 def float_dtype(value: npt.DTypeLike | None) -> np.dtype[np.floating[Any]]:
@@ -96,6 +100,38 @@ def shape(name: str, value: object) -> Shape:
     return tuple(
         None if size is None else integer(f"{name}[{axis}]", size, 0)
         for axis, size in enumerate(value)
+    )
+
+
+def integers(name: str, value: object, least: int = 1) -> tuple[int, ...]:
+    """Return `value`, a sequence of ints of at least `least`, as a tuple."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise TypeError(f"{name} must be a list of integers, received {value!r}")
+    return tuple(integer(f"{name}[{i}]", number, least) for i, number in enumerate(value))
+
+
+def axis_or_axes(name: str, value: object) -> int | tuple[int, ...]:
+    """Return `value`, an axis or a sequence of them, which may be counted from the end."""
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return integers(name, value, least=-32)
+    return integer(name, value, least=-32)
+
+
+def axes_of(layer: str, axes: Sequence[int], shape: Shape) -> tuple[int, ...]:
+    """Return the axes of a layer's input, counted from 0 and in order, none of them the batch."""
+    found = sorted({axis % len(shape) for axis in axes if -len(shape) <= axis < len(shape)})
+    if len(found) < len(axes) or not found or found[0] == 0:
+        raise ValueError(
+            f"layer {layer!r} has axis {text(tuple(axes)) if len(axes) != 1 else axes[0]}, which "
+            f"is not an axis after the batch of an input of shape {text(shape)}"
+        )
+    return tuple(found)
+
+
+def agree(wanted: Shape, given: Shape) -> bool:
+    """Return whether two shapes have one rank, and one size wherever both are fixed."""
+    return len(wanted) == len(given) and all(
+        None in (size, other) or size == other for size, other in zip(wanted, given, strict=True)
     )
 
 

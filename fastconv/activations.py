@@ -91,7 +91,7 @@ def row_sums(x: Array) -> Array:
     return functional.dense(rows, np.ones((width, 1), x.dtype)).reshape(*x.shape[:-1], 1)
 
 
-def _kept(x: Array, where: npt.NDArray[np.bool_]) -> Array:
+def kept(x: Array, where: npt.NDArray[np.bool_]) -> Array:
     """Return x where `where` is true, and +0 elsewhere.
 
     As ``np.where(where, x, 0)``, which takes four times as long: 0.88 ms against 0.21 for the
@@ -106,11 +106,11 @@ def _kept(x: Array, where: npt.NDArray[np.bool_]) -> Array:
 
 def _relu(x: Array) -> Array:
     # Not np.maximum, whose choice between +0 and -0 depends on the CPU. A NaN stays.
-    return _kept(x, ~(x <= 0))
+    return kept(x, ~(x <= 0))
 
 
 def _relu_gradient(dy: Array, y: Array, _: Array | None) -> Array:
-    return _kept(dy, y > 0)
+    return kept(dy, y > 0)
 
 
 def _relu6(x: Array) -> Array:
@@ -118,7 +118,7 @@ def _relu6(x: Array) -> Array:
 
 
 def _relu6_gradient(dy: Array, y: Array, _: Array | None) -> Array:
-    return _kept(dy, (y > 0) & (y < 6))
+    return kept(dy, (y > 0) & (y < 6))
 
 
 def _softmax_gradient(dy: Array, y: Array, _: Array | None) -> Array:

@@ -22,6 +22,7 @@ __all__ = ["feature_maps", "filters", "history"]
 _COLUMNS = 8
 _MOST_FILTERS = 64
 _MOST_CHANNELS = 8
+_TILE = 1.05  # inches, the width of a map
 
 
 def history(record: History) -> Figure:
@@ -50,11 +51,11 @@ def history(record: History) -> Figure:
         axes.plot(epochs, record.history[name], "o-", ms=3, label="training")
         if f"val_{name}" in record.history:
             axes.plot(epochs, record.history[f"val_{name}"], "s-", ms=3, label="validation")
+            axes.legend(frameon=False)
         axes.set(title=name, xlabel="epoch")
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
     return figure
 
 
@@ -77,7 +78,7 @@ def filters(layer: Layer) -> Figure:
     ImportError
         matplotlib is not installed.
     """
-    kernel = getattr(layer, "kernel", None)
+    kernel = getattr(layer, "kernel", getattr(layer, "depthwise_kernel", None))
     if kernel is None or kernel.ndim != 4:
         raise ValueError(
             f"layer must have a kernel of shape (kh, kw, c_in, c_out), as Conv2D has; "
@@ -110,7 +111,9 @@ def filters(layer: Layer) -> Figure:
 
 
 def feature_maps(model: Model, image: npt.ArrayLike, layer: str | None = None) -> Figure:
-    """Return what the layers make of one image: one tile a channel, one row of tiles a layer.
+    """Return what the layers make of one image: a tile for each channel, eight in a row.
+
+    A layer whose output is no image, asked for by its name, is shown as bars, one a number.
 
     Parameters
     ----------
@@ -124,20 +127,25 @@ def feature_maps(model: Model, image: npt.ArrayLike, layer: str | None = None) -
     Raises
     ------
     ValueError
-        No layer has that name, or none of those asked for gives an image.
+        No layer has that name, or none is asked for by name and none gives an image.
     ImportError
         matplotlib is not installed.
     """
     found = _checks.array("image", image)
     shown = _maps(model, found, layer)
-    heights = [-(-maps.shape[-1] // _COLUMNS) for _, maps in shown]
-    figure = _figure(11.0, 1.15 * sum(heights) + 0.35 * len(heights) + 0.2)
+    heights = [_inches(maps) for _, maps in shown]
+    figure = _figure(11.0, max(sum(heights) + 0.2, 1.8))
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 9])[0]
     axes = left.subplots(subplot_kw={"anchor": "N"})
     axes.imshow(_channels_last(found[None], model.layers[0])[0].squeeze(), cmap="gray")
     _titled(axes, "image")
     panels = right.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, maps) in zip(panels, shown, strict=True):
+        if maps.ndim == 1:
+            axes.bar(range(maps.size), maps)
+            axes.set_title(f"{name}: {maps.size} numbers", fontsize=9, loc="left")
+            axes.spines[["top", "right"]].set_visible(False)
+            continue
         drawn = axes.imshow(_mosaic(np.moveaxis(maps, -1, 0), _COLUMNS), cmap="viridis")
         _scale(axes, drawn)
         _titled(axes, f"{name}: {maps.shape[-1]} maps of {maps.shape[0]}x{maps.shape[1]}")
@@ -145,7 +153,7 @@ def feature_maps(model: Model, image: npt.ArrayLike, layer: str | None = None) -
 
 
 def _maps(model: Model, image: npt.NDArray[Any], name: str | None) -> list[tuple[str, Array]]:
-    """Return (name, maps) of the layers to show, maps in the layout (h, w, c)."""
+    """Return (name, maps) of the layers to show, maps in the layout (h, w, c), or numbers."""
     if name is not None and name not in [layer.name for layer in model.layers]:
         raise ValueError(
             f"layer must be one of {', '.join(layer.name for layer in model.layers)}, "
@@ -157,9 +165,20 @@ def _maps(model: Model, image: npt.NDArray[Any], name: str | None) -> list[tuple
         x = layer(x)
         if x.ndim == 4 and name in (None, layer.name):
             found.append((layer.name, _channels_last(x, layer)[0]))
+        elif name == layer.name:
+            found.append((layer.name, x[0].ravel()))
     if not found:
         raise ValueError(f"model {model.name!r} has no layer to show whose output is an image")
     return found
+
+
+def _inches(maps: Array) -> float:
+    """Return how high the panel of a layer is, with its title."""
+    if maps.ndim == 1:
+        return 2.0
+    height, width, channels = maps.shape
+    rows = -(-channels // _COLUMNS)
+    return float(_TILE * rows * height / width + 0.35)
 
 
 def _channels_last(x: npt.NDArray[Any], layer: Layer) -> npt.NDArray[Any]:

@@ -1,4 +1,4 @@
-"""The losses against their definition, PyTorch and finite differences."""
+"""Cross-entropy against class numbers: its definition, PyTorch and finite differences."""
 
 from __future__ import annotations
 
@@ -129,8 +129,8 @@ def test_by_name() -> None:
     assert isinstance(found, SparseCategoricalCrossentropy)
     assert not found.from_logits
     assert losses.get(found) is found
-    with pytest.raises(ValueError, match=r"loss must be one of .* received 'mse'"):
-        losses.get("mse")
+    with pytest.raises(ValueError, match=r"loss must be one of .* received 'hinge'"):
+        losses.get("hinge")
     with pytest.raises(TypeError, match="loss must be a name or a Loss"):
         losses.get(None)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="from_logits must be True or False, received 1"):

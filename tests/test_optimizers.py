@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+import fastconv
+import in_keras
 import pytorch
 from fastconv import optimizers
-from fastconv.optimizers import SGD, Adam, Optimizer
+from fastconv.optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
 
 Array = npt.NDArray[Any]
 STEPS = 20
@@ -114,7 +116,7 @@ def test_the_learning_rate_may_change_between_steps() -> None:
         (lambda: Adam(beta_1=1.5), ValueError, "beta_1.*1.5"),
         (lambda: Adam(beta_2=-0.1), ValueError, "beta_2.*-0.1"),
         (lambda: Adam(epsilon=-1), ValueError, "epsilon.*-1"),
-        (lambda: optimizers.get("lion"), ValueError, "optimizer must be one of sgd, adam.*'lion'"),
+        (lambda: optimizers.get("lion"), ValueError, "sgd, rmsprop, adam, adamw.*'lion'"),
         (lambda: optimizers.get(SGD), TypeError, "optimizer must be a name or an Optimizer"),
     ],
 )  # fmt: skip
@@ -140,3 +142,158 @@ def test_an_optimizer_trains_one_model() -> None:
         for other in ([np.zeros(4)], [np.zeros(3), np.zeros(3)]):
             with pytest.raises(ValueError, match="trains one model"):
                 optimizer.update(other, other)
+
+
+# ---------------------------------------------------------------- RMSprop, AdamW, decay, clipping
+
+
+def keras_run(make: Any, weights: list[Array], grads: list[list[Array]]) -> list[Array]:
+    """Do the same steps with an optimizer of Keras."""
+    keras = in_keras.keras()
+    variables = [keras.Variable(w, dtype="float64") for w in weights]
+    optimizer = make(keras.optimizers)
+    for step in grads:
+        tensors = [keras.ops.convert_to_tensor(g) for g in step]
+        optimizer.apply(tensors, variables)
+    return [np.asarray(v.value.detach()) for v in variables]
+
+
+RMSPROPS = [{}, {"momentum": 0.9}, {"centered": True}, {"momentum": 0.5, "centered": True}]
+
+
+@pytest.mark.parametrize("options", RMSPROPS)
+def test_rmsprop_against_torch(options: dict[str, Any]) -> None:
+    weights, grads = problem()
+    expected = torch_run(
+        lambda optim, w: optim.RMSprop(w, 0.01, alpha=0.8, eps=1e-18, **options), weights, grads
+    )
+    ours = run(RMSprop(0.01, 0.8, epsilon=1e-30, **options), weights, grads)
+    for our, their in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(our, their, rtol=1e-10)
+
+
+@pytest.mark.parametrize("options", RMSPROPS)
+def test_rmsprop_by_its_formula_with_a_large_epsilon(options: dict[str, Any]) -> None:
+    weights, grads = problem()
+    w, s, c, v = weights[0], 0.0, 0.0, 0.0
+    for g, _ in grads:
+        s, c = 0.9 * s + 0.1 * g**2, 0.9 * c + 0.1 * g
+        d = g / np.sqrt(s - (c**2 if options.get("centered") else 0) + 0.5)
+        v = options.get("momentum", 0) * v + 0.01 * d
+        w = w - v
+    found = run(RMSprop(0.01, epsilon=0.5, **options), weights, grads)[0]
+    np.testing.assert_allclose(found, w, rtol=1e-12)
+
+
+def test_adamw_against_torch() -> None:
+    weights, grads = problem()
+    expected = torch_run(
+        lambda optim, w: optim.AdamW(w, 0.01, (0.8, 0.99), 1e-18, weight_decay=0.3), weights, grads
+    )
+    ours = run(AdamW(0.01, 0.3, 0.8, 0.99, 1e-18), weights, grads)
+    for our, their in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(our, their, rtol=1e-12)
+
+
+def test_weight_decay_of_sgd_is_torch_s_without_momentum() -> None:
+    weights, grads = problem()
+    expected = torch_run(lambda optim, w: optim.SGD(w, 0.05, weight_decay=0.1), weights, grads)
+    for ours, theirs in zip(
+        run(SGD(0.05, weight_decay=0.1), weights, grads), expected, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("SGD", {"momentum": 0.9, "weight_decay": 0.1}),
+        ("SGD", {"momentum": 0.9, "nesterov": True, "clipnorm": 0.7}),
+        ("SGD", {"learning_rate": 0.1, "global_clipnorm": 0.7}),
+        ("SGD", {"clipvalue": 0.4}),
+        ("RMSprop", {"learning_rate": 0.01, "epsilon": 0.1, "momentum": 0.5, "centered": True}),
+        ("RMSprop", {"weight_decay": 0.1}),
+        ("Adam", {"learning_rate": 0.01, "epsilon": 0.1, "weight_decay": 0.2}),
+        ("AdamW", {"learning_rate": 0.01, "global_clipnorm": 1.5}),
+    ],
+)
+def test_against_keras(name: str, options: dict[str, Any]) -> None:
+    weights, grads = problem()
+    expected = keras_run(lambda optim: getattr(optim, name)(**options), weights, grads)
+    ours = run(getattr(optimizers, name)(**options), weights, grads)
+    for our, their in zip(ours, expected, strict=True):
+        np.testing.assert_allclose(our, their, rtol=2e-5, atol=1e-7)  # Keras's rates are float32
+
+
+def test_clipping_by_torch() -> None:
+    torch = pytorch.torch()
+    _, grads = problem()
+    for step in grads[:3]:
+        tensors = [torch.tensor(g, requires_grad=True) for g in step]
+        for tensor, gradient in zip(tensors, step, strict=True):
+            tensor.grad = torch.tensor(gradient)
+        torch.nn.utils.clip_grad_norm_(tensors, 1.5)
+        (found,) = [run(SGD(1.0, global_clipnorm=1.5), [np.zeros_like(g) for g in step], [step])]
+        for ours, tensor in zip(found, tensors, strict=True):
+            np.testing.assert_allclose(-ours, tensor.grad.numpy(), rtol=1e-5)  # it adds 1e-6
+
+
+def test_gradients_within_the_limits_stay_as_they_are() -> None:
+    weights, grads = problem()
+    plain = run(SGD(), weights, grads)
+    for limit in ("clipnorm", "clipvalue", "global_clipnorm"):
+        for ours, theirs in zip(run(SGD(**{limit: 1e3}), weights, grads), plain, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_clipping_has_the_same_bits_on_any_number_of_threads(isa: str) -> None:
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal(shape).astype(np.float32) for shape in ((300, 70), (4097,))]
+    grads = [rng.standard_normal(w.shape).astype(np.float32) for w in weights]
+    found = []
+    for threads in (1, 2, 3):
+        with fastconv.threads(threads):
+            found.append(SGD(global_clipnorm=0.1).update(weights, grads))
+    for other in found[1:]:
+        for ours, theirs in zip(other, found[0], strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    norm = np.sqrt(sum(np.sum(np.square(g, dtype=float)) for g in grads))
+    steps = [(a - b) / 0.01 for a, b in zip(weights, found[0], strict=True)]
+    moved = np.sqrt(sum(np.sum(np.square(step, dtype=float)) for step in steps))
+    assert norm > 100
+    assert moved == pytest.approx(0.1, rel=1e-3)
+
+
+def test_a_gradient_that_is_not_finite_is_not_hidden() -> None:
+    for value in (np.nan, np.inf):
+        grads = [np.array([1.0, value]), np.array([1.0])]
+        with np.errstate(all="ignore"):
+            found = SGD(global_clipnorm=1.0).update([np.zeros(2), np.zeros(1)], grads)
+        assert not np.isfinite(found[0]).any()
+        assert not np.isfinite(found[1]).any()
+
+
+def test_defaults_of_the_others_are_those_of_keras() -> None:
+    rms, adamw = RMSprop(), AdamW()
+    assert (rms.learning_rate, rms.rho, rms.momentum, rms.epsilon) == (0.001, 0.9, 0.0, 1e-7)
+    assert (adamw.learning_rate, adamw.weight_decay, adamw.epsilon) == (0.001, 0.004, 1e-7)
+    assert not rms.centered
+    assert SGD().weight_decay is None
+    assert type(optimizers.get("RMSprop")) is RMSprop
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "words"),
+    [
+        (lambda: RMSprop(rho=1.0), ValueError, "rho must be.*below 1"),
+        (lambda: RMSprop(centered=1), TypeError, "centered must be True or False"),
+        (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay must be a number from 0"),
+        (lambda: SGD(clipnorm=0), ValueError, "clipnorm must be a positive number or None"),
+        (lambda: SGD(clipnorm=1, clipvalue=1), ValueError, "at most one of clipnorm"),
+        (lambda: SGD(ema=True), TypeError, "SGD has no argument 'ema'.*clipnorm"),
+        (lambda: AdamW(ema=True), TypeError, "ema"),
+    ],
+)  # fmt: skip
+def test_wrong_arguments_of_the_others(make: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        make()

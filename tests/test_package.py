@@ -72,8 +72,8 @@ def test_changelog_begins_with_this_version() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "activations", "datasets", "functional", "initializers", "layers", "losses",
-             "metrics", "models", "optimizers"],
+    "name", ["", "activations", "callbacks", "datasets", "functional", "initializers", "layers",
+             "losses", "metrics", "models", "optimizers"],
 )  # fmt: skip
 def test_all_names_what_there_is(name: str) -> None:
     module = import_module(f"fastconv.{name}".rstrip("."))
@@ -114,7 +114,7 @@ def test_uncompiled_tree_says_what_to_do(tmp_path: Path) -> None:
     compiled = shutil.ignore_patterns("*.so", "__pycache__")
     shutil.copytree(ROOT / "fastconv", tmp_path / "fastconv", ignore=compiled)
     done = subprocess.run(
-        [sys.executable, "-c", "import fastconv"],
+        [sys.executable, "-S", "-c", "import fastconv"],  # no installed one either
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from fastconv import plots
-from fastconv.layers import Conv2D, Dense, Flatten, MaxPooling2D
+from fastconv.layers import (
+    CenterCrop,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    Flatten,
+    MaxPooling2D,
+    SeparableConv2D,
+)
 from fastconv.models import History, Sequential, lenet5
 
 matplotlib = pytest.importorskip("matplotlib")
@@ -119,12 +127,38 @@ def test_feature_maps_of_one_layer_in_channels_first() -> None:
     np.testing.assert_array_equal(drawn(found["image"]), image.transpose(1, 2, 0))
     maps = model.layers[0](image[None])[0]
     np.testing.assert_array_equal(drawn(found["conv2d_1"])[32::3, :30:3], maps[8])
-    for layer, words in (
-        ("flatten_1", "no layer to show"),
-        ("conv", "layer must be one of conv2d_1"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            plots.feature_maps(model, image, layer)
+    with pytest.raises(ValueError, match="layer must be one of conv2d_1"):
+        plots.feature_maps(model, image, "conv")
+
+
+def test_numbers_of_a_layer_that_makes_no_image() -> None:
+    model = lenet5(seed=0)
+    image = np.random.default_rng(0).random((28, 28, 1))
+    axes = titled(plots.feature_maps(model, image, "dense_3"))["dense_3"]
+    assert axes.get_title("left") == "dense_3: 10 numbers"
+    heights = [bar.get_height() for bar in axes.patches]
+    np.testing.assert_allclose(heights, model(image[None])[0])
+    flat = Sequential([Dense(2, input_shape=(3,))])
+    with pytest.raises(ValueError, match="no layer to show"):
+        plots.feature_maps(flat, [1.0, 2.0, 3.0])
+
+
+def test_maps_of_a_wide_photograph_keep_their_proportions() -> None:
+    layers = [CenterCrop(30, 60, input_shape=(None, None, 3)), Conv2D(3, 3), DepthwiseConv2D(3)]
+    image = np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)
+    found = titled(plots.feature_maps(Sequential(layers, seed=0), image))
+    assert list(found) == ["image", "center_crop_1", "conv2d_1", "depthwise_conv2d_1"]
+    np.testing.assert_array_equal(drawn(found["image"]), image)
+    assert found["conv2d_1"].get_title("left") == "conv2d_1: 3 maps of 28x58"
+    figure = plots.feature_maps(Sequential(layers[:1], seed=0), image, "center_crop_1")
+    assert figure.get_figheight() < 2
+
+
+def test_filters_of_depthwise_and_separable_layers() -> None:
+    for layer in (DepthwiseConv2D(3), SeparableConv2D(4, 3)):
+        layer.build((None, 9, 9, 1))
+        title = titled(plots.filters(layer))[layer.name].get_title("left")
+        assert title == f"{layer.name}: 1 filters of 3x3x1"
 
 
 def test_without_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 A layer is a function with weights. It keeps nothing of one call for the next, so that one layer
 serves many threads at once: what the way back needs is held by the function that `Layer.forward`
-returns. Weights are read-only arrays, replaced and never written to.
+returns. Weights are read-only arrays, replaced and never written to. Those that a training call
+would change, such as the moving statistics of a BatchNormalization, it does not touch either: their
+next values come with the way back, as ``backprop.updates``, and the training loop hands them to
+`commit`.
 """
 
 from __future__ import annotations
@@ -10,14 +13,17 @@ from __future__ import annotations
 import re
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, TypedDict, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
 
 from fastconv import _checks
 from fastconv._checks import Array, Shape
+from fastconv.layers._config import Configured
+from fastconv.layers._step import Step
 from fastconv.layers._weights import Weighted, frozen
 
 
@@ -30,26 +36,48 @@ class LayerOptions(TypedDict, total=False):
     input_shape: Sequence[int | None] | None
 
 
-class Backprop(Protocol):
-    """The way back through one call of a layer."""
+Pullback: TypeAlias = Callable[[Array, bool], tuple[Array | list[Array] | None, list[Array]]]
+"""The way back from (dy, need_dx), of which dy has the shape and dtype of y."""
+
+
+@dataclass(frozen=True)
+class Backprop:
+    """The way back through one call of a layer or a model, which made `y` of this shape and dtype.
+
+    Attributes
+    ----------
+    updates
+        The next values of weights that change by training, but not by its gradients: by name, as
+        in `Layer.named_weights`. They are the weights' as soon as `Layer.commit` is given them.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.floating[Any]]
+    pullback: Pullback
+    updates: Mapping[str, Array] = field(default_factory=dict)
 
     def __call__(
         self, dy: npt.ArrayLike, *, need_dx: bool = True
-    ) -> tuple[Array | None, list[Array]]:
+    ) -> tuple[Array | list[Array] | None, list[Array]]:
         """Return ``(dx, grads)`` from the gradient of y.
 
-        `grads` stand in the order of the layer's `trainable_weights`. Without `need_dx`, dx is not
-        computed, and None.
+        dx is an array, or a list of arrays where x was a list; without `need_dx` it is not
+        computed, and None. `grads` stand in the order of `trainable_weights`.
         """
+        gradient = _checks.cast("dy", dy, self.dtype)
+        if gradient.shape != self.shape:
+            raise ValueError(
+                f"dy must have the shape of {self.name!r}'s output, {self.shape}, "
+                f"received {gradient.shape}"
+            )
+        return self.pullback(gradient, need_dx)
 
-
-Pullback: TypeAlias = Callable[[Array, bool], tuple[Array | None, list[Array]]]
-"""A `Backprop` before its argument is checked: from (dy, need_dx)."""
 
 _building = threading.Lock()  # two threads may make the first call of one layer at once
 
 
-class Layer(Weighted, ABC):
+class Layer(Weighted, Configured, ABC):
     """What all layers have.
 
     A new kind of layer says what it computes in `_forward`, and in `_build` which weights it has;
@@ -97,7 +125,7 @@ class Layer(Weighted, ABC):
         """Return y for an array-like x, cast to the layer's dtype."""
         return self._forward(self._accept(x), False)[0]
 
-    def forward(self, x: npt.ArrayLike, *, training: bool = False) -> tuple[Array, Backprop]:
+    def forward(self, x: npt.ArrayLike, *, training: bool | Step = False) -> tuple[Array, Backprop]:
         """Return ``(y, backprop)``, where ``backprop(dy)`` is ``(dx, grads)``.
 
         Parameters
@@ -105,23 +133,12 @@ class Layer(Weighted, ABC):
         x
             Array-like of real numbers, the batch first; cast to the layer's dtype.
         training
-            Whether the call is part of training, in which some layers act differently.
+            Whether the call is part of training, in which some layers act differently. A `Step`
+            says which part, and makes what is random in it repeatable.
         """
-        y, pullback = self._forward(self._accept(x), training)
-        shape, dtype, name = y.shape, self.dtype, self.name
-
-        def backprop(
-            dy: npt.ArrayLike, *, need_dx: bool = True
-        ) -> tuple[Array | None, list[Array]]:
-            gradient = _checks.cast("dy", dy, dtype)
-            if gradient.shape != shape:
-                raise ValueError(
-                    f"dy must have the shape of layer {name!r}'s output, {shape}, "
-                    f"received {gradient.shape}"
-                )
-            return pullback(gradient, need_dx)
-
-        return y, backprop
+        y, pullback, updates = self._forward_with_updates(self._accept(x), training)
+        named = {f"{self.name}/{name}": value for name, value in updates.items()}
+        return y, Backprop(self.name, y.shape, self.dtype, pullback, named)
 
     def prepare(self, input_shape: Sequence[int | None]) -> Callable[[npt.ArrayLike], Array]:
         """Return the layer as it now is, as a function for many calls on inputs of this shape.
@@ -131,8 +148,14 @@ class Layer(Weighted, ABC):
         return self
 
     @abstractmethod
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
         """Return y and the way back, for an x of the right dtype and rank."""
+
+    def _forward_with_updates(
+        self, x: Array, training: bool | Step
+    ) -> tuple[Array, Pullback, dict[str, Array]]:
+        """Return what `_forward` does, and the next values of weights that the call changes."""
+        return (*self._forward(x, training), {})
 
     def _accept(self, x: npt.ArrayLike) -> Array:
         """Return x as an array of the layer's dtype; build the layer if this is its first."""
@@ -161,9 +184,7 @@ class Layer(Weighted, ABC):
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> Shape:
         """Return the shape of y for an x of this shape, with None where a size is open."""
-        shape = _checks.shape("input_shape", input_shape)
-        self._check(shape)
-        return self._output_shape(shape)
+        return self._output_shape(self._fitting_shape(input_shape))
 
     def build(
         self, input_shape: Sequence[int | None], rng: np.random.Generator | None = None
@@ -177,8 +198,7 @@ class Layer(Weighted, ABC):
         rng
             What the initializers draw from; without it the weights differ from run to run.
         """
-        shape = _checks.shape("input_shape", input_shape)
-        self._check(shape)
+        shape = self._fitting_shape(input_shape)
         with _building:
             if self._built_shape is None:
                 self._output_shape(shape)  # raises where the shape does not fit, before any weight
@@ -198,6 +218,12 @@ class Layer(Weighted, ABC):
     def _feature_axis(self) -> int | None:
         """The axis of x whose size the weights fix."""
         return None
+
+    def _fitting_shape(self, input_shape: Sequence[int | None]) -> Shape:
+        """Return an input's shape as a tuple, if it fits the layer."""
+        shape = _checks.shape("input_shape", input_shape)
+        self._check(shape)
+        return shape
 
     def _check(self, shape: Shape) -> None:
         """Raise ValueError where an input of this shape does not fit the layer."""

@@ -1,4 +1,4 @@
-"""The layers that are linear in a kernel: y = activation(x * kernel + bias)."""
+"""The layers that are linear in their kernels: y = activation(x * kernel + bias)."""
 
 from __future__ import annotations
 
@@ -14,39 +14,27 @@ from fastconv._checks import Array, Shape
 from fastconv.activations import ActivationFunction
 from fastconv.initializers import Initializer
 from fastconv.layers._base import Layer, LayerOptions, Pullback
+from fastconv.layers._step import Step
+from fastconv.layers._weights import Weight
 
 
-class KernelLayer(Layer):
-    """A kernel, an optional bias of one number a unit, and an activation.
+class BiasLayer(Layer):
+    """An optional bias of one number a unit, and an activation.
 
-    A subclass gives the kernel's shape, the operation and its gradients. An activation that the
-    operation can apply itself is left to it.
+    An activation that the operation can apply itself is left to it.
     """
 
     def __init__(
         self,
-        units: int,
         activation: str | ActivationFunction | None,
         use_bias: bool,
-        kernel_initializer: str | Initializer,
         bias_initializer: str | Initializer,
         **options: Unpack[LayerOptions],
     ) -> None:
         super().__init__(**options)
-        self._units = units
         self.activation = activations.get(activation)
         self.use_bias = _checks.flag("use_bias", use_bias)
-        self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
         self.bias_initializer = initializers.get("bias_initializer", bias_initializer)
-
-    @property
-    def kernel(self) -> Array:
-        """The kernel, read-only; assign an array of its shape and dtype to replace it."""
-        return self._weight("kernel")
-
-    @kernel.setter
-    def kernel(self, value: npt.ArrayLike) -> None:
-        self._set_weight("kernel", value)
 
     @property
     def bias(self) -> Array | None:
@@ -58,6 +46,49 @@ class KernelLayer(Layer):
         if not self.use_bias:
             raise ValueError(f"layer {self.name!r} has no bias: use_bias is False")
         self._set_weight("bias", value)
+
+    def _first_bias(self, units: int, rng: np.random.Generator) -> dict[str, Array]:
+        """Return the bias among the first weights, if there is one."""
+        return {"bias": self.bias_initializer((units,), self.dtype, rng)} if self.use_bias else {}
+
+    def _activate(self, y: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Apply the activation to the operation's result, unless it is fused."""
+        return self.activation.forward(y, applied=self.activation.fused is not None)
+
+    def _features(self, shape: Shape) -> int:
+        """Return how many numbers of the input meet one unit of the kernel at one place."""
+        axis = self._feature_axis
+        size = None if axis is None else shape[axis]
+        if size is None:
+            raise ValueError(
+                f"layer {self.name!r} needs to know axis {axis} of its input, "
+                f"which is open in shape {_checks.text(shape)}"
+            )
+        return size
+
+
+class KernelLayer(BiasLayer):
+    """A kernel, an optional bias and an activation.
+
+    A subclass gives the kernel's shape, the operation and its gradients.
+    """
+
+    kernel = Weight("The kernel, read-only; assign an array of its shape and dtype to replace it.")
+
+    def __init__(
+        self,
+        activation: str | ActivationFunction | None,
+        use_bias: bool,
+        kernel_initializer: str | Initializer,
+        bias_initializer: str | Initializer,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        super().__init__(activation, use_bias, bias_initializer, **options)
+        self.kernel_initializer = initializers.get("kernel_initializer", kernel_initializer)
+
+    @abstractmethod
+    def _units(self, shape: Shape) -> int:
+        """Return the size of the bias for inputs of this shape."""
 
     @abstractmethod
     def _kernel_shape(self, shape: Shape) -> tuple[int, ...]:
@@ -74,12 +105,10 @@ class KernelLayer(Layer):
         """Return the gradients asked for, before the activation."""
 
     def _build(self, shape: Shape, rng: np.random.Generator) -> dict[str, Array]:
-        weights = {"kernel": self.kernel_initializer(self._kernel_shape(shape), self.dtype, rng)}
-        if self.use_bias:
-            weights["bias"] = self.bias_initializer((self._units,), self.dtype, rng)
-        return weights
+        kernel = self.kernel_initializer(self._kernel_shape(shape), self.dtype, rng)
+        return {"kernel": kernel, **self._first_bias(self._units(shape), rng)}
 
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
         kernel, bias, trainable = self.kernel, self.bias, self.trainable
         y, pull = self._activate(self._apply(x, kernel, bias))
         of_weights = ("kernel", "bias")[: 1 + self.use_bias] if trainable else ()
@@ -92,18 +121,3 @@ class KernelLayer(Layer):
             return dx, [gradient for gradient in of_both if gradient is not None]
 
         return y, pullback
-
-    def _activate(self, y: Array) -> tuple[Array, Callable[[Array], Array]]:
-        """Apply the activation to the operation's result, unless it is fused."""
-        return self.activation.forward(y, applied=self.activation.fused is not None)
-
-    def _features(self, shape: Shape) -> int:
-        """Return how many numbers of the input meet one unit of the kernel at one place."""
-        axis = self._feature_axis
-        size = None if axis is None else shape[axis]
-        if size is None:
-            raise ValueError(
-                f"layer {self.name!r} needs to know axis {axis} of its input, "
-                f"which is open in shape {_checks.text(shape)}"
-            )
-        return size

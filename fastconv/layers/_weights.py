@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,8 @@ class Weighted:
     trainable: bool
     _built_shape: Shape | None
     _weights: dict[str, Array]
+    _untrained: ClassVar[tuple[str, ...]] = ()
+    """The weights that no gradient changes, the last ones of the layer."""
 
     def _known_shape(self) -> Shape:
         """Return the shape that the layer was built for."""
@@ -35,7 +37,14 @@ class Weighted:
     @property
     def trainable_weights(self) -> list[Array]:
         """The weights that training changes, read-only, in the order of `Backprop`'s grads."""
-        return self.weights if self.trainable else []
+        if not self.trainable:
+            return []
+        return [value for name, value in self._weights.items() if name not in self._untrained]
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The other weights, read-only: those that training updates in another way, or not."""
+        return self.weights[len(self.trainable_weights) :]
 
     @property
     def named_weights(self) -> dict[str, Array]:
@@ -76,7 +85,17 @@ class Weighted:
         for value in weights:
             value.setflags(write=False)
         if weights:
-            self.replace_weights(weights)
+            self.replace_weights([*weights, *self.non_trainable_weights])
+
+    def commit(self, updates: Mapping[str, Array]) -> None:
+        """Take those values of ``backprop.updates`` that are this layer's."""
+        prefix = f"{self.name}/"
+        own = {
+            name.removeprefix(prefix): frozen(value)
+            for name, value in updates.items()
+            if name.startswith(prefix)
+        }
+        self._weights = {**self._weights, **own}
 
     def count_params(self) -> int:
         """Return the number of elements of all weights."""
@@ -91,6 +110,8 @@ class Weighted:
     def _set_weight(self, name: str, value: npt.ArrayLike) -> None:
         """Replace one weight of a built layer."""
         self._known_shape()
+        if name not in self._weights:
+            raise ValueError(f"layer {self.name!r} is made without {name}")
         self._weights = {**self._weights, name: self._fitting(name, value)}
 
     def _fitting(self, name: str, value: npt.ArrayLike) -> Array:
@@ -107,6 +128,35 @@ class Weighted:
                 f"received {dtype} of shape {found.shape}"
             )
         return frozen(found)
+
+
+class Weight:
+    """A weight as an attribute of its layer: read-only; an array assigned to it replaces it.
+
+    The attribute is called as the weight is.
+    """
+
+    def __init__(self, doc: str) -> None:
+        self.__doc__ = doc
+
+    def __set_name__(self, owner: type[Weighted], name: str) -> None:
+        self._name = name
+
+    def __get__(self, layer: Weighted, owner: type[Weighted]) -> Array:
+        return layer._weight(self._name)
+
+    def __set__(self, layer: Weighted, value: npt.ArrayLike) -> None:
+        layer._set_weight(self._name, value)
+
+
+class OptionalWeight(Weight):
+    """A weight that some layers of the kind have not: None there."""
+
+    def __get__(  # type: ignore[override]
+        self, layer: Weighted, owner: type[Weighted]
+    ) -> Array | None:
+        layer._known_shape()
+        return layer._weights.get(self._name)
 
 
 def frozen(value: Array) -> Array:

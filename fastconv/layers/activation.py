@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Unpack
 
 import numpy as np
@@ -10,6 +12,7 @@ from fastconv import _checks, activations
 from fastconv._checks import Array, Shape
 from fastconv.activations import ActivationFunction
 from fastconv.layers._base import Layer, LayerOptions, Pullback
+from fastconv.layers._step import Step
 
 __all__ = ["Activation", "Softmax"]
 
@@ -37,18 +40,20 @@ class Activation(Layer):
         super().__init__(**options)
         self.activation = activations.get(activation)
 
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
         y, pull = self.activation.forward(x)
         return y, lambda dy, need_dx: (pull(dy) if need_dx else None, [])
 
 
 class Softmax(Layer):
-    """``y_i = exp(x_i) / sum_j exp(x_j)`` along one axis, of x's shape.
+    """``y_i = exp(x_i) / sum_j exp(x_j)`` along one axis or over several, of x's shape.
+
+    dx_i = y_i (dy_i - sum_j dy_j y_j).
 
     Parameters
     ----------
     axis
-        The axis along which y adds up to 1; not the batch.
+        The axis along which y adds up to 1, or a list of axes over which it does; not the batch.
     **options
         name, dtype, trainable, input_shape: see `Layer`.
 
@@ -59,24 +64,29 @@ class Softmax(Layer):
     array([[0.25, 0.25, 0.25, 0.25]], dtype=float32)
     """
 
-    def __init__(self, axis: int = -1, **options: Unpack[LayerOptions]) -> None:
+    def __init__(self, axis: int | Sequence[int] = -1, **options: Unpack[LayerOptions]) -> None:
         super().__init__(**options)
-        self.axis = _checks.integer("axis", axis, least=-32)
+        self.axis = _checks.axis_or_axes("axis", axis)
+
+    def _axes(self, shape: Shape) -> tuple[int, ...]:
+        axes = (self.axis,) if isinstance(self.axis, int) else self.axis
+        return _checks.axes_of(self.name, axes, shape)
 
     def _check(self, shape: Shape) -> None:
         super()._check(shape)
-        if not (-len(shape) < self.axis < len(shape)) or self.axis == 0:
-            raise ValueError(
-                f"layer {self.name!r} has axis {self.axis}, which is not an axis after the batch "
-                f"of an input of shape {_checks.text(shape)}"
-            )
+        self._axes(shape)
 
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
-        y, pull = activations.softmax.forward(np.moveaxis(x, self.axis, -1))
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
+        axes = self._axes(x.shape)
+        order = [axis for axis in range(x.ndim) if axis not in axes] + list(axes)
+        moved = x.transpose(order).shape
+        rows = math.prod(moved[: -len(axes)]), math.prod(moved[-len(axes) :])
 
-        def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
-            if not need_dx:
-                return None, []
-            return np.moveaxis(pull(np.moveaxis(dy, self.axis, -1)), -1, self.axis), []
+        def forth(values: Array) -> Array:
+            return values.transpose(order).reshape(rows)
 
-        return np.moveaxis(y, -1, self.axis), pullback
+        def back(values: Array) -> Array:
+            return values.reshape(moved).transpose(np.argsort(order))
+
+        y, pull = activations.softmax.forward(forth(x))
+        return back(y), lambda dy, need_dx: (back(pull(forth(dy))) if need_dx else None, [])

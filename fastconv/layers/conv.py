@@ -1,25 +1,21 @@
-"""The convolution layers."""
+"""The convolution layer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Unpack
 
-import numpy as np
-import numpy.typing as npt
-
-from fastconv import _checks, functional
-from fastconv._checks import Array, Shape
+from fastconv import _checks
+from fastconv._checks import Shape
 from fastconv.activations import ActivationFunction
 from fastconv.initializers import Initializer
 from fastconv.layers._base import LayerOptions
-from fastconv.layers._images import probed_shape
-from fastconv.layers._kernel import KernelLayer
+from fastconv.layers._convolution import ConvolutionLayer, Window
 
 __all__ = ["Conv2D"]
 
 
-class Conv2D(KernelLayer):
+class Conv2D(ConvolutionLayer):
     r"""Two-dimensional convolution (cross-correlation), bias and activation.
 
     ``y = activation(conv2d(x, kernel) + bias)``; sizes and padding are those of
@@ -57,8 +53,6 @@ class Conv2D(KernelLayer):
     456
     """
 
-    rank = 4
-
     def __init__(
         self,
         filters: int,
@@ -74,48 +68,22 @@ class Conv2D(KernelLayer):
         bias_initializer: str | Initializer = "zeros",
         **options: Unpack[LayerOptions],
     ) -> None:
-        self.filters = _checks.integer("filters", filters)
+        window = Window(kernel_size, strides, padding, data_format, dilation_rate)
         super().__init__(
-            self.filters, activation, use_bias, kernel_initializer, bias_initializer, **options
+            window, activation, use_bias, kernel_initializer, bias_initializer, **options
         )
-        self.kernel_size = _checks.pair("kernel_size", kernel_size)
-        self.strides = _checks.pair("strides", strides)
-        self.padding = padding
-        self.data_format = _checks.data_format(data_format)
-        self.dilation_rate = _checks.pair("dilation_rate", dilation_rate)
+        self.filters = _checks.integer("filters", filters)
         self.groups = _checks.integer("groups", groups)
         if self.filters % self.groups:
             raise ValueError(
                 f"filters must be a multiple of groups, received filters={filters}, groups={groups}"
             )
-        self._geometry: dict[str, Any] = {
-            "strides": self.strides,
-            "padding": padding,
-            "dilation_rate": self.dilation_rate,
-            "groups": self.groups,
-            "data_format": self.data_format,
-        }
 
-    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[npt.ArrayLike], Array]:
-        """Return the layer with its kernel packed for the size of `input_shape`."""
-        shape = _checks.shape("input_shape", input_shape)
-        if not self.built:
-            self.build(shape)
-        self._check(shape)
-        image = shape[1:3] if self.data_format == "channels_last" else shape[2:]
-        size = [side for side in image if side is not None]
-        if len(size) < 2:
-            raise ValueError(
-                f"layer {self.name!r} is prepared for images of one size, received shape "
-                f"{_checks.text(shape)}"
-            )
-        packed = functional.pack_kernel(self.kernel, input_size=tuple(size), **self._geometry)
-        bias = self.bias
-        return lambda x: self._activate(self._apply(self._accept(x), packed, bias))[0]
+    def _units(self, shape: Shape) -> int:
+        return self.filters
 
-    @property
-    def _feature_axis(self) -> int:
-        return 3 if self.data_format == "channels_last" else 1
+    def _groups(self, channels: int) -> int:
+        return self.groups
 
     def _kernel_shape(self, shape: Shape) -> tuple[int, ...]:
         channels = self._features(shape)
@@ -125,19 +93,3 @@ class Conv2D(KernelLayer):
                 f"of an input of shape {_checks.text(shape)} are no multiple"
             )
         return (*self.kernel_size, channels // self.groups, self.filters)
-
-    def _output_shape(self, shape: Shape) -> Shape:
-        kernel = np.broadcast_to(self.dtype.type(0), self._kernel_shape(shape))
-        return probed_shape(lambda x: self._apply(x, kernel, None), shape, self.dtype)
-
-    def _apply(
-        self, x: Array, kernel: Array | functional.PackedKernel, bias: Array | None
-    ) -> Array:
-        return functional.conv2d(
-            x, kernel, bias, activation=self.activation.fused, **self._geometry
-        )
-
-    def _gradients(
-        self, dy: Array, x: Array, kernel: Array, needs: Collection[str]
-    ) -> functional.Conv2DGradients:
-        return functional.conv2d_backward(dy, x, kernel, needs=needs, **self._geometry)

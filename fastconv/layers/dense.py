@@ -54,9 +54,10 @@ class Dense(KernelLayer):
         **options: Unpack[LayerOptions],
     ) -> None:
         self.units = _checks.integer("units", units)
-        super().__init__(
-            self.units, activation, use_bias, kernel_initializer, bias_initializer, **options
-        )
+        super().__init__(activation, use_bias, kernel_initializer, bias_initializer, **options)
+
+    def _units(self, shape: Shape) -> int:
+        return self.units
 
     @property
     def _feature_axis(self) -> int:

@@ -9,8 +9,9 @@ from fastconv import _checks, functional
 from fastconv._checks import Array, Shape
 from fastconv.layers._base import Layer, LayerOptions, Pullback
 from fastconv.layers._images import probed_shape
+from fastconv.layers._step import Step
 
-__all__ = ["AveragePooling2D", "MaxPooling2D", "MinPooling2D"]
+__all__ = ["AveragePooling2D", "AvgPool2D", "MaxPool2D", "MaxPooling2D", "MinPooling2D"]
 
 
 class _Pooling2D(Layer):
@@ -48,7 +49,7 @@ class _ExtremePooling2D(_Pooling2D):
     _pool: ClassVar[Callable[..., Any]]
     _backward: ClassVar[Callable[..., Array]]
 
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
         indices = None
         if training:
             # The way back is sure to come. For LeNet-5's first pooling (64x28x28x6) both ways take
@@ -128,7 +129,7 @@ class AveragePooling2D(_Pooling2D):
            [73.75, 17.75]], dtype=float32)
     """
 
-    def _forward(self, x: Array, training: bool) -> tuple[Array, Pullback]:
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
         y, shape = functional.avg_pool2d(x, **self._geometry), x.shape
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
@@ -137,3 +138,7 @@ class AveragePooling2D(_Pooling2D):
             return functional.avg_pool2d_backward(dy, shape, **self._geometry), []
 
         return y, pullback
+
+
+MaxPool2D = MaxPooling2D
+AvgPool2D = AveragePooling2D

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 
 class History:
     """The record of a training run.
 
+    Parameters
+    ----------
+    first
+        The number of the first epoch.
+
     Attributes
     ----------
     epoch
-        The numbers of the epochs, from 0.
+        The numbers of the epochs.
     history
         For "loss", each metric's name and, with validation data, "val_" before each of these: a
-        list of values, one an epoch.
+        list of values, one an epoch. Callbacks may add names, such as "learning_rate".
 
     Examples
     --------
@@ -22,12 +29,13 @@ class History:
     [0.75]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, first: int = 0) -> None:
+        self._first = first
         self.epoch: list[int] = []
         self.history: dict[str, list[float]] = {}
 
-    def append(self, values: dict[str, float]) -> None:
+    def append(self, values: Mapping[str, float]) -> None:
         """Add the values of the next epoch."""
-        self.epoch.append(len(self.epoch))
+        self.epoch.append(self._first + len(self.epoch))
         for name, value in values.items():
             self.history.setdefault(name, []).append(value)

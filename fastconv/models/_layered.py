@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy.typing as npt
 
@@ -24,6 +26,10 @@ class Layered(ABC):
     @abstractmethod
     def layers(self) -> list[Layer]:
         """The layers, in their order."""
+
+    @abstractmethod
+    def get_config(self) -> dict[str, Any]:
+        """Return the architecture, as numbers, words, lists, dicts and None."""
 
     @property
     def built(self) -> bool:
@@ -89,6 +95,12 @@ class Layered(ABC):
         for layer in self.layers:
             layer.replace_trainable(list(itertools.islice(rest, len(layer.trainable_weights))))
 
+    def commit(self, updates: Mapping[str, Array]) -> None:
+        """Take ``backprop.updates``: what a training call changes beside `trainable_weights`."""
+        if updates:
+            for layer in self.layers:
+                layer.commit(updates)
+
     def save_weights(self, path: str | os.PathLike[str]) -> None:
         """Write all weights into a safetensors file, which appears only when it is complete.
 
@@ -99,6 +111,24 @@ class Layered(ABC):
         """
         self._known_shape()
         _files.write(path, self.named_weights)
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Write the architecture and all weights into one safetensors file, for `load_model`.
+
+        The file is also one of weights, for `load_weights`; how the model was compiled, and what
+        its optimizer remembers, is not in it. It appears only when it is complete.
+
+        Raises
+        ------
+        TypeError
+            An argument of a layer is nothing that can be written.
+        ImportError
+            safetensors is not installed.
+        """
+        self._known_shape()
+        architecture = {"class_name": type(self).__name__, "config": self.get_config()}
+        words = {_files.ARCHITECTURE: json.dumps(architecture)}
+        _files.write(filepath, self.named_weights, words)
 
     def load_weights(self, path: str | os.PathLike[str]) -> None:
         """Replace all weights by those of a file that `save_weights` wrote; all of them or none.

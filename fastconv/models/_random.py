@@ -7,7 +7,10 @@ import numpy as np
 from fastconv import _checks
 
 WEIGHTS, SHUFFLING = range(2)
-"""The purposes; the next ones go at the end, or every seed would mean other numbers."""
+"""The purposes; the next ones go at the end, or every seed would mean other numbers.
+
+2 is taken: by `fastconv.layers.Step`, for what layers draw in training.
+"""
 
 
 def seed_or_fresh(name: str, seed: int | None) -> int:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastconv import _checks
 from fastconv._checks import Array
+from fastconv.callbacks._base import CallbackList
+from fastconv.layers import Step
 from fastconv.losses import Loss
+from fastconv.losses._base import exact_sum, spread
 from fastconv.metrics import Metric
-from fastconv.models import _random
+from fastconv.models import _interrupts, _random
+from fastconv.models._examples import Examples, batches
 from fastconv.models._history import History
 from fastconv.models._progress import Progress
 from fastconv.optimizers import Optimizer
 
 if TYPE_CHECKING:
-    from fastconv.models.model import Model
-
-Examples: TypeAlias = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+    from fastconv.models._trained import Trained
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,17 @@ class Recipe:
     loss: Loss
     metrics: Sequence[Metric]
 
+    def names(self, prefix: str = "") -> list[str]:
+        """Return the names of what is measured, the loss first."""
+        return [prefix + name for name in ("loss", *(metric.name for metric in self.metrics))]
+
 
 @dataclass(frozen=True)
 class Course:
     """What `fit` was given beside the examples."""
 
     batch_size: int | None
-    epochs: int
+    epochs: range
     shuffle: bool
     seed: int
     validation: Examples | None
@@ -48,95 +52,110 @@ class Course:
 class Means:
     """The means of the loss and the metrics over all batches so far, each sum taken exactly."""
 
-    def __init__(self, metrics: Sequence[Metric]) -> None:
-        self._metrics = metrics
-        self._names = ["loss", *(metric.name for metric in metrics)]
-        self._sums = [0.0] * len(self._names)
-        self._counts = [0] * len(self._names)
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._sums = [0.0] * len(recipe.names())
+        self._counts = [0] * len(self._sums)
 
     def add(self, losses: Array, y_true: npt.NDArray[Any], y_pred: Array) -> None:
         """Take in a batch."""
-        measured = [losses, *(metric.values(y_true, y_pred) for metric in self._metrics)]
+        measured = [losses, *(metric.values(y_true, y_pred) for metric in self._recipe.metrics)]
         for index, values in enumerate(measured):
-            self._sums[index] += math.fsum(values.ravel().tolist())
+            self._sums[index] += exact_sum(values)
             self._counts[index] += values.size
 
     def values(self, prefix: str = "") -> dict[str, float]:
         """Return the means by name, the loss first."""
         means = (total / count for total, count in zip(self._sums, self._counts, strict=True))
-        return {prefix + name: mean for name, mean in zip(self._names, means, strict=True)}
-
-
-def examples(x: npt.ArrayLike, y: npt.ArrayLike, names: tuple[str, str] = ("x", "y")) -> Examples:
-    """Return inputs and labels as arrays of one length, not 0."""
-    inputs, labels = _checks.array(names[0], x), _checks.array(names[1], y)
-    if inputs.ndim == 0 or labels.ndim == 0 or len(inputs) != len(labels) or len(inputs) == 0:
-        raise ValueError(
-            f"{names[0]} and {names[1]} must hold the same number of examples, at least one, "
-            f"received shapes {inputs.shape} and {labels.shape}"
-        )
-    return inputs, labels
-
-
-def batches(count: int, batch_size: int | None) -> list[slice]:
-    """Return 0..count - 1 cut into batches; None is Keras's 32."""
-    size = 32 if batch_size is None else _checks.integer("batch_size", batch_size)
-    return [slice(start, min(start + size, count)) for start in range(0, count, size)]
+        return dict(zip(self._recipe.names(prefix), means, strict=True))
 
 
 def train(
-    model: Model, recipe: Recipe, given: Examples, course: Course, progress: Progress
+    model: Trained,
+    recipe: Recipe,
+    given: Examples,
+    course: Course,
+    callbacks: CallbackList,
+    progress: Progress,
 ) -> History:
-    """Train for some epochs and return their record."""
-    history = History()
+    """Train for some epochs and return their record, which the model has from the beginning."""
+    history = model.history = History(course.epochs.start)
+    model.stop_training = False
     try:
-        for epoch in range(course.epochs):
+        callbacks.on_train_begin({})
+        for epoch in course.epochs:
             progress.begin(epoch)
-            values = _train_epoch(model, recipe, given, course, progress)
+            callbacks.on_epoch_begin(epoch, {})
+            values = _train_epoch(model, recipe, given, course, callbacks, progress)
             progress.trained()
             if course.validation is not None:
-                cut = batches(len(course.validation[0]), course.batch_size)
-                measured = measure(model, recipe, course.validation, cut)
-                values |= measured.values("val_")
-            history.append(values)
+                cut = batches(len(course.validation), course.batch_size)
+                values |= measure(model, recipe, course.validation, cut).values("val_")
             progress.end(values)
+            callbacks.on_epoch_end(epoch, values)
+            history.append(values)
+            if model.stop_training:
+                break
+        callbacks.on_train_end({})
     finally:
         progress.close()
     return history
 
 
-def measure(model: Model, recipe: Recipe, given: Examples, cut: Iterable[slice]) -> Means:
+def measure(model: Trained, recipe: Recipe, given: Examples, cut: Iterable[slice]) -> Means:
     """Return the means over the batches, with nothing trained."""
-    (x, y), means = given, Means(recipe.metrics)
+    means = Means(recipe)
     for batch in cut:
-        y_pred = model(x[batch])
-        losses, _ = recipe.loss.forward(y[batch], y_pred)
-        means.add(losses, y[batch], y_pred)
+        part = given[batch]
+        y_pred = model(part.x)
+        losses, _ = recipe.loss.forward(part.y, y_pred)
+        means.add(_weighed(losses, part)[0], part.y, y_pred)
     return means
 
 
 def _train_epoch(
-    model: Model, recipe: Recipe, given: Examples, course: Course, progress: Progress
+    model: Trained,
+    recipe: Recipe,
+    given: Examples,
+    course: Course,
+    callbacks: CallbackList,
+    progress: Progress,
 ) -> dict[str, float]:
     """Take one step for each batch and return the means of the epoch."""
-    x, y = given
-    means = Means(recipe.metrics)
+    means = Means(recipe)
     # Keyed by the step, so that a later epoch, or a later fit, meets another order.
     rng = _random.stream(course.seed, _random.SHUFFLING, recipe.optimizer.iterations)
-    order = _random.permutation(len(x), rng) if course.shuffle else np.arange(len(x))
-    for batch in batches(len(x), course.batch_size):
-        chosen = order[batch]
-        _train_step(model, recipe, x[chosen], y[chosen], means)
-        progress.advance(len(chosen), means.values())
+    order = _random.permutation(len(given), rng) if course.shuffle else np.arange(len(given))
+    for index, batch in enumerate(batches(len(given), course.batch_size)):
+        callbacks.on_train_batch_begin(index, {})
+        step(model, recipe, course.seed, given[order[batch]], means)
+        values = means.values()
+        progress.advance(batch.stop - batch.start, values)
+        callbacks.on_train_batch_end(index, values)
+        if model.stop_training:
+            break
     return means.values()
 
 
-def _train_step(
-    model: Model, recipe: Recipe, x: npt.NDArray[Any], y: npt.NDArray[Any], means: Means
-) -> None:
-    """Take one step of the optimizer, down the gradient of the batch's mean loss."""
-    y_pred, backprop = model.forward(x, training=True)
-    losses, loss_backprop = recipe.loss.forward(y, y_pred)
-    means.add(losses, y, y_pred)
-    _, grads = backprop(loss_backprop(1.0 / losses.size), need_dx=False)
-    model.replace_trainable(recipe.optimizer.update(model.trainable_weights, grads))
+def step(model: Trained, recipe: Recipe, seed: int, given: Examples, means: Means) -> None:
+    """Take one step of the optimizer, down the gradient of the batch's mean loss.
+
+    An interrupt comes before all changes of weights and optimizer, or after them.
+    """
+    number = recipe.optimizer.iterations
+    y_pred, backprop = model.forward(given.x, training=Step(seed, number))
+    losses, loss_backprop = recipe.loss.forward(given.y, y_pred)
+    losses, weights = _weighed(losses, given)
+    _, grads = backprop(loss_backprop(weights / losses.size), need_dx=False)
+    means.add(losses, given.y, y_pred)
+    with _interrupts.held_back():
+        model.replace_trainable(recipe.optimizer.update(model.trainable_weights, grads))
+        model.commit(backprop.updates)
+
+
+def _weighed(losses: Array, given: Examples) -> tuple[Array, Array | float]:
+    """Return the losses times the examples' weights, and the weights as they broadcast to them."""
+    if given.weights is None:
+        return losses, 1.0
+    weights = spread(given.weights, losses)
+    return losses * weights, weights

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
+import numpy as np
 import numpy.typing as npt
 
 from fastconv import _checks
 from fastconv._checks import Array, Shape
-from fastconv.layers import Backprop, Layer
-from fastconv.models import _random, _summary
+from fastconv.layers import Backprop, Input, Layer, Step
+from fastconv.models import _architecture, _random, _summary
 from fastconv.models.model import Model, Predictor
 
 __all__ = ["Sequential"]
@@ -52,6 +53,7 @@ class Sequential(Model):
         self.name = name
         self._seed = _random.seed_or_fresh("seed", seed)
         self._layers: list[Layer] = []
+        self._given_shape: Shape | None = None
         for layer in layers or ():
             self.add(layer)
 
@@ -63,7 +65,7 @@ class Sequential(Model):
         return list(self._layers)
 
     def add(self, layer: Layer) -> None:
-        """Add a layer at the end.
+        """Add a layer at the end; an `Input` gives the model's shape and is not kept.
 
         Raises
         ------
@@ -74,17 +76,38 @@ class Sequential(Model):
         """
         if not isinstance(layer, Layer):
             raise TypeError(f"layer must be a Layer, received {layer!r}")
+        if isinstance(layer, Input):
+            self._begin(layer)
+            return
         before = layer.name, layer.is_named
         self._give_name(layer)
-        shape = self._input_shape if self._layers else layer.given_shape
+        shape = self._input_shape if self._layers else self._first_shape(layer)
         if shape is not None:
             try:
-                self._build_layer(len(self._layers), layer, self._reached(shape))
+                reached = self._reached(shape)
+                self._following(len(self._layers), layer, reached)
+                self._build_layer(len(self._layers), layer, reached)
             except ValueError:
                 layer.name, layer.is_named = before
                 raise
         self._layers.append(layer)
         self._input_shape = shape
+
+    def _begin(self, layer: Input) -> None:
+        """Take the shape of the input that the first layer will have."""
+        if self._layers or self._given_shape is not None:
+            raise ValueError(f"layer {layer.name!r} is an Input, which can only come first")
+        self._given_shape = layer.given_shape
+
+    def _first_shape(self, layer: Layer) -> Shape | None:
+        """Return the shape of the input, if the first layer or an `Input` before it tells."""
+        own, told = layer.given_shape, self._given_shape
+        if own is not None and told is not None and own != told:
+            raise ValueError(
+                f"layer {layer.name!r} has input_shape {_checks.text(own[1:])}, where the Input "
+                f"before it has {_checks.text(told[1:])}"
+            )
+        return own if told is None else told
 
     def build(self, input_shape: Sequence[int | None]) -> None:
         """Make the weights for inputs of this shape, such as ``(None, 28, 28, 1)``.
@@ -100,17 +123,21 @@ class Sequential(Model):
         if self._input_shape is not None:
             self._check(shape)
             return
-        reached: Shape = (None, *shape[1:])
+        reached: list[Shape] = [(None, *shape[1:])]
         for index, layer in enumerate(self._layers):
-            self._build_layer(index, layer, reached)
-            reached = layer.compute_output_shape(reached)
-        self._input_shape = (None, *shape[1:])
+            reached.append(self._following(index, layer, reached[-1]))
+        for index, layer in enumerate(self._layers):  # all of them fit: all are built, or none
+            self._build_layer(index, layer, reached[index])
+        self._input_shape = reached[0]
 
     def _build_layer(self, index: int, layer: Layer, shape: Shape) -> None:
         """Build a layer for the output of the one before it, from its own stream of the seed."""
+        layer.build(shape, _random.stream(self._seed, _random.WEIGHTS, index))
+
+    def _following(self, index: int, layer: Layer, shape: Shape) -> Shape:
+        """Return the shape of a layer's output, if the layer can follow the one before it."""
         try:
-            layer.build(shape, _random.stream(self._seed, _random.WEIGHTS, index))
-            layer.compute_output_shape(shape)
+            return layer.compute_output_shape(shape)
         except ValueError as error:
             source = (
                 f"layer {self._layers[index - 1].name!r}, which gives" if index else "inputs of"
@@ -135,6 +162,56 @@ class Sequential(Model):
         elif layer.name in taken:
             raise ValueError(f"layer's name {layer.name!r} is taken by another layer of the model")
 
+    # -- as a description
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the name, the seed, the input's shape and the layers, as JSON can hold them.
+
+        Raises
+        ------
+        TypeError
+            An argument of a layer is nothing that can be written.
+        """
+        return {
+            "name": self.name,
+            "seed": self._seed,
+            "input_shape": list(self._known_shape()),
+            "layers": [_architecture.described(layer) for layer in self._layers],
+        }
+
+    @classmethod
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        custom_objects: _architecture.CustomObjects | None = None,
+    ) -> Self:
+        """Return a new model, built, with first weights, from what `get_config` gave.
+
+        Raises
+        ------
+        ValueError
+            It is no such description, a class is neither a layer of fastconv nor one of
+            `custom_objects`, or the layers do not fit.
+        """
+        match config:
+            case {
+                "name": str(name),
+                "seed": int(seed),
+                "input_shape": list(shape),
+                "layers": list(found),
+            }:
+                pass
+            case _:
+                raise ValueError(
+                    "a Sequential must have name, seed, input_shape and layers, received "
+                    f"{sorted(config)}"
+                )
+        model = cls(
+            [_architecture.made(layer, custom_objects) for layer in found], name=name, seed=seed
+        )
+        model.build(shape)
+        return model
+
     # -- shapes
 
     @property
@@ -147,10 +224,33 @@ class Sequential(Model):
         """The shape of the output, with None for the batch."""
         return self._reached(self._known_shape())
 
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
-        """Print each layer's name, type, output shape and number of parameters."""
-        self._known_shape()
-        print_fn(_summary.table(self.name, self._layers))
+    def summary(self, print_fn: Callable[[str], object] = print, *, batch_size: int = 32) -> None:
+        """Print a table of the layers.
+
+        For each, its name and type, its output's shape, its parameters, its receptive field (how
+        much of the input one number of its output sees) and the memory that its activations take
+        for a batch: the output in inference, and what is kept for the way back in training. A layer
+        that gives back its input's memory takes none.
+
+        Parameters
+        ----------
+        print_fn
+            What is called with the table, one string of several lines.
+        batch_size
+            How many examples the memory is given for.
+
+        Examples
+        --------
+        >>> from fastconv.models import lenet5
+        >>> lenet5().summary(batch_size=64)
+        Model 'lenet5', inputs (None, 28, 28, 1)
+        ...
+        conv2d_2 (Conv2D)                (None, 10, 10, 16)       2,416            14x14  ...
+        ...
+        """
+        shape = self._known_shape()
+        size = _checks.integer("batch_size", batch_size)
+        print_fn(_summary.table(self.name, self._layers, shape, size))
 
     def _check(self, shape: Shape) -> None:
         """Raise ValueError where inputs of this shape are not what the model is built for."""
@@ -179,31 +279,32 @@ class Sequential(Model):
             y = layer(y)
         return y
 
-    def forward(self, x: npt.ArrayLike, *, training: bool = False) -> tuple[Array, Backprop]:
+    def forward(self, x: npt.ArrayLike, *, training: bool | Step = False) -> tuple[Array, Backprop]:
         """Return ``(y, backprop)``, in the protocol of `Layer.forward`.
 
         The grads are in the order of `trainable_weights`. Without `need_dx`, nothing is computed
-        that only the layers before the first trainable weight would need.
+        that only the layers before the first trainable weight would need. A `Step` is told to each
+        layer as its own: the layers are numbered from 0.
         """
         y: npt.NDArray[Any] = self._accept(x)
         steps: list[tuple[Backprop, bool]] = []
-        for layer in self._layers:
-            y, step = layer.forward(y, training=training)
+        for index, layer in enumerate(self._layers):
+            own = training.of_layer(index) if isinstance(training, Step) else training
+            y, step = layer.forward(y, training=own)
             steps.append((step, bool(layer.trainable_weights)))
 
-        def backprop(
-            dy: npt.ArrayLike, *, need_dx: bool = True
-        ) -> tuple[Array | None, list[Array]]:
+        def pullback(dy: Array, need_dx: bool) -> tuple[Array | list[Array] | None, list[Array]]:
             first = next((i for i, (_, trainable) in enumerate(steps) if trainable), len(steps))
-            gradient: Array | None = _checks.floats("dy", dy)
+            gradient: Array | list[Array] | None = dy
             grads: list[Array] = []
             for index in range(len(steps) - 1, -1 if need_dx else first - 1, -1):
-                assert gradient is not None
+                assert isinstance(gradient, np.ndarray)
                 gradient, own = steps[index][0](gradient, need_dx=need_dx or index > first)
                 grads = own + grads
             return gradient if need_dx else None, grads
 
-        return y, backprop
+        updates = {name: value for step, _ in steps for name, value in step.updates.items()}
+        return y, Backprop(self.name, y.shape, y.dtype, pullback, updates)
 
     def _prepare(self, size: tuple[int, ...]) -> Predictor:
         functions: list[Predictor] = []

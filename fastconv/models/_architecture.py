@@ -1,0 +1,49 @@
+"""Layers described by class and arguments, and the classes found again by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastconv import layers
+from fastconv.layers import Layer
+
+CustomObjects = Mapping[str, type[Layer]]
+
+
+def described(layer: Layer) -> dict[str, Any]:
+    """Return a layer as JSON can hold it: the name of its class, and its arguments."""
+    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+
+
+def made(description: object, custom_objects: CustomObjects | None = None) -> Layer:
+    """Return the layer that `described` wrote.
+
+    Raises
+    ------
+    ValueError
+        It is no such description, the class is neither a layer of fastconv nor one of
+        `custom_objects`, or the arguments are not that class's.
+    """
+    match description:
+        case {"class_name": str(name), "config": dict(config)}:
+            kind = _class(name, custom_objects or {})
+        case _:
+            raise ValueError(f"a layer must have class_name and config, received {description!r}")
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"no {name} can be made from {config!r}: {error}") from error
+
+
+def _class(name: str, custom_objects: CustomObjects) -> type[Layer]:
+    """Return the class of this name; only layers are looked at."""
+    if name in custom_objects:
+        return custom_objects[name]
+    kind = getattr(layers, name, None) if name in layers.__all__ else None
+    if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer:
+        return kind
+    raise ValueError(
+        f"class {name!r} is no layer of fastconv; if it is one of your own, give "
+        f"custom_objects={{{name!r}: {name}}}"
+    )

@@ -1,0 +1,72 @@
+"""A whole model in one safetensors file: its weights, and its architecture as JSON beside them."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from fastconv.models import _files
+from fastconv.models._architecture import CustomObjects
+from fastconv.models.sequential import Sequential
+
+__all__ = ["load_model"]
+
+
+def load_model(
+    filepath: str | os.PathLike[str], custom_objects: CustomObjects | None = None
+) -> Sequential:
+    """Return the model that `Sequential.save` wrote, built, with its weights, not compiled.
+
+    The file holds numbers and words alone: reading it runs no code but the constructors of
+    fastconv's layers, and of the classes in `custom_objects`.
+
+    Parameters
+    ----------
+    filepath
+        The file.
+    custom_objects
+        The classes of layers that are not fastconv's own, by name.
+
+    Raises
+    ------
+    ValueError
+        The file is no safetensors file, holds no model of fastconv's or a class that is not known,
+        or its weights do not fit its architecture.
+    FileNotFoundError
+        There is no such file.
+    ImportError
+        safetensors is not installed.
+
+    Examples
+    --------
+    >>> from fastconv.layers import Dense
+    >>> from fastconv.models import Sequential, load_model
+    >>> model = Sequential([Dense(2, input_shape=(3,))])
+    >>> model.save("model.safetensors")
+    >>> again = load_model("model.safetensors")
+    >>> bool((again.predict([[1, 2, 3]]) == model.predict([[1, 2, 3]])).all())
+    True
+    """
+    text = _files.metadata(filepath).get(_files.ARCHITECTURE)
+    if text is None:
+        raise ValueError(
+            f"{filepath} holds no architecture of fastconv's; weights alone are read by the "
+            "load_weights of a model that they fit"
+        )
+    try:
+        model = _from_architecture(json.loads(text), custom_objects)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{filepath} holds an architecture that cannot be used: {error}"
+        ) from error
+    model.load_weights(filepath)
+    return model
+
+
+def _from_architecture(found: Any, custom_objects: CustomObjects | None) -> Sequential:
+    """Return the model of an architecture, with fresh weights."""
+    match found:
+        case {"class_name": "Sequential", "config": dict(config)}:
+            return Sequential.from_config(config, custom_objects)
+    raise ValueError("it describes no Sequential")
