@@ -64,6 +64,9 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
     const int64_t fit = OWNER_ROWS / fc_max(channels->taps, 1) / channels->slab * channels->slab;
     plan->part_channels = fc_max(fc_min(fit, OWNER_CHANNELS), channels->slab);
     plan->part_channels = fc_min(plan->part_channels, fc_max(channels->c_in, 1));
+    /* A run of 16 channels is cut into tiles of 8 x 2; with one tap a longer one costs nothing. */
+    if (one_tap && !channels->lanes)
+        plan->channels.slab = plan->part_channels;
     plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
     plan->part_panels = channels->lanes ? 1 : one_tap ? ONE_TAP_PANELS : FC_PANEL_UNITS;
     plan->part_panels = fc_min(plan->part_panels, fc_panel_count(channels));
@@ -261,8 +264,8 @@ static void add_block(struct part *part, int64_t n)
     const struct job *job = part->job;
     const struct fc_channels *channels = &job->plan->channels;
     if (!channels->lanes)
-        fc_pack_slabs(&job->padded, n, &part->patch, part->group * channels->c_in + part->c,
-                      part->channels, part->x);
+        fc_pack_slabs(&job->padded, n, &part->patch, channels->slab,
+                      part->group * channels->c_in + part->c, part->channels, part->x);
     for (int64_t p = part->panel; p < part->panel + part->panels; p++) {
         if (channels->lanes)
             fc_pack_lanes(&job->padded, n, &part->patch, &job->convolution->kernel,

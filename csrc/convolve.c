@@ -47,8 +47,8 @@ static void pack_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, int6
                       p * channels->panel, fc_panel_outputs(channels, p),
                       fc_panel_width(channels, p), c, count, item->x);
     else
-        fc_pack_slabs(&job->padded, item->n, &item->patch, item->group * channels->c_in + c, count,
-                      item->x);
+        fc_pack_slabs(&job->padded, item->n, &item->patch, channels->slab,
+                      item->group * channels->c_in + c, count, item->x);
 }
 
 /* Channel c of x for panel p, packed from channel `chunk` on in slabs of `slab`, or in place. */

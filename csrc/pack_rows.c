@@ -138,11 +138,11 @@ static const char *channel_of(const struct fc_padded *padded, int64_t n, int64_t
 }
 
 void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
-                   int64_t c, int64_t count, void *to)
+                   int64_t slab, int64_t c, int64_t count, void *to)
 {
-    char *slab = to;
-    for (int64_t done = 0; done < count; done += FC_SLAB) {
-        const int64_t channels = fc_min(FC_SLAB, count - done);
+    char *next = to;
+    for (int64_t done = 0; done < count; done += slab) {
+        const int64_t channels = fc_min(slab, count - done);
         const struct stream stream = {.padded = padded,
                                       .x = channel_of(padded, n, c + done),
                                       .x_channel = padded->x.stride_c,
@@ -150,8 +150,8 @@ void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_pa
                                       .channel = 1,
                                       .pixel = channels,
                                       .row = patch->x_columns * channels};
-        pack_stream(&stream, patch, slab);
-        slab += patch->x_rows * patch->x_columns * channels * (int64_t)padded->element;
+        pack_stream(&stream, patch, next);
+        next += patch->x_rows * patch->x_columns * channels * (int64_t)padded->element;
     }
 }
 

@@ -20,10 +20,10 @@ struct fc_padded {
 /* The source of coordinate v in [0, size), or -1 for a constant. */
 int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size);
 
-/* The x of a patch of image n as to[slab][row][column][channel]: channels [c, c + count), by slabs; a
- * slab's pitch is its own number of channels. */
+/* The x of a patch of image n as to[slab][row][column][channel]: channels [c, c + count), in slabs of
+ * `slab` and the rest; a slab's pitch is its own number of channels. */
 void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
-                   int64_t c, int64_t count, void *to);
+                   int64_t slab, int64_t c, int64_t count, void *to);
 
 /* to[channel][row][column], rows pitch apart: channels [c, c + count), as planes. */
 void fc_pack_planes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,

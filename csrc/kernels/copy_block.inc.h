@@ -57,12 +57,29 @@ static void copy_line(const real *x, real *y, int64_t count)
         vstore_first(y + i, vload_first(x + i, (int)(count - i)), (int)(count - i));
 }
 
-/* Pixels of one whole slab: a load and a store a vector, with no loop over channels. */
-static void copy_slab(const real *x, ptrdiff_t x_pixel, real *y, ptrdiff_t y_pixel, int64_t pixels)
+/* Pixels of whole vectors: where their number is a constant, with no loop over channels. */
+FC_INLINE void copy_vectors(const struct fc_block *block, const int vectors)
 {
-    for (int64_t p = 0; p < pixels; p++)
-        FC_UNROLL (v, FC_SLAB / LANES)
-            vstore(y + p * y_pixel + v * LANES, vload(x + p * x_pixel + v * LANES));
+    for (int64_t p = 0; p < block->pixels; p++) {
+        const real *x = (const real *)block->x + p * block->x_pixel;
+        real *y = (real *)block->y + p * block->y_pixel;
+        for (int v = 0; v < vectors; v++)
+            vstore(y + v * LANES, vload(x + v * LANES));
+    }
+}
+
+static void copy_pixels(const struct fc_block *block)
+{
+    if (block->channels == FC_SLAB)
+        copy_vectors(block, FC_SLAB / LANES);
+    else if (block->channels == 2 * FC_SLAB)
+        copy_vectors(block, 2 * FC_SLAB / LANES);
+    else if (block->channels % LANES == 0)
+        copy_vectors(block, (int)(block->channels / LANES));
+    else
+        for (int64_t p = 0; p < block->pixels; p++)
+            copy_line((const real *)block->x + p * block->x_pixel,
+                      (real *)block->y + p * block->y_pixel, block->channels);
 }
 
 static void copy_block(const struct fc_block *block)
@@ -70,16 +87,11 @@ static void copy_block(const struct fc_block *block)
     const real *x = block->x;
     real *y = block->y;
     if (block->x_channel == 1 && block->y_channel == 1) {
-        if (block->channels == FC_SLAB) {
-            copy_slab(x, block->x_pixel, y, block->y_pixel, block->pixels);
-            return;
-        }
         if (block->x_pixel == block->channels && block->y_pixel == block->channels) {
             copy_line(x, y, block->pixels * block->channels);
             return;
         }
-        for (int64_t p = 0; p < block->pixels; p++)
-            copy_line(x + p * block->x_pixel, y + p * block->y_pixel, block->channels);
+        copy_pixels(block);
     } else if (block->x_pixel == 1 && block->y_pixel == 1) {
         for (int64_t c = 0; c < block->channels; c++)
             copy_line(x + c * block->x_channel, y + c * block->y_channel, block->pixels);
