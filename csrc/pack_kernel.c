@@ -69,6 +69,10 @@ void fc_copy_tap(const struct fc_panels *panels, int64_t tap, int64_t group, int
     const struct fc_kernel_view *kernel = panels->kernel;
     const struct fc_channels *channels = panels->channels;
     const int64_t outputs = fc_panel_outputs(channels, p);
+    /* The outputs of all groups are evenly spaced in a whole kernel, and where a group has one. */
+    const bool single = channels->lanes && kernel->c_out == 1;
+    const ptrdiff_t spacing = single ? kernel->stride_group : kernel->stride_c_out;
+    const bool even = channels->lanes && kernel->stride_group == kernel->c_out * spacing;
     for (int64_t done = 0; done < outputs;) {
         const int64_t k = p * channels->panel + done;
         const int64_t g = channels->lanes ? k / kernel->c_out : group;
@@ -80,11 +84,11 @@ void fc_copy_tap(const struct fc_panels *panels, int64_t tap, int64_t group, int
             .x = (char *)kernel->data + offset * panels->element,
             .y = (char *)panel + done * panels->element,
             .x_pixel = kernel->stride_c_in,
-            .x_channel = kernel->stride_c_out,
+            .x_channel = spacing,
             .y_pixel = fc_panel_width(channels, p),
             .y_channel = 1,
             .pixels = rows,
-            .channels = fc_min(kernel->c_out - first, outputs - done),
+            .channels = even ? outputs - done : fc_min(kernel->c_out - first, outputs - done),
         };
         if (!to_panel)
             block =
