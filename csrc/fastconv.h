@@ -118,7 +118,8 @@ fc_status fc_conv2d_backward(const fc_conv2d_params *params, const fc_image *dy,
                              const fc_weights *dkernel, void *dbias);
 
 /* A kernel laid out for fc_conv2d_packed; immutable, good for any thread and instruction set. Made
- * for one geometry and one input size h x w; freed by fc_packed_kernel_free (NULL is fine). */
+ * for one geometry and one input size h x w; freed by fc_packed_kernel_free (NULL is fine). Its
+ * results may differ in their last bits from those of fc_conv2d. */
 typedef struct fc_packed_kernel fc_packed_kernel;
 fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kernel, int64_t h,
                          int64_t w, fc_packed_kernel **packed);

@@ -55,6 +55,8 @@ def pack_kernel(kernel, input_size, *, strides=1, padding="valid", dilation_rate
     -------
     PackedKernel
         Immutable and good for any thread; its ``shape``, ``dtype`` and ``input_size`` can be read.
+        Results with it are the same from call to call, and may differ in their last bits from
+        those with the bare kernel, for which another layout may be chosen.
 
     Raises
     ------
