@@ -191,7 +191,7 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     const struct fc_axis *axis = convolution->axis;
     const fc_image *x = &convolution->x;
     plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    plan->skip_rows = convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
+    plan->skip_rows = fc_pads_with_zero(convolution);
     const bool one_tap = is_dense(&axis[0]) && is_dense(&axis[1]);
     const bool depthwise = convolution->kernel.c_in == 1 && convolution->kernel.c_out == 1;
     plan->direct = x->stride_c == 1 &&

@@ -60,7 +60,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     plan->unit = FC_UNIT_BYTES / element;
     plan->taps = axis[0].taps * axis[1].taps;
     plan->block = fc_max(FC_BLOCK_TERMS / plan->taps, 1);
-    plan->skip_rows = convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
+    plan->skip_rows = fc_pads_with_zero(convolution);
     fc_cut_blocks(axis, BLOCK_COLUMNS, BLOCK_OUTPUTS,
                   SCRATCH_BYTES / element / fc_min(plan->block, c_in), &plan->blocks);
     const int64_t columns =
@@ -254,12 +254,7 @@ fc_status fc_convolve_planes(const struct fc_convolution *convolution)
         .convolution = convolution,
         .plan = &plan,
         .kernels = kernels,
-        .padded = {.kernels = kernels,
-                   .element = fc_element_size(convolution->dtype),
-                   .x = convolution->x,
-                   .mode = convolution->padding_mode,
-                   .value = convolution->padding_value,
-                   .skip_rows = plan.skip_rows},
+        .padded = fc_padded_x(convolution, kernels, plan.skip_rows),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .weights = scratch,
         .scratch = scratch + plan.weight_bytes,

@@ -6,6 +6,19 @@
 
 #include <string.h>
 
+#include "dispatch.h"
+
+struct fc_padded fc_padded_x(const struct fc_convolution *convolution,
+                             const struct fc_conv2d_kernels *kernels, bool skip_rows)
+{
+    return (struct fc_padded){.kernels = kernels,
+                              .element = fc_element_size(convolution->dtype),
+                              .x = convolution->x,
+                              .mode = convolution->padding_mode,
+                              .value = convolution->padding_value,
+                              .skip_rows = skip_rows};
+}
+
 int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size)
 {
     if (v >= 0 && v < size)

@@ -17,6 +17,16 @@ struct fc_padded {
     bool skip_rows; /* rows all in padding are not written: no tap reads them */
 };
 
+/* Whether padding adds nothing to a sum, so that taps in it may be left out. */
+static inline bool fc_pads_with_zero(const struct fc_convolution *convolution)
+{
+    return convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0;
+}
+
+/* x as the convolution pads it. */
+struct fc_padded fc_padded_x(const struct fc_convolution *convolution,
+                             const struct fc_conv2d_kernels *kernels, bool skip_rows);
+
 /* The source of coordinate v in [0, size), or -1 for a constant. */
 int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size);
 
