@@ -1,10 +1,8 @@
-/* conv2d.c: the forward pass, with a bare kernel or a packed one. */
+/* conv2d.c: the checks of a convolution, and its forward pass. */
 #include "conv2d.h"
 
-#include <stdlib.h>
-
+#include "choose.h"
 #include "dispatch.h"
-#include "workspace.h"
 
 /* ------------------------------------------------------------------ checks */
 
@@ -33,6 +31,19 @@ static fc_status check_arrays(const fc_conv2d_params *params, const fc_image *x,
     return fc_current_isa() ? FC_OK : FC_BAD_ARGUMENT;
 }
 
+static fc_status check_algorithm(const fc_conv2d_params *params, const struct fc_window *window,
+                                 const fc_weights *kernel)
+{
+    const struct fc_convolution convolution = {
+        .dtype = params->dtype,
+        .kernel = fc_view_kernel(kernel, params->groups),
+        .axis = {window->axis[0], window->axis[1]},
+    };
+    return params->algorithm != FC_WINOGRAD || fc_winograd_possible(&convolution)
+               ? FC_OK
+               : FC_BAD_ALGORITHM;
+}
+
 fc_status fc_check_conv2d(const fc_conv2d_params *params, const fc_image *x,
                           const fc_weights *kernel, const fc_image *y, struct fc_window *window)
 {
@@ -43,9 +54,9 @@ fc_status fc_check_conv2d(const fc_conv2d_params *params, const fc_image *x,
         status = check_arrays(params, x, kernel, y);
     if (status != FC_OK)
         return status;
-    return fc_image_is(y, x->n, window->axis[0].out, window->axis[1].out, kernel->c_out)
-               ? FC_OK
-               : FC_BAD_SHAPE;
+    if (!fc_image_is(y, x->n, window->axis[0].out, window->axis[1].out, kernel->c_out))
+        return FC_BAD_SHAPE;
+    return check_algorithm(params, window, kernel);
 }
 
 fc_status fc_check_conv2d_transpose(const fc_conv2d_params *params, const int64_t *output_padding,
@@ -62,12 +73,13 @@ fc_status fc_check_conv2d_transpose(const fc_conv2d_params *params, const int64_
         status = check_arrays(params, x, kernel, y);
     if (status != FC_OK)
         return status;
-    return fc_image_is(y, x->n, window->axis[0].in, window->axis[1].in, y->c) ? FC_OK
-                                                                              : FC_BAD_SHAPE;
+    if (!fc_image_is(y, x->n, window->axis[0].in, window->axis[1].in, y->c))
+        return FC_BAD_SHAPE;
+    return check_algorithm(params, window, kernel);
 }
 
-static fc_status check_epilogue(const fc_conv2d_params *params, const fc_epilogue *epilogue,
-                                const fc_image *y)
+fc_status fc_check_epilogue(const fc_conv2d_params *params, const fc_epilogue *epilogue,
+                            const fc_image *y)
 {
     if (!epilogue)
         return FC_OK;
@@ -82,19 +94,19 @@ static fc_status check_epilogue(const fc_conv2d_params *params, const fc_epilogu
 
 /* ----------------------------------------------------------------- forward */
 
-static fc_status run(const fc_conv2d_params *params, const struct fc_window *window,
-                     const fc_image *x, struct fc_kernel_view kernel, const void *packed,
-                     const fc_epilogue *epilogue, const fc_image *y)
+struct fc_convolution fc_convolution_of(const fc_conv2d_params *params,
+                                        const struct fc_window *window, const fc_image *x,
+                                        const fc_weights *kernel, const fc_epilogue *epilogue,
+                                        const fc_image *y)
 {
     struct fc_convolution convolution = {
         .dtype = params->dtype,
         .x = *x,
         .y = *y,
-        .kernel = kernel,
+        .kernel = fc_view_kernel(kernel, params->groups),
         .axis = {window->axis[0], window->axis[1]},
         .padding_mode = params->padding_mode,
         .padding_value = params->padding_value,
-        .packed = packed,
     };
     if (epilogue) {
         convolution.bias = epilogue->bias;
@@ -102,7 +114,7 @@ static fc_status run(const fc_conv2d_params *params, const struct fc_window *win
         if (epilogue->residual)
             convolution.residual = *epilogue->residual;
     }
-    return fc_convolve(&convolution);
+    return convolution;
 }
 
 fc_status fc_conv2d(const fc_conv2d_params *params, const fc_image *x, const fc_weights *kernel,
@@ -111,91 +123,10 @@ fc_status fc_conv2d(const fc_conv2d_params *params, const fc_image *x, const fc_
     struct fc_window window;
     fc_status status = fc_check_conv2d(params, x, kernel, y, &window);
     if (status == FC_OK)
-        status = check_epilogue(params, epilogue, y);
+        status = fc_check_epilogue(params, epilogue, y);
     if (status != FC_OK)
         return status;
-    return run(params, &window, x, fc_view_kernel(kernel, params->groups), NULL, epilogue, y);
-}
-
-/* ----------------------------------------------------------- packed kernel */
-
-struct fc_packed_kernel {
-    fc_conv2d_params params;
-    fc_weights kernel; /* its sizes; the data is not kept */
-    int64_t h, w;
-    void *panels;
-};
-
-fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kernel, int64_t h,
-                         int64_t w, fc_packed_kernel **packed)
-{
-    struct fc_window window;
-    const fc_image x = {.n = 0, .h = h, .w = w, .c = kernel->c_in * params->groups};
-    fc_status status = fc_conv2d_window(params, h, w, kernel->kh, kernel->kw, &window);
-    if (status != FC_OK)
-        return status;
-    const fc_image y = {.h = window.axis[0].out, .w = window.axis[1].out, .c = kernel->c_out};
-    status = fc_check_conv2d(params, &x, kernel, &y, &window);
-    if (status != FC_OK)
-        return status;
-
-    const struct fc_kernel_view view = fc_view_kernel(kernel, params->groups);
-    const struct fc_channels channels = fc_plan_channels(&view, params->dtype);
-    size_t bytes;
-    if (!fc_packed_bytes(&channels, params->dtype, &bytes) || bytes > SIZE_MAX / 2)
-        return FC_OVERFLOW;
-    fc_packed_kernel *made = malloc(sizeof *made);
-    void *panels = aligned_alloc(FC_CACHE_LINE, fc_round_to_line(bytes + 1));
-    if (!made || !panels) {
-        free(made);
-        free(panels);
-        return FC_NO_MEMORY;
-    }
-    fc_pack_panels(&(struct fc_panels){&view, &channels, &fc_current_kernels(params->dtype)->conv2d,
-                                       (ptrdiff_t)fc_element_size(params->dtype)},
-                   panels);
-    *made = (fc_packed_kernel){*params, *kernel, h, w, panels};
-    made->kernel.data = NULL;
-    *packed = made;
-    return FC_OK;
-}
-
-void fc_packed_kernel_free(fc_packed_kernel *packed)
-{
-    if (packed)
-        free(packed->panels);
-    free(packed);
-}
-
-static bool same_pair(const int64_t a[2], const int64_t b[2])
-{
-    return a[0] == b[0] && a[1] == b[1];
-}
-
-static bool same_geometry(const fc_conv2d_params *a, const fc_conv2d_params *b)
-{
-    return a->dtype == b->dtype && same_pair(a->strides, b->strides) &&
-           same_pair(a->dilation_rate, b->dilation_rate) && a->padding == b->padding &&
-           (a->padding != FC_EXPLICIT ||
-            (same_pair(a->explicit_padding[0], b->explicit_padding[0]) &&
-             same_pair(a->explicit_padding[1], b->explicit_padding[1]))) &&
-           a->groups == b->groups && a->padding_mode == b->padding_mode &&
-           (a->padding_mode != FC_CONSTANT || a->padding_value == b->padding_value) &&
-           a->algorithm == b->algorithm;
-}
-
-fc_status fc_conv2d_packed(const fc_conv2d_params *params, const fc_image *x,
-                           const fc_packed_kernel *packed, const fc_epilogue *epilogue,
-                           const fc_image *y)
-{
-    struct fc_window window;
-    if (!same_geometry(params, &packed->params) || x->h != packed->h || x->w != packed->w)
-        return FC_PACKED_MISMATCH;
-    fc_status status = fc_check_conv2d(params, x, &packed->kernel, y, &window);
-    if (status == FC_OK)
-        status = check_epilogue(params, epilogue, y);
-    if (status != FC_OK)
-        return status;
-    return run(params, &window, x, fc_view_kernel(&packed->kernel, params->groups), packed->panels,
-               epilogue, y);
+    const struct fc_convolution convolution =
+        fc_convolution_of(params, &window, x, kernel, epilogue, y);
+    return fc_convolve_by(params->algorithm, &convolution);
 }

@@ -14,6 +14,15 @@ fc_status fc_check_conv2d_transpose(const fc_conv2d_params *params, const int64_
                                     const fc_image *x, const fc_weights *kernel, const fc_image *y,
                                     struct fc_window *window);
 
+fc_status fc_check_epilogue(const fc_conv2d_params *params, const fc_epilogue *epilogue,
+                            const fc_image *y);
+
+/* The forward pass as a correlation; x and y may lack data, epilogue may be NULL. */
+struct fc_convolution fc_convolution_of(const fc_conv2d_params *params,
+                                        const struct fc_window *window, const fc_image *x,
+                                        const fc_weights *kernel, const fc_epilogue *epilogue,
+                                        const fc_image *y);
+
 /* dx of the convolution with that window, all checked: dx[p] = bias + sum of dy * kernel over all
  * outputs and taps that read p. */
 fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *window,

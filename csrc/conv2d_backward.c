@@ -2,6 +2,8 @@
  * gradient itself: what is one's forward pass is the other's backward one. */
 #include "conv2d.h"
 
+#include "choose.h"
+
 /* The sizes of x and of the kernel, from whichever arrays are there. */
 static fc_status check_given(const fc_image *x, const fc_image *dx, const fc_weights *kernel,
                              const fc_weights *dkernel)
@@ -49,13 +51,13 @@ fc_status fc_conv2d_transpose(const fc_conv2d_params *params, const int64_t *out
 static fc_status transpose_dx(const fc_conv2d_params *params, const struct fc_window *window,
                               const fc_image *dy, const fc_weights *kernel, const fc_image *dx)
 {
-    return fc_convolve(&(struct fc_convolution){
-        .dtype = params->dtype,
-        .x = *dy,
-        .y = *dx,
-        .kernel = fc_view_kernel(kernel, params->groups),
-        .axis = {window->axis[0], window->axis[1]},
-    });
+    return fc_convolve_by(params->algorithm, &(struct fc_convolution){
+                                                 .dtype = params->dtype,
+                                                 .x = *dy,
+                                                 .y = *dx,
+                                                 .kernel = fc_view_kernel(kernel, params->groups),
+                                                 .axis = {window->axis[0], window->axis[1]},
+                                             });
 }
 
 fc_status fc_conv2d_transpose_backward(const fc_conv2d_params *params,

@@ -6,6 +6,7 @@
  * dilation dilation / g over dy, with the taps in reverse, that writes every stride-th pixel. */
 #include "conv2d.h"
 
+#include "choose.h"
 #include "dispatch.h"
 #include "pack_rows.h"
 #include "parallel.h"
@@ -65,24 +66,25 @@ static fc_status convolve_phase(const fc_conv2d_params *params, const struct pha
     const char *last =
         (const char *)kernel->data +
         (phase[0].last_tap * kernel->stride_kh + phase[1].last_tap * kernel->stride_kw) * element;
-    return fc_convolve(&(struct fc_convolution){
-        .dtype = params->dtype,
-        .x = *dy,
-        .y = y,
-        .kernel = {.data = last,
-                   .kh = phase[0].axis.taps,
-                   .kw = phase[1].axis.taps,
-                   .c_in = c_out,
-                   .c_out = kernel->c_in,
-                   .groups = groups,
-                   .stride_kh = -phase[0].tap_step * kernel->stride_kh,
-                   .stride_kw = -phase[1].tap_step * kernel->stride_kw,
-                   .stride_c_in = kernel->stride_c_out,
-                   .stride_c_out = kernel->stride_c_in,
-                   .stride_group = c_out * kernel->stride_c_out},
-        .axis = {phase[0].axis, phase[1].axis},
-        .bias = bias,
-    });
+    return fc_convolve_by(params->algorithm,
+                          &(struct fc_convolution){
+                              .dtype = params->dtype,
+                              .x = *dy,
+                              .y = y,
+                              .kernel = {.data = last,
+                                         .kh = phase[0].axis.taps,
+                                         .kw = phase[1].axis.taps,
+                                         .c_in = c_out,
+                                         .c_out = kernel->c_in,
+                                         .groups = groups,
+                                         .stride_kh = -phase[0].tap_step * kernel->stride_kh,
+                                         .stride_kw = -phase[1].tap_step * kernel->stride_kw,
+                                         .stride_c_in = kernel->stride_c_out,
+                                         .stride_c_out = kernel->stride_c_in,
+                                         .stride_group = c_out * kernel->stride_c_out},
+                              .axis = {phase[0].axis, phase[1].axis},
+                              .bias = bias,
+                          });
 }
 
 static fc_status convolve_region(const fc_conv2d_params *params, const struct fc_window *window,

@@ -52,7 +52,7 @@ typedef enum fc_dtype { FC_FLOAT32, FC_FLOAT64 } fc_dtype;
 typedef enum fc_padding { FC_VALID, FC_SAME, FC_SAME_LOWER, FC_EXPLICIT } fc_padding;
 typedef enum fc_padding_mode { FC_CONSTANT, FC_REFLECT, FC_EDGE, FC_WRAP } fc_padding_mode;
 typedef enum fc_activation { FC_LINEAR, FC_RELU, FC_RELU6 } fc_activation;
-typedef enum fc_algorithm { FC_AUTO, FC_DIRECT } fc_algorithm;
+typedef enum fc_algorithm { FC_AUTO, FC_DIRECT, FC_WINOGRAD } fc_algorithm;
 typedef enum fc_pooling { FC_MAX, FC_MIN, FC_AVG } fc_pooling;
 
 /* ----------------------------------------------------------------- arrays */

@@ -138,7 +138,7 @@ static fc_status check_conv2d_words(const fc_conv2d_params *params)
     if ((unsigned)params->dtype > FC_FLOAT64 || (unsigned)params->padding > FC_EXPLICIT ||
         (unsigned)params->padding_mode > FC_WRAP)
         return FC_BAD_ARGUMENT;
-    if ((unsigned)params->algorithm > FC_DIRECT)
+    if ((unsigned)params->algorithm > FC_WINOGRAD)
         return FC_BAD_ALGORITHM;
     return params->groups < 1 ? FC_BAD_GROUPS : FC_OK;
 }

@@ -19,17 +19,20 @@ struct fc_padded fc_padded_x(const struct fc_convolution *convolution,
                               .skip_rows = skip_rows};
 }
 
+/* Tiles that hang over read beyond all padding, for outputs that are not stored: anything will do. */
+static int64_t clamp(int64_t v, int64_t size) { return fc_max(fc_min(v, size - 1), 0); }
+
 int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size)
 {
     if (v >= 0 && v < size)
         return v;
     switch (mode) {
     case FC_REFLECT:
-        return v < 0 ? -v : 2 * (size - 1) - v;
+        return clamp(v < 0 ? -v : 2 * (size - 1) - v, size);
     case FC_EDGE:
-        return v < 0 ? 0 : size - 1;
+        return clamp(v, size);
     case FC_WRAP:
-        return v < 0 ? v + size : v - size;
+        return clamp(v < 0 ? v + size : v - size, size);
     case FC_CONSTANT:
         break;
     }

@@ -44,6 +44,7 @@ cdef extern from "fastconv.h" nogil:
     ctypedef enum fc_algorithm:
         FC_AUTO
         FC_DIRECT
+        FC_WINOGRAD
     ctypedef enum fc_pooling:
         FC_MAX
         FC_MIN

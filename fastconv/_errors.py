@@ -48,7 +48,12 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
         "indices must be -1 or lie in [0, h * w) of their plane",
         ("x.shape", "indices.shape"),
     ),
-    "bad_algorithm": (ValueError, "algorithm does not exist", ("algorithm",)),
+    "bad_algorithm": (
+        ValueError,
+        "algorithm='winograd' takes kernels of 3x3, 5x5 (float32: up to 4x4 outputs a tile), 1x3, 1x5 and 1x7 and "
+        "their transposes, strides and dilation_rate of 1, groups of 64 bytes of channels or more",
+        ("algorithm", "kernel.shape", "strides", "dilation_rate", "groups"),
+    ),
     "packed_mismatch": (
         ValueError,
         "kernel was packed for another geometry, dtype or input size",

@@ -13,7 +13,7 @@ _Padding: TypeAlias = (
 _DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
 _PaddingMode: TypeAlias = Literal["constant", "reflect", "edge", "wrap"]
 _Activation: TypeAlias = Literal["relu", "relu6"] | None
-_Algorithm: TypeAlias = Literal["auto", "direct"]
+_Algorithm: TypeAlias = Literal["auto", "direct", "winograd"]
 _Needs: TypeAlias = Collection[str]
 
 __version__: str

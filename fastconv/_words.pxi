@@ -139,7 +139,9 @@ cdef fc_algorithm algorithm_word(object algorithm) except *:
         return FC_AUTO
     if algorithm == "direct":
         return FC_DIRECT
-    raise _errors.bad_word("algorithm", algorithm, ("auto", "direct"))
+    if algorithm == "winograd":
+        return FC_WINOGRAD
+    raise _errors.bad_word("algorithm", algorithm, ("auto", "direct", "winograd"))
 
 
 cdef double real_number(object value, str name) except? -1:

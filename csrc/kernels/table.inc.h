@@ -8,6 +8,7 @@
 #include "pool2d.inc.h"
 #include "pool2d_rows.inc.h"
 #include "reduce.inc.h"
+#include "winograd.inc.h"
 
 extern const struct fc_kernels FC_TABLE;
 const struct fc_kernels FC_TABLE = {
@@ -23,6 +24,7 @@ const struct fc_kernels FC_TABLE = {
                .finish_block = finish_block,
                .channel_sums = channel_sums,
                .fma_burst = fma_burst},
+    .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)}, .product = winograd_product},
     .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
                .split_pairs = split_pairs,
                .merge_pairs = merge_pairs,

@@ -1,0 +1,96 @@
+/* choose.c: the cost model behind algorithm="auto".
+ *
+ * Costs are in multiply-adds of a direct convolution at its full speed, for one image. With T tiles of
+ * p positions, C channels in and K out:
+ *     direct     outputs * taps * C * K
+ *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
+ * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; INPUT and
+ * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
+ * it is made inside the call, shared by the images of a batch that is taken to be 8. */
+#include "choose.h"
+
+#include "dispatch.h"
+#include "winograd.h"
+
+static const double PRODUCT = 1.15, INPUT = 8, OUTPUT = 8, KERNEL = 12, BATCH = 8;
+
+/* A transform's work does not depend on the sums that follow, so few channels never pay for it. */
+enum { FEWEST_CHANNELS = 16, MOST_CHANNELS = 4096 };
+
+static bool form_fits(int form, const struct fc_convolution *convolution)
+{
+    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    for (int a = 0; a < 2; a++) {
+        const struct fc_axis *axis = &convolution->axis[a];
+        if (axis->taps != shape.taps[a] || axis->stride != 1 ||
+            (axis->dilation != 1 && axis->taps > 1))
+            return false;
+    }
+    /* 8 points each way cost 8 times the rounding of a direct sum in float32. */
+    return convolution->dtype == FC_FLOAT64 || shape.points[0] <= 6 || shape.points[1] <= 6;
+}
+
+/* The same for a convolution and its gradients, in which c_in and c_out change places. */
+static bool channels_fit(const struct fc_convolution *convolution)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const int64_t least = fc_min(kernel->c_in, kernel->c_out);
+    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    return least > 0 && (kernel->groups == 1 || least >= unit) &&
+           fc_max(kernel->c_in, kernel->c_out) <= MOST_CHANNELS;
+}
+
+bool fc_winograd_possible(const struct fc_convolution *convolution)
+{
+    for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++)
+        if (form_fits(form, convolution))
+            return channels_fit(convolution);
+    return false;
+}
+
+static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
+{
+    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
+    const double tiles = (double)fc_ceil_div(convolution->axis[0].out, shape.outputs[0]) *
+                         (double)fc_ceil_div(convolution->axis[1].out, shape.outputs[1]);
+    const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * c_in * c_out;
+    return shape.positions *
+           (tiles * (c_in * c_out * PRODUCT + c_in * INPUT + c_out * OUTPUT) + kernel);
+}
+
+static double direct_cost(const struct fc_convolution *convolution)
+{
+    const struct fc_axis *axis = convolution->axis;
+    return (double)axis[0].out * (double)axis[1].out * (double)axis[0].taps * (double)axis[1].taps *
+           (double)convolution->kernel.c_in * (double)convolution->kernel.c_out;
+}
+
+int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
+                   const struct fc_convolution *convolution)
+{
+    int best = FC_DIRECT_FORM;
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    if (algorithm == FC_DIRECT || !channels_fit(convolution))
+        return best;
+    if (algorithm == FC_AUTO && fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS)
+        return best;
+    double least = algorithm == FC_AUTO ? direct_cost(convolution) : 1e300;
+    for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
+        if (!form_fits(form, convolution))
+            continue;
+        const double cost = winograd_cost(form, pass, convolution);
+        if (cost < least) {
+            least = cost;
+            best = form;
+        }
+    }
+    return best;
+}
+
+fc_status fc_convolve_by(fc_algorithm algorithm, const struct fc_convolution *convolution)
+{
+    const int form = fc_choose_form(algorithm, FC_PASS_CALLED, convolution);
+    return form == FC_DIRECT_FORM ? fc_convolve(convolution)
+                                  : fc_winograd_convolve(form, convolution, NULL);
+}

@@ -1,0 +1,75 @@
+/* winograd_kernels.h: the contracts of the kernels under Winograd convolution.
+ *
+ * A form F(m x m', r x r') turns r x r' taps and m x m' outputs into products at `points` positions in
+ * each direction, points = m + r - 1: one multiplication a position where the outputs of a tile take
+ * m * r. One direction may be 1, 1: it is left as it is. */
+#ifndef FC_WINOGRAD_KERNELS_H
+#define FC_WINOGRAD_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastconv.h"
+
+/* Outputs and taps, vertical and horizontal, of every form. */
+#define FC_WINOGRAD_FORMS(form)                                                          \
+    form(2, 3, 2, 3) form(4, 3, 4, 3) form(6, 3, 6, 3) form(2, 5, 2, 5) form(1, 1, 4, 3) \
+        form(4, 3, 1, 1) form(1, 1, 4, 5) form(4, 5, 1, 1) form(1, 1, 2, 7) form(2, 7, 1, 1)
+
+enum {
+    FC_WINOGRAD_FORM_COUNT = 10,
+    FC_WINOGRAD_CHAIN = 128 /* channels that one chain sums before it is added to the total */
+};
+
+/* Lines of tiles on their way to positions, `channels` in lanes (whole vectors are read and written):
+ *   y[position * y_position + t * y_tile + c] from x[i * x_row + j * x_column + t * x_tile + c]
+ * for the rows i and columns j that the transform takes. */
+struct fc_winograd_spread {
+    const void *x;
+    void *y;
+    ptrdiff_t x_row, x_column, x_tile, y_position, y_tile;
+    int64_t tiles, channels;
+};
+
+/* And back: y[i * y_row + j * y_column + t * y_tile + c] = activation(sum + bias[c] + residual), from
+ * x[position * x_position + t * x_tile + c]. Of the outputs of a tile `rows` are stored, of those of
+ * the line, tiles side by side, `columns`. x is read in whole vectors. */
+struct fc_winograd_gather {
+    const void *x, *bias, *residual;
+    void *y;
+    ptrdiff_t x_position, x_tile, y_row, y_column, y_tile;
+    ptrdiff_t residual_row, residual_column, residual_tile;
+    int64_t tiles, channels, rows, columns;
+    fc_activation activation;
+};
+
+/* One position of a few tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of
+ *   v[c / FC_SLAB * v_slab + t * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
+ * for k in whole units; one chain of multiply-adds a sum. */
+struct fc_winograd_product {
+    const void *v, *u;
+    void *m;
+    ptrdiff_t v_slab, u_row, m_tile;
+    int64_t channels;
+    int tiles, units;
+    bool add;
+};
+
+/* One form's transforms. Those of kernel and dkernel carry the factors of the points, so that input
+ * and output are the same for both gradients. */
+struct fc_winograd_transforms {
+    void (*input)(const struct fc_winograd_spread *);  /* of x: points x points */
+    void (*kernel)(const struct fc_winograd_spread *); /* of taps */
+    void (*dy)(const struct fc_winograd_spread *);     /* of a tile of outputs' gradients */
+    /* Whether every sum was finite. */
+    bool (*output)(const struct fc_winograd_gather *);  /* to a tile of outputs */
+    bool (*dkernel)(const struct fc_winograd_gather *); /* to taps */
+};
+
+struct fc_winograd_kernels {
+    struct fc_winograd_transforms form[FC_WINOGRAD_FORM_COUNT];
+    void (*product)(const struct fc_winograd_product *);
+};
+
+#endif
