@@ -46,12 +46,20 @@ static fc_status transform(struct fc_packed_kernel *packed, const struct fc_pane
         &fc_current_kernels(packed->params.dtype)->winograd.form[packed->form],
         fc_winograd_form_at(packed->form),
     };
+    const struct fc_channels *channels = panels->channels;
+    const int64_t count = fc_panel_count(channels);
     size_t bytes;
-    if (!fc_winograd_kernel_bytes(&kernel, &bytes))
+    if (!fc_winograd_kernel_bytes(&kernel, channels->groups * count, &bytes))
         return FC_OVERFLOW;
     if (!allocate(&packed->transformed, bytes))
         return FC_NO_MEMORY;
-    return fc_winograd_transform_kernel(&kernel, packed->transformed);
+    fc_status status = FC_OK;
+    for (int64_t g = 0; g < channels->groups && status == FC_OK; g++)
+        status = fc_winograd_transform_panels(&kernel, g, 0, count,
+                                              (char *)packed->transformed +
+                                                  fc_winograd_kernel_offset(&kernel, g, 0, 0) *
+                                                      panels->element);
+    return status;
 }
 
 fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kernel, int64_t h,

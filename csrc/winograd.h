@@ -31,15 +31,17 @@ int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int6
 /* Where panel p's channels from c on begin. */
 int64_t fc_winograd_kernel_offset(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
                                   int64_t c);
-bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, size_t *bytes);
+bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, int64_t panels,
+                              size_t *bytes);
 
 /* One chunk of a panel to `to`; staging holds fc_winograd_staging elements. */
 void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
                                  int64_t c, void *staging, void *to);
 int64_t fc_winograd_staging(const struct fc_winograd_kernel *kernel);
 
-/* All of it, on as many threads as it is worth. */
-fc_status fc_winograd_transform_kernel(const struct fc_winograd_kernel *kernel, void *to);
+/* Panels [panel, end) of a group, on as many threads as it is worth, side by side to `to`. */
+fc_status fc_winograd_transform_panels(const struct fc_winograd_kernel *kernel, int64_t group,
+                                       int64_t panel, int64_t end, void *to);
 
 /* y as fc_convolve has it. `transformed` is the whole transformed kernel, or NULL to transform it
  * inside the call. Tiles that come out infinite or NaN are computed again without Winograd. */

@@ -44,11 +44,11 @@ int64_t fc_winograd_kernel_offset(const struct fc_winograd_kernel *kernel, int64
     return kernel->form.positions * ((group * fc_panel_count(channels) + p) * panel + before);
 }
 
-bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, size_t *bytes)
+bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, int64_t panels,
+                              size_t *bytes)
 {
     const struct fc_channels *channels = kernel->panels.channels;
     const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
-    const int64_t panels = fc_panel_count(channels) * channels->groups;
     size_t panel;
     return !__builtin_mul_overflow(
                (size_t)kernel->form.positions * (size_t)kernel->panels.element,
@@ -104,6 +104,7 @@ void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_
 
 struct transform {
     const struct fc_winograd_kernel *kernel;
+    int64_t group, panel;
     size_t staging_bytes;
     char *staging, *to;
 };
@@ -115,27 +116,29 @@ static void transform_item(void *context, int64_t item, int worker)
     const struct fc_winograd_kernel *kernel = transform->kernel;
     const struct fc_channels *channels = kernel->panels.channels;
     const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
-    const int64_t panels = fc_panel_count(channels), panel = item / chunks;
-    const int64_t group = panel / panels, p = panel % panels;
+    const int64_t group = transform->group, p = transform->panel + item / chunks;
     const int64_t c = item % chunks * FC_WINOGRAD_CHAIN;
     const ptrdiff_t element = kernel->panels.element;
     fc_winograd_transform_chunk(
         kernel, group, p, c, transform->staging + (size_t)worker * transform->staging_bytes,
-        transform->to + fc_winograd_kernel_offset(kernel, group, p, c) * element);
+        transform->to + (fc_winograd_kernel_offset(kernel, group, p, c) -
+                         fc_winograd_kernel_offset(kernel, group, transform->panel, 0)) *
+                            element);
 }
 
-fc_status fc_winograd_transform_kernel(const struct fc_winograd_kernel *kernel, void *to)
+fc_status fc_winograd_transform_panels(const struct fc_winograd_kernel *kernel, int64_t group,
+                                       int64_t panel, int64_t end, void *to)
 {
     const struct fc_channels *channels = kernel->panels.channels;
     const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
-    const int64_t items = channels->groups * fc_panel_count(channels) * chunks;
-    const double work = FC_WORK_PER_ELEMENT * (double)channels->c_in * (double)channels->c_out *
-                        (double)(channels->groups * kernel->form.positions);
+    const int64_t items = (end - panel) * chunks;
+    const double work = FC_WORK_PER_ELEMENT * (double)channels->c_in *
+                        (double)((end - panel) * channels->panel * kernel->form.positions);
     const int width = fc_parallel_width(items, work);
     const size_t staging =
         fc_round_to_line((size_t)(fc_winograd_staging(kernel) * kernel->panels.element));
-    struct transform transform = {kernel, staging, fc_workspace_acquire(staging * (size_t)width),
-                                  to};
+    struct transform transform = {
+        kernel, group, panel, staging, fc_workspace_acquire(staging * (size_t)width), to};
     if (!transform.staging)
         return FC_NO_MEMORY;
     fc_parallel_for(items, width, FC_FLUSH_DENORMALS, transform_item, &transform);

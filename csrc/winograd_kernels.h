@@ -46,9 +46,10 @@ struct fc_winograd_gather {
 
 /* One position of a few tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of
  *   v[c / FC_SLAB * v_slab + t * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
- * for k in whole units; one chain of multiply-adds a sum. */
+ * for k in whole units; one chain of multiply-adds a sum. From `next` on a cache line a channel is
+ * fetched into the second-level cache: a part of the u of the next position. */
 struct fc_winograd_product {
-    const void *v, *u;
+    const void *v, *u, *next;
     void *m;
     ptrdiff_t v_slab, u_row, m_tile;
     int64_t channels;

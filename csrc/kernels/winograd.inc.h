@@ -132,6 +132,10 @@ FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bo
 
 /* ----------------------------------------------------------------- product */
 
+/* Into the first-level cache, and into the second. */
+FC_INLINE void fetch_near(const void *p) { __builtin_prefetch(p, 0, 3); }
+FC_INLINE void fetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
+
 FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles,
                                  const int vectors)
 {
@@ -142,8 +146,11 @@ FC_INLINE void winograd_products(const struct fc_winograd_product *product, cons
     const real *u = product->u;
     for (int64_t c = 0; c < product->channels; c += FC_SLAB) {
         const real *x = (const real *)product->v + c / FC_SLAB * product->v_slab;
+        const char *next = (const char *)product->next + c * FC_UNIT_BYTES;
         const int64_t left = product->channels - c, end = left < FC_SLAB ? left : FC_SLAB;
         for (int64_t l = 0; l < end; l++, u += product->u_row) {
+            fetch_near(x + product->v_slab + l * FC_SLAB);
+            fetch_far(next + l * FC_UNIT_BYTES);
             vreal k[TILE_VECTORS];
             FC_UNROLL (v, vectors)
                 k[v] = vload(u + v * LANES);

@@ -1,0 +1,214 @@
+/* winograd_tiles.c: blocks of tiles, taken from images to positions and back.
+ *
+ * A slab of 16 channels of the rows under a block is packed first, padded, so that every layout,
+ * padding and padding mode is the same to the transform: 24 loads and stores for a tile of 36
+ * vectors. */
+#include "winograd_tiles.h"
+
+/* ------------------------------------------------------------------- blocks */
+
+static int64_t even_pieces(int64_t size, int64_t largest)
+{
+    return fc_ceil_div(size, fc_ceil_div(size, fc_max(largest, 1)));
+}
+
+void fc_winograd_cut_blocks(const struct fc_winograd_form *form, const struct fc_axis axis[2],
+                            int64_t n, int64_t most, struct fc_winograd_cut *cut)
+{
+    cut->tile_rows = fc_ceil_div(axis[0].out, form->outputs[0]);
+    cut->tile_columns = fc_ceil_div(axis[1].out, form->outputs[1]);
+    cut->columns = even_pieces(cut->tile_columns, most);
+    cut->column_blocks = fc_ceil_div(cut->tile_columns, cut->columns);
+    cut->lines = even_pieces(n * cut->tile_rows, most / cut->columns);
+    cut->line_blocks = fc_ceil_div(n * cut->tile_rows, cut->lines);
+}
+
+struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t n,
+                                              int64_t index)
+{
+    struct fc_winograd_block block = {
+        .line = index / cut->column_blocks * cut->lines,
+        .column = index % cut->column_blocks * cut->columns,
+    };
+    block.lines = fc_min(cut->lines, n * cut->tile_rows - block.line);
+    block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
+    return block;
+}
+
+/* -------------------------------------------------------- image to positions */
+
+/* Pixels under `tiles` tiles. */
+static int64_t pixels(const struct fc_winograd_source *source, int axis, int64_t tiles)
+{
+    return (tiles - 1) * source->step[axis] + source->size[axis];
+}
+
+size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source)
+{
+    const int64_t lines = fc_min(source->cut->lines, source->cut->tile_rows);
+    /* The last pixel's channels are read in whole vectors. */
+    const int64_t elements =
+        (pixels(source, 0, lines) * pixels(source, 1, source->cut->columns) + 1) * FC_SLAB;
+    return (size_t)elements * source->padded.element;
+}
+
+/* One line of a slab, tile `first` of the block on, in pieces that lie together. */
+static void spread_line(const struct fc_winograd_source *source, int64_t tiles, int64_t first,
+                        int64_t channels, const char *x, char *v)
+{
+    const struct fc_winograd_layout *layout = &source->layout;
+    const ptrdiff_t element = (ptrdiff_t)source->padded.element;
+    for (int64_t done = 0; done < tiles;) {
+        const int64_t t = first + done, within = t % layout->few;
+        const int64_t count = fc_min(layout->few - within, tiles - done);
+        source->transform(&(struct fc_winograd_spread){
+            .x = x + done * source->step[1] * channels * element,
+            .y = v + (t / layout->few * layout->v_few + within * layout->v_tile) * element,
+            .x_row = pixels(source, 1, tiles) * channels,
+            .x_column = channels,
+            .x_tile = source->step[1] * channels,
+            .y_position = layout->v_position,
+            .y_tile = layout->v_tile,
+            .tiles = count,
+            .channels = channels,
+        });
+        done += count;
+    }
+}
+
+/* Lines [line, end) of one image; `first` is the tile of the block that line begins with. */
+static void spread_lines(const struct fc_winograd_source *source,
+                         const struct fc_winograd_block *block, int64_t line, int64_t end,
+                         int64_t c, int64_t count, char *scratch, char *v)
+{
+    const ptrdiff_t element = (ptrdiff_t)source->padded.element;
+    const int64_t rows = source->cut->tile_rows, first = (line - block->line) * block->columns;
+    const struct fc_patch patch = {
+        .x_row = line % rows * source->step[0] - source->before[0],
+        .x_row_gap = 1,
+        .x_rows = pixels(source, 0, end - line),
+        .x_column = block->column * source->step[1] - source->before[1],
+        .x_columns = pixels(source, 1, block->columns),
+    };
+    for (int64_t done = 0; done < count; done += FC_SLAB) {
+        const int64_t channels = fc_min(FC_SLAB, count - done);
+        fc_pack_slabs(&source->padded, line / rows, &patch, FC_SLAB, c + done, channels, scratch);
+        for (int64_t l = line; l < end; l++)
+            spread_line(source, block->columns, first + (l - line) * block->columns, channels,
+                        scratch +
+                            (l - line) * source->step[0] * patch.x_columns * channels * element,
+                        v + done / FC_SLAB * source->layout.v_slab * element);
+    }
+}
+
+void fc_winograd_spread_block(const struct fc_winograd_source *source,
+                              const struct fc_winograd_block *block, int64_t c, int64_t count,
+                              void *scratch, void *v)
+{
+    const int64_t rows = source->cut->tile_rows, end = block->line + block->lines;
+    for (int64_t line = block->line; line < end;) {
+        const int64_t stop = fc_min((line / rows + 1) * rows, end);
+        spread_lines(source, block, line, stop, c, count, scratch, v);
+        line = stop;
+    }
+}
+
+/* -------------------------------------------------------- positions to outputs */
+
+/* Where a line of some outputs goes. */
+struct line {
+    int64_t n, row, rows, column, columns, k, outputs;
+};
+
+static char *pixel_at(const struct fc_winograd_target *target, const fc_image *image,
+                      const struct line *line, int64_t row)
+{
+    return (char *)image->data + (line->n * image->stride_n + (line->row + row) * image->stride_h +
+                                  line->column * image->stride_w + line->k * image->stride_c) *
+                                     target->element;
+}
+
+static const char *bias_of(const struct fc_winograd_target *target, const struct line *line)
+{
+    const char *bias = target->convolution->bias;
+    return bias ? bias + line->k * target->element : NULL;
+}
+
+/* Channels of y lie apart: the rows are finished on their way out of a strip. */
+static void turn_rows(const struct fc_winograd_target *target, const struct line *line,
+                      const char *strip)
+{
+    const struct fc_convolution *convolution = target->convolution;
+    const fc_image *y = &convolution->y, *residual = &convolution->residual;
+    for (int64_t i = 0; i < line->rows; i++)
+        target->kernels->finish_block(&(struct fc_finish){
+            .block = {.x = strip + i * line->columns * target->pitch * target->element,
+                      .y = pixel_at(target, y, line, i),
+                      .x_pixel = target->pitch,
+                      .x_channel = 1,
+                      .y_pixel = y->stride_w,
+                      .y_channel = y->stride_c,
+                      .pixels = line->columns,
+                      .channels = line->outputs},
+            .bias = bias_of(target, line),
+            .residual = residual->data ? pixel_at(target, residual, line, i) : NULL,
+            .residual_pixel = residual->stride_w,
+            .residual_channel = residual->stride_c,
+            .activation = convolution->activation,
+        });
+}
+
+/* Straight to y. */
+static void aim_at_y(const struct fc_winograd_target *target, const struct line *line,
+                     struct fc_winograd_gather *gather)
+{
+    const struct fc_convolution *convolution = target->convolution;
+    const fc_image *y = &convolution->y, *residual = &convolution->residual;
+    gather->y = pixel_at(target, y, line, 0);
+    gather->y_row = y->stride_h;
+    gather->y_column = y->stride_w;
+    gather->activation = convolution->activation;
+    gather->bias = bias_of(target, line);
+    if (!residual->data)
+        return;
+    gather->residual = pixel_at(target, residual, line, 0);
+    gather->residual_row = residual->stride_h;
+    gather->residual_column = residual->stride_w;
+    gather->residual_tile = target->form.outputs[1] * residual->stride_w;
+}
+
+bool fc_winograd_gather_line(const struct fc_winograd_target *target,
+                             const struct fc_winograd_block *block, int64_t at, int64_t k,
+                             int64_t outputs, const char *m, char *strip)
+{
+    const fc_image *y = &target->convolution->y, *residual = &target->convolution->residual;
+    struct line line = {
+        .n = at / target->cut->tile_rows,
+        .row = at % target->cut->tile_rows * target->form.outputs[0],
+        .column = block->column * target->form.outputs[1],
+        .k = k,
+        .outputs = outputs,
+    };
+    line.rows = fc_min(target->form.outputs[0], y->h - line.row);
+    line.columns = fc_min(block->columns * target->form.outputs[1], y->w - line.column);
+    struct fc_winograd_gather gather = {
+        .x = m + (at - block->line) * block->columns * target->pitch * target->element,
+        .x_position = target->m_position,
+        .x_tile = target->pitch,
+        .y = strip,
+        .y_row = line.columns * target->pitch,
+        .y_column = target->pitch,
+        .tiles = block->columns,
+        .channels = outputs,
+        .rows = line.rows,
+        .columns = line.columns,
+    };
+    const bool straight = y->stride_c == 1 && (!residual->data || residual->stride_c == 1);
+    if (straight)
+        aim_at_y(target, &line, &gather);
+    gather.y_tile = target->form.outputs[1] * gather.y_column;
+    const bool finite = target->transforms->output(&gather);
+    if (!straight)
+        turn_rows(target, &line, strip);
+    return finite;
+}
