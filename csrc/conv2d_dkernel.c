@@ -11,10 +11,12 @@
  * tap. */
 #include <string.h>
 
+#include "choose.h"
 #include "conv2d.h"
 #include "convolve_plan.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "winograd.h"
 #include "workspace.h"
 
 enum {
@@ -329,6 +331,17 @@ static void store_part(void *context, int64_t item, int worker)
     }
 }
 
+/* By Winograd's tiles where they are chosen and all comes out finite; *done says whether. */
+static fc_status try_winograd(fc_algorithm algorithm, const struct fc_convolution *convolution,
+                              bool *done)
+{
+    *done = false;
+    const int form = fc_choose_form(algorithm, FC_PASS_DKERNEL, convolution);
+    if (form == FC_DIRECT_FORM || convolution->y.n == 0)
+        return FC_OK;
+    return fc_winograd_dkernel(form, convolution, done);
+}
+
 fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
                             const fc_image *dy, const fc_image *x, const fc_weights *dkernel)
 {
@@ -345,6 +358,10 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
     size_t total;
     if (dkernel->kh * dkernel->kw * dkernel->c_in * dkernel->c_out == 0)
         return FC_OK;
+    bool done;
+    const fc_status status = try_winograd(params->algorithm, &convolution, &done);
+    if (status != FC_OK || done)
+        return status;
     fc_make_dense(&convolution);
     if (!make_plan(&convolution, &plan, &total))
         return FC_OVERFLOW;

@@ -48,7 +48,9 @@ fc_status fc_winograd_transform_panels(const struct fc_winograd_kernel *kernel, 
 fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolution,
                                const void *transformed);
 
-/* dkernel as fc_conv2d_dkernel has it; y stands for dy, kernel for dkernel. */
+/* dkernel as fc_conv2d_dkernel has it; y stands for dy, kernel for dkernel. *finite: whether every
+ * element came out finite; else it must be computed again without Winograd, since what is infinite or
+ * NaN would reach taps that do not read it. */
 fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution, bool *finite);
 
 #endif

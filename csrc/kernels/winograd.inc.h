@@ -77,6 +77,16 @@ FC_INLINE void winograd_store(const struct fc_winograd_gather *gather, vreal sum
         vstore_first(y, sum, lanes);
 }
 
+/* The lanes that are channels; the others may hold anything. */
+FC_INLINE vreal winograd_real_lanes(vreal a, int lanes)
+{
+    if (lanes == LANES)
+        return a;
+    real all[LANES];
+    vstore(all, a);
+    return vload_first(all, lanes);
+}
+
 /* One vector of channels of one tile; returns `check` plus zero times every sum. */
 FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, const bool scaled,
                                      const int points_h, const int points_w, const int count_h,
@@ -105,7 +115,7 @@ FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, co
         else
             winograd_sums(points_w, count_w, scaled, from, to);
         FC_UNROLL (j, count_w) {
-            check = vfma(vzero(), to[j], check);
+            check = vfma(vzero(), winograd_real_lanes(to[j], lanes), check);
             if (j < columns)
                 winograd_store(gather, to[j], i, j, t, c, lanes);
         }
