@@ -146,7 +146,7 @@ static struct scratch scratch_of(const struct job *job, int worker)
 
 /* -------------------------------------------------------------------- work */
 
-/* The transformed channels [c, c + FC_WINOGRAD_CHAIN) of panel p. */
+/* The transformed channels [c, c + FC_WINOGRAD_CHUNK) of panel p. */
 static const char *find_chunk(const struct job *job, const struct scratch *scratch, int64_t p,
                               int64_t c)
 {
@@ -172,7 +172,7 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
         .v_slab = layout->v_slab,
         .u_row = fc_panel_width(&plan->channels, p),
         .m_tile = plan->channels.panel,
-        .channels = fc_min(FC_WINOGRAD_CHAIN, plan->channels.c_in - c),
+        .channels = fc_min(FC_WINOGRAD_CHUNK, plan->channels.c_in - c),
         .add = c > 0,
     };
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
@@ -207,7 +207,7 @@ static void compute_item(void *context, int64_t index, int worker)
         fc_winograd_spread_block(&job->source, &block, job->group * channels->c_in, channels->c_in,
                                  scratch.x, scratch.v);
     for (int64_t p = panel; p < end; p++) {
-        for (int64_t c = 0; c < channels->c_in; c += FC_WINOGRAD_CHAIN)
+        for (int64_t c = 0; c < channels->c_in; c += FC_WINOGRAD_CHUNK)
             multiply_chunk(job, &scratch, block.lines * block.columns, p, c);
         for (int64_t line = block.line; line < block.line + block.lines; line++)
             if (!fc_winograd_gather_line(&job->target, &block, line,

@@ -17,7 +17,7 @@ struct fc_winograd_form {
 
 struct fc_winograd_form fc_winograd_form_at(int form);
 
-/* The transformed kernel: [group][panel][chunk of FC_WINOGRAD_CHAIN channels][position][channel]
+/* The transformed kernel: [group][panel][chunk of FC_WINOGRAD_CHUNK channels][position][channel]
  * [width of the panel], positions a unit further apart than that, since they are written side by side
  * and would share a set of the cache. */
 struct fc_winograd_kernel {

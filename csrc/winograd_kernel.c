@@ -29,7 +29,7 @@ int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int6
                                    int64_t *position)
 {
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t count = fc_min(FC_WINOGRAD_CHAIN, channels->c_in - c);
+    const int64_t count = fc_min(FC_WINOGRAD_CHUNK, channels->c_in - c);
     *position = count * fc_panel_width(channels, p) + channels->unit;
     return kernel->form.positions * *position;
 }
@@ -38,9 +38,9 @@ int64_t fc_winograd_kernel_offset(const struct fc_winograd_kernel *kernel, int64
                                   int64_t c)
 {
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
+    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHUNK);
     const int64_t panel = channels->c_in * channels->panel + chunks * channels->unit;
-    const int64_t before = c * fc_panel_width(channels, p) + c / FC_WINOGRAD_CHAIN * channels->unit;
+    const int64_t before = c * fc_panel_width(channels, p) + c / FC_WINOGRAD_CHUNK * channels->unit;
     return kernel->form.positions * ((group * fc_panel_count(channels) + p) * panel + before);
 }
 
@@ -48,7 +48,7 @@ bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, int64_t p
                               size_t *bytes)
 {
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
+    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHUNK);
     size_t panel;
     return !__builtin_mul_overflow(
                (size_t)kernel->form.positions * (size_t)kernel->panels.element,
@@ -82,7 +82,7 @@ void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_
 {
     const struct fc_channels *channels = kernel->panels.channels;
     const int64_t width = fc_panel_width(channels, p);
-    const int64_t count = fc_min(FC_WINOGRAD_CHAIN, channels->c_in - c);
+    const int64_t count = fc_min(FC_WINOGRAD_CHUNK, channels->c_in - c);
     int64_t position;
     fc_winograd_chunk_elements(kernel, p, c, &position);
     for (int64_t done = 0; done < count; done += channels->slab) {
@@ -96,6 +96,7 @@ void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_
             .x_tile = width,
             .y_position = position,
             .y_tile = width,
+            .y_slab = FC_SLAB,
             .tiles = rows,
             .channels = width,
         });
@@ -115,9 +116,9 @@ static void transform_item(void *context, int64_t item, int worker)
     const struct transform *transform = context;
     const struct fc_winograd_kernel *kernel = transform->kernel;
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
+    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHUNK);
     const int64_t group = transform->group, p = transform->panel + item / chunks;
-    const int64_t c = item % chunks * FC_WINOGRAD_CHAIN;
+    const int64_t c = item % chunks * FC_WINOGRAD_CHUNK;
     const ptrdiff_t element = kernel->panels.element;
     fc_winograd_transform_chunk(
         kernel, group, p, c, transform->staging + (size_t)worker * transform->staging_bytes,
@@ -130,7 +131,7 @@ fc_status fc_winograd_transform_panels(const struct fc_winograd_kernel *kernel, 
                                        int64_t panel, int64_t end, void *to)
 {
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHAIN);
+    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHUNK);
     const int64_t items = (end - panel) * chunks;
     const double work = FC_WORK_PER_ELEMENT * (double)channels->c_in *
                         (double)((end - panel) * channels->panel * kernel->form.positions);

@@ -19,16 +19,17 @@
 
 enum {
     FC_WINOGRAD_FORM_COUNT = 10,
-    FC_WINOGRAD_CHAIN = 128 /* channels that one chain sums before it is added to the total */
+    FC_WINOGRAD_CHUNK = 128 /* channels that are summed before the sum is added to the total */
 };
 
 /* Lines of tiles on their way to positions, `channels` in lanes (whole vectors are read and written):
- *   y[position * y_position + t * y_tile + c] from x[i * x_row + j * x_column + t * x_tile + c]
+ *   y[position * y_position + t * y_tile + c / FC_SLAB * y_slab + c % FC_SLAB]
+ *   from x[i * x_row + j * x_column + t * x_tile + c]
  * for the rows i and columns j that the transform takes. */
 struct fc_winograd_spread {
     const void *x;
     void *y;
-    ptrdiff_t x_row, x_column, x_tile, y_position, y_tile;
+    ptrdiff_t x_row, x_column, x_tile, y_position, y_tile, y_slab;
     int64_t tiles, channels;
 };
 
@@ -46,7 +47,8 @@ struct fc_winograd_gather {
 
 /* One position of a few tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of
  *   v[c / FC_SLAB * v_slab + t * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
- * for k in whole units; one chain of multiply-adds a sum. From `next` on a cache line a channel is
+ * for k in whole units: one chain of multiply-adds for each slab, the slabs' sums added in order, and
+ * that to m. From `next` on a cache line a channel is
  * fetched into the second-level cache: a part of the u of the next position. */
 struct fc_winograd_product {
     const void *v, *u, *next;

@@ -1,9 +1,12 @@
 /* winograd_tiles.c: blocks of tiles, taken from images to positions and back.
  *
- * A slab of 16 channels of the rows under a block is packed first, padded, so that every layout,
- * padding and padding mode is the same to the transform: 24 loads and stores for a tile of 36
- * vectors. */
+ * Tiles that lie within an image whose channels lie together are read where they are. Of the others a
+ * slab of 16 channels of the rows under a block is packed first, padded, so that every layout, padding
+ * and padding mode is the same to the transform: 24 loads and stores for a tile of 36 vectors. */
 #include "winograd_tiles.h"
+
+/* Inner tiles of a line that are worth leaving the edges to themselves. */
+enum { FEWEST_IN_PLACE = 3 };
 
 /* ------------------------------------------------------------------- blocks */
 
@@ -52,53 +55,133 @@ size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source)
     return (size_t)elements * source->padded.element;
 }
 
-/* One line of a slab, tile `first` of the block on, in pieces that lie together. */
-static void spread_line(const struct fc_winograd_source *source, int64_t tiles, int64_t first,
-                        int64_t channels, const char *x, char *v)
+/* Tiles of one image in one block: lines [line, end), columns [column, stop), counted as the block's. */
+struct tiles {
+    const struct fc_winograd_block *block;
+    int64_t line, end, column, stop;
+};
+
+/* Where their pixels are: elements from one to the next, of the first line's first tile on. */
+struct pixels {
+    const char *x;
+    ptrdiff_t row, column;
+};
+
+/* All channels of all tiles, in pieces of a line that lie together in v. */
+static void spread_tiles(const struct fc_winograd_source *source, const struct tiles *tiles,
+                         const struct pixels *from, int64_t channels, char *v)
 {
     const struct fc_winograd_layout *layout = &source->layout;
     const ptrdiff_t element = (ptrdiff_t)source->padded.element;
-    for (int64_t done = 0; done < tiles;) {
-        const int64_t t = first + done, within = t % layout->few;
-        const int64_t count = fc_min(layout->few - within, tiles - done);
-        source->transform(&(struct fc_winograd_spread){
-            .x = x + done * source->step[1] * channels * element,
-            .y = v + (t / layout->few * layout->v_few + within * layout->v_tile) * element,
-            .x_row = pixels(source, 1, tiles) * channels,
-            .x_column = channels,
-            .x_tile = source->step[1] * channels,
-            .y_position = layout->v_position,
-            .y_tile = layout->v_tile,
-            .tiles = count,
-            .channels = channels,
-        });
-        done += count;
+    for (int64_t line = tiles->line; line < tiles->end; line++) {
+        const char *x = from->x + (line - tiles->line) * source->step[0] * from->row * element;
+        const int64_t first = (line - tiles->block->line) * tiles->block->columns;
+        for (int64_t column = tiles->column; column < tiles->stop;) {
+            const int64_t t = first + column, within = t % layout->few;
+            const int64_t count = fc_min(layout->few - within, tiles->stop - column);
+            source->transform(&(struct fc_winograd_spread){
+                .x = x + (column - tiles->column) * source->step[1] * from->column * element,
+                .y = v + (t / layout->few * layout->v_few + within * layout->v_tile) * element,
+                .x_row = from->row,
+                .x_column = from->column,
+                .x_tile = source->step[1] * from->column,
+                .y_position = layout->v_position,
+                .y_tile = layout->v_tile,
+                .y_slab = layout->v_slab,
+                .tiles = count,
+                .channels = channels,
+            });
+            column += count;
+        }
     }
 }
 
-/* Lines [line, end) of one image; `first` is the tile of the block that line begins with. */
+/* The first row or column under a tile, in the coordinates of the image. */
+static int64_t row_of(const struct fc_winograd_source *source, int64_t line)
+{
+    return line % source->cut->tile_rows * source->step[0] - source->before[0];
+}
+static int64_t column_of(const struct fc_winograd_source *source, const struct tiles *tiles)
+{
+    return (tiles->block->column + tiles->column) * source->step[1] - source->before[1];
+}
+
+/* By way of scratch, slab by slab, padded. */
+static void spread_packed(const struct fc_winograd_source *source, const struct tiles *tiles,
+                          int64_t c, int64_t count, char *scratch, char *v)
+{
+    if (tiles->line >= tiles->end || tiles->column >= tiles->stop)
+        return;
+    const struct fc_patch patch = {
+        .x_row = row_of(source, tiles->line),
+        .x_row_gap = 1,
+        .x_rows = pixels(source, 0, tiles->end - tiles->line),
+        .x_column = column_of(source, tiles),
+        .x_columns = pixels(source, 1, tiles->stop - tiles->column),
+    };
+    for (int64_t done = 0; done < count; done += FC_SLAB) {
+        const int64_t channels = fc_min(FC_SLAB, count - done);
+        fc_pack_slabs(&source->padded, tiles->line / source->cut->tile_rows, &patch, FC_SLAB,
+                      c + done, channels, scratch);
+        spread_tiles(source, tiles, &(struct pixels){scratch, patch.x_columns * channels, channels},
+                     channels,
+                     v + done / FC_SLAB * source->layout.v_slab *
+                             (ptrdiff_t)source->padded.element);
+    }
+}
+
+/* All channels at once, from where they lie in the image. */
+static void spread_in_place(const struct fc_winograd_source *source, const struct tiles *tiles,
+                            int64_t c, int64_t count, char *v)
+{
+    const fc_image *x = &source->padded.x;
+    const int64_t n = tiles->line / source->cut->tile_rows;
+    const char *from =
+        (const char *)x->data + (n * x->stride_n + row_of(source, tiles->line) * x->stride_h +
+                                 column_of(source, tiles) * x->stride_w + c) *
+                                    (ptrdiff_t)source->padded.element;
+    if (tiles->line < tiles->end)
+        spread_tiles(source, tiles, &(struct pixels){from, x->stride_h, x->stride_w}, count, v);
+}
+
+/* Those of [first, end) of tiles in one direction whose pixels all lie in an image of `size`. */
+static void find_inner(const struct fc_winograd_source *source, int axis, int64_t size,
+                       int64_t *first, int64_t *end)
+{
+    const int64_t step = source->step[axis], before = source->before[axis];
+    const int64_t begin = fc_max(*first, fc_ceil_div(before, step));
+    const int64_t last = fc_floor_div(size + before - source->size[axis], step);
+    *end = fc_min(fc_max(begin, last + 1), *end);
+    *first = fc_min(begin, *end);
+}
+
+/* Lines [line, end) of one image: what lies within it in place, if channels lie together in whole
+ * slabs, and the edges around it packed. */
 static void spread_lines(const struct fc_winograd_source *source,
                          const struct fc_winograd_block *block, int64_t line, int64_t end,
                          int64_t c, int64_t count, char *scratch, char *v)
 {
-    const ptrdiff_t element = (ptrdiff_t)source->padded.element;
-    const int64_t rows = source->cut->tile_rows, first = (line - block->line) * block->columns;
-    const struct fc_patch patch = {
-        .x_row = line % rows * source->step[0] - source->before[0],
-        .x_row_gap = 1,
-        .x_rows = pixels(source, 0, end - line),
-        .x_column = block->column * source->step[1] - source->before[1],
-        .x_columns = pixels(source, 1, block->columns),
+    const fc_image *x = &source->padded.x;
+    const int64_t image = line / source->cut->tile_rows * source->cut->tile_rows;
+    struct tiles inner = {block, line - image, end - image, block->column,
+                          block->column + block->columns};
+    find_inner(source, 0, x->h, &inner.line, &inner.end);
+    find_inner(source, 1, x->w, &inner.column, &inner.stop);
+    inner.line += image;
+    inner.end += image;
+    inner.column -= block->column;
+    inner.stop -= block->column;
+    if (x->stride_c != 1 || count % FC_SLAB || inner.stop - inner.column < FEWEST_IN_PLACE)
+        inner.line = inner.end = end;
+    const struct tiles around[] = {
+        {block, line, inner.line, 0, block->columns},
+        {block, inner.end, end, 0, block->columns},
+        {block, inner.line, inner.end, 0, inner.column},
+        {block, inner.line, inner.end, inner.stop, block->columns},
     };
-    for (int64_t done = 0; done < count; done += FC_SLAB) {
-        const int64_t channels = fc_min(FC_SLAB, count - done);
-        fc_pack_slabs(&source->padded, line / rows, &patch, FC_SLAB, c + done, channels, scratch);
-        for (int64_t l = line; l < end; l++)
-            spread_line(source, block->columns, first + (l - line) * block->columns, channels,
-                        scratch +
-                            (l - line) * source->step[0] * patch.x_columns * channels * element,
-                        v + done / FC_SLAB * source->layout.v_slab * element);
-    }
+    for (int i = 0; i < 4; i++)
+        spread_packed(source, &around[i], c, count, scratch, v);
+    spread_in_place(source, &inner, c, count, v);
 }
 
 void fc_winograd_spread_block(const struct fc_winograd_source *source,

@@ -88,7 +88,7 @@ def pack_kernel(kernel, input_size, *, strides=1, padding="valid", dilation_rate
     if status != FC_OK:
         fail(status, {"kernel.shape": kernel.shape, "input_size": input_size, "strides": strides,
                       "padding": padding, "dilation_rate": dilation_rate, "groups": groups,
-                      "padding_mode": padding_mode})
+                      "padding_mode": padding_mode, "algorithm": algorithm})
     made.shape, made.dtype, made.input_size = kernel.shape, k.dtype, (size[0], size[1])
     return made
 
@@ -122,7 +122,10 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
     activation : {None, "relu", "relu6"}
     residual : ndarray, shape of y, optional
         Added before the activation.
-    algorithm : {"auto", "direct"}
+    algorithm : {"auto", "direct", "winograd"}
+        "winograd" takes a fraction of the multiplications, for kernels of 3x3, 5x5, 1x3, 1x5 and
+        1x7 (and upright) with strides and dilation_rate 1; its rounding errors are up to 3 times
+        those of a direct sum (float64: 16). "auto" chooses, from one sample's shape alone.
     out : ndarray, shape of y, optional
         Receives the result; must not overlap an input.
 
@@ -295,7 +298,7 @@ def conv2d_backward(dy, x, kernel, *, strides=1, padding="valid", dilation_rate=
         fail(status, {"dy.shape": dy.shape, "x.shape": x.shape, "kernel.shape": kernel.shape,
                       "strides": strides, "padding": padding, "dilation_rate": dilation_rate,
                       "groups": groups, "data_format": data_format,
-                      "padding_mode": padding_mode})
+                      "padding_mode": padding_mode, "algorithm": algorithm})
     return gradients.result()
 
 

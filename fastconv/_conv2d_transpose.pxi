@@ -99,7 +99,8 @@ def conv2d_transpose(x, kernel, bias=None, *, strides=1, padding="valid", output
         fail(status, {"x.shape": x.shape, "kernel.shape": kernel.shape, "strides": strides,
                       "padding": padding, "output_padding": output_padding,
                       "dilation_rate": dilation_rate, "groups": groups,
-                      "data_format": data_format})
+                      "data_format": data_format,
+                      "algorithm": algorithm})
     return delivered(out, y)
 
 
@@ -166,5 +167,6 @@ def conv2d_transpose_backward(dy, x, kernel, *, strides=1, padding="valid", outp
         fail(status, {"dy.shape": dy.shape, "x.shape": x.shape, "kernel.shape": kernel.shape,
                       "strides": strides, "padding": padding, "output_padding": output_padding,
                       "dilation_rate": dilation_rate, "groups": groups,
-                      "data_format": data_format})
+                      "data_format": data_format,
+                      "algorithm": algorithm})
     return gradients.result()

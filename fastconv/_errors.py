@@ -50,8 +50,8 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
     ),
     "bad_algorithm": (
         ValueError,
-        "algorithm='winograd' takes kernels of 3x3, 5x5 (float32: up to 4x4 outputs a tile), 1x3, 1x5 and 1x7 and "
-        "their transposes, strides and dilation_rate of 1, groups of 64 bytes of channels or more",
+        "algorithm='winograd' takes kernels of 3x3, 5x5, 1x3, 1x5, 1x7, 3x1, 5x1 and 7x1, strides "
+        "and dilation_rate of 1, groups of at least 64 bytes of channels, at most 4096 of them",
         ("algorithm", "kernel.shape", "strides", "dilation_rate", "groups"),
     ),
     "packed_mismatch": (

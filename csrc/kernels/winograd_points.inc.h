@@ -7,26 +7,25 @@
  * the matrix of the polynomials that vanish at all points but one. At +p and -p a polynomial's even
  * part is the same and its odd part the negative, so each pair is computed at once.
  *
- * The points: with 6, 1/sqrt(2) and sqrt(2) have a quarter of the error of the usual 1 and 2 (rms
- * 7.8e-7 against 1.9e-6 for F(4x4,3x3) over 64 channels in float32), since their powers spread less;
- * with 8, 1/2, 1 and 2 were the best of nine sets tried. Squares and factors are exact or rounded
- * once. */
+ * The points: with 6, 2/3 and 3/2 have 0.4 of the error of the usual 1 and 2 for F(4x4,3x3) in
+ * float32, since their powers spread less, and were the best of twelve pairs tried (1/sqrt(2) and
+ * sqrt(2): 5 % more); with 8, 1/2, 1 and 2 were the best of nine sets. */
 enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3 };
 
 /* By (points - 4) / 2. */
-static const double winograd_point[3][WINOGRAD_MOST_PAIRS] = {
-    {1}, {0.70710678118654752440, 1.41421356237309504880}, {0.5, 1, 2}};
-static const double winograd_square[3][WINOGRAD_MOST_PAIRS] = {{1}, {0.5, 2}, {0.25, 1, 4}};
+static const double winograd_point[3][WINOGRAD_MOST_PAIRS] = {{1}, {2.0 / 3, 3.0 / 2}, {0.5, 1, 2}};
+static const double winograd_square[3][WINOGRAD_MOST_PAIRS] = {
+    {1}, {4.0 / 9, 9.0 / 4}, {0.25, 1, 4}};
 
 /* The product of X - p^2 over all pairs, and over all but one, lowest power first. */
 static const double winograd_product_of_all[3][WINOGRAD_MOST_PAIRS + 1] = {
-    {-1, 1}, {1, -2.5, 1}, {-1, 5.25, -5.25, 1}};
+    {-1, 1}, {1, -97.0 / 36, 1}, {-1, 5.25, -5.25, 1}};
 static const double winograd_product_but[3][WINOGRAD_MOST_PAIRS][WINOGRAD_MOST_PAIRS] = {
-    {{1}}, {{-2, 1}, {-0.5, 1}}, {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}}};
+    {{1}}, {{-9.0 / 4, 1}, {-4.0 / 9, 1}}, {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}}};
 
 /* One over the product of a point's distances from the others: of 0, and of each pair. */
 static const double winograd_factor[3][1 + WINOGRAD_MOST_PAIRS] = {
-    {-1, 1.0 / 2}, {1, -2.0 / 3, 1.0 / 6}, {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90}};
+    {-1, 1.0 / 2}, {1, -81.0 / 130, 8.0 / 65}, {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90}};
 
 FC_INLINE vreal winograd_scaled(vreal a, const double factor)
 {

@@ -1,0 +1,221 @@
+"""algorithm="winograd": every form against the reference, with the promises of all algorithms."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import reference
+import strategies
+from closeness import assert_close, assert_same_bits
+from fastconv import _fastconv_core as _core
+from fastconv import functional, threads
+from guards import GuardedOutput, guarded_input
+from strategies import Conv2DProblem, Draw
+
+Array = npt.NDArray[Any]
+
+KERNELS = ((3, 3), (5, 5), (1, 3), (3, 1), (1, 5), (5, 1), (1, 7), (7, 1))
+WINOGRAD = {"algorithm": "winograd"}
+
+# Rounding errors beside those of a direct sum: on average at most 3 times in float32 and, with
+# tiles of 6x6, 16 times in float64, of which the common tolerance has room for a good half.
+ROUNDING = {"float32": 2.0, "float64": 8.0}
+
+
+def with_fields(problem: Conv2DProblem, **fields: Any) -> Conv2DProblem:
+    """Return the problem with some fields changed."""
+    return dataclasses.replace(problem, **fields)
+
+
+@st.composite
+def winograd_problems(draw: Draw) -> Conv2DProblem:
+    """Make a convolution that tiles can compute: a few tiles each way, ragged at the edges."""
+    kh, kw = draw(st.sampled_from(KERNELS))
+    padding = draw(strategies.spelled_paddings((4, 4)))
+    groups = draw(st.sampled_from((1, 1, 1, 2)))
+    lengths = st.sampled_from((16, 24, 33) if groups > 1 else (1, 3, 16, 17, 33, 64))
+    problem = Conv2DProblem(
+        n=draw(st.integers(1, 3)),
+        h=kh + draw(st.integers(0, 15)),
+        w=kw + draw(st.integers(0, 15)),
+        c_in=groups * draw(lengths),
+        c_out=groups * draw(lengths),
+        kh=kh,
+        kw=kw,
+        padding=padding,
+        groups=groups,
+        data_format=draw(st.sampled_from(strategies.FORMATS)),
+        dtype=draw(st.sampled_from(strategies.DTYPES)),
+        seed=draw(st.integers(0, 2**16)),
+    )
+    mode = draw(st.sampled_from(strategies.fitting_padding_modes(*problem.axes())))
+    value = draw(st.sampled_from((0.0, -2.5))) if mode == "constant" else 0.0
+    return with_fields(problem, padding_mode=mode, padding_value=value)
+
+
+LAYERS = {
+    "vgg": Conv2DProblem(1, 56, 57, 64, 64, 3, 3, 1, 1),
+    "more channels than a chain": Conv2DProblem(2, 14, 14, 260, 48, 3, 3, 1, 1),
+    "more outputs than a part": Conv2DProblem(1, 9, 9, 130, 200, 3, 3, 1, "same"),
+    "more tiles than a block": Conv2DProblem(3, 40, 500, 16, 16, 3, 3, 1, 1),
+    "inception 1x7": Conv2DProblem(2, 17, 17, 96, 128, 1, 7, 1, "same"),
+    "5x5": Conv2DProblem(2, 28, 28, 48, 64, 5, 5, 1, 2),
+}
+
+
+def check(problem: Conv2DProblem, activation: str | None = None) -> None:
+    """Compare forward, packed and all gradients with the reference."""
+    a = {name: guarded_input(array) for name, array in problem.draw_arrays().items()}
+    words = problem.geometry
+    sizes = {**words, "padding_value": abs(problem.padding_value)}
+    epilogue = {"activation": activation, "residual": a["residual"]}
+    size = ROUNDING[problem.dtype]
+    magnitude = size * reference.conv2d(abs(a["x"]), abs(a["kernel"]), abs(a["bias"]), **sizes)
+    expected = reference.conv2d(a["x"], a["kernel"], a["bias"], **epilogue, **words)
+    out = GuardedOutput(problem.y_shape, problem.dtype)
+    functional.conv2d(
+        a["x"], a["kernel"], a["bias"], **epilogue, **words, **WINOGRAD, out=out.array
+    )
+    out.assert_intact()
+    assert_close(out.array, expected, magnitude + abs(a["residual"]), problem.terms)
+    packed = functional.pack_kernel(a["kernel"], (problem.h, problem.w), **words, **WINOGRAD)
+    y = functional.conv2d(a["x"], packed, a["bias"], **epilogue, **words, **WINOGRAD)
+    assert_close(y, expected, magnitude + abs(a["residual"]), problem.terms)
+
+    gradients = functional.conv2d_backward(a["dy"], a["x"], a["kernel"], **words, **WINOGRAD)
+    right = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **words)
+    sizes_of = reference.conv2d_backward(abs(a["dy"]), abs(a["x"]), abs(a["kernel"]), **sizes)
+    pixels = a["dy"].size // problem.c_out
+    terms = problem.kh * problem.kw * problem.c_out
+    assert_close(gradients.dx, right.dx, size * sizes_of.dx, terms)
+    assert_close(gradients.dkernel, right.dkernel, size * sizes_of.dkernel, pixels)
+
+
+@settings(max_examples=settings().max_examples // 3)
+@given(problem=winograd_problems(), activation=st.sampled_from((None, "relu", "relu6")))
+def test_every_form_is_close(isa: str, problem: Conv2DProblem, activation: str | None) -> None:
+    """Every form, padding mode, layout and epilogue, with NaN around the inputs."""
+    check(problem, activation)
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_named_layers_are_close(isa: str, layer: str, dtype: str) -> None:
+    """Sizes beyond each constant of the blocking."""
+    check(with_fields(LAYERS[layer], dtype=dtype))
+
+
+def all_results(problem: Conv2DProblem, a: dict[str, Array]) -> dict[str, Array]:
+    """Return y and the gradients, in channels_last."""
+    words = {**problem.geometry, **WINOGRAD}
+    y = functional.conv2d(a["x"], a["kernel"], a["bias"], **words)
+    dx, dkernel, _ = functional.conv2d_backward(a["dy"], a["x"], a["kernel"], **words)
+    last = (0, 2, 3, 1) if problem.data_format == "channels_first" else (0, 1, 2, 3)
+    return {"y": y.transpose(last), "dx": dx.transpose(last), "dkernel": dkernel}
+
+
+@settings(max_examples=settings().max_examples // 3)
+@given(problem=winograd_problems())
+def test_same_bits(problem: Conv2DProblem) -> None:
+    """On every instruction set that fuses, any thread count, both layouts, alone or in company."""
+    last = with_fields(problem, data_format="channels_last")
+    a = last.draw_arrays()
+    first = {k: v.transpose(0, 3, 1, 2) if k in ("x", "dy") else v for k, v in a.items()}
+    expected = None
+    for name in _core.available_isas():
+        if name == "generic":
+            continue
+        with _core.forced_isa(name), threads(1 if expected is None else 3):
+            found = all_results(last, a)
+            expected = expected or found
+            for what, result in found.items():
+                assert_same_bits(result, expected[what], f"{what} on {name}")
+            other = all_results(with_fields(last, data_format="channels_first"), first)
+            one = {**a, "x": a["x"][-1:], "dy": a["dy"][-1:]}
+            alone = all_results(with_fields(last, n=1), one)
+        for what in ("y", "dx"):
+            assert_same_bits(other[what], expected[what], f"{what} in channels_first")
+            assert_same_bits(alone[what], expected[what][-1:], f"{what} alone")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+def test_gradients_keep_non_finite_values_in_their_field(
+    isa: str, value: float, data_format: str
+) -> None:
+    """A NaN at a corner of x reaches the taps that read it; one in dy the pixels it comes from."""
+    problem = Conv2DProblem(2, 9, 9, 16, 17, 3, 3, 1, 1, data_format=data_format)
+    a = problem.draw_arrays()
+    corner = {"channels_last": (1, 0, 0, 3), "channels_first": (1, 3, 0, 0)}[data_format]
+    for name in ("x", "dy"):
+        marked = {**a, name: a[name].copy()}
+        marked[name][corner] = value
+        ones = {k: np.ones(v.shape) for k, v in a.items()}
+        ones[name] = np.zeros(a[name].shape)
+        ones[name][corner] = 1
+        words = problem.geometry
+        reached = reference.conv2d_backward(ones["dy"], ones["x"], ones["kernel"], **words)
+        got = functional.conv2d_backward(
+            marked["dy"], marked["x"], marked["kernel"], **words, **WINOGRAD
+        )
+        finite = {"x": got.dkernel, "dy": got.dx}[name]
+        field = {"x": reached.dkernel, "dy": reached.dx}[name] > 0
+        np.testing.assert_array_equal(np.isfinite(finite), ~field)
+
+
+def test_a_tile_that_overflows_is_computed_again(isa: str) -> None:
+    """Where sums of tiles overflow and those of outputs do not, the result is finite and right."""
+    x = np.full((1, 8, 8, 16), 1e38, np.float32)
+    x[:, ::2] *= -1
+    kernel = np.full((3, 3, 16, 16), 1 / 64, np.float32)
+    words: dict[str, Any] = {"padding": 1}
+    y = functional.conv2d(x, kernel, **words, **WINOGRAD)
+    assert_same_bits(y, functional.conv2d(x, kernel, **words, algorithm="direct"))
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((3, 3, 16, 16), {"strides": 2}),
+        ((3, 3, 16, 16), {"dilation_rate": 2}),
+        ((2, 2, 16, 16), {}),
+        ((7, 7, 16, 16), {}),
+        ((1, 1, 16, 16), {}),
+        ((3, 3, 1, 16), {"groups": 16}),
+    ],
+)
+def test_what_does_not_fit_is_refused(shape: tuple[int, ...], words: dict[str, Any]) -> None:
+    """A sentence that says what Winograd takes; nothing is written, in any pass."""
+    x = np.zeros((1, 12, 12, 16), np.float32)
+    kernel = np.zeros(shape, np.float32)
+    y_shape = functional.conv2d(x, kernel, **words).shape
+    out = GuardedOutput(y_shape, "float32")
+    with pytest.raises(ValueError, match="algorithm='winograd' takes kernels of"):
+        functional.conv2d(x, kernel, **words, **WINOGRAD, out=out.array)
+    assert np.isnan(out.array).all()
+    with pytest.raises(ValueError, match="strides"):
+        functional.conv2d_backward(np.zeros(y_shape, np.float32), x, kernel, **words, **WINOGRAD)
+    with pytest.raises(ValueError, match="received algorithm='winograd'"):
+        functional.pack_kernel(kernel, (12, 12), **words, **WINOGRAD)
+
+
+def test_transposed_convolution(isa: str) -> None:
+    """Stride 1 is a convolution by another name, and its gradients too."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 9, 10, 20)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3, 18, 20)).astype(np.float32)
+    y = functional.conv2d_transpose(x, kernel, padding="same", **WINOGRAD)
+    assert_close(
+        y,
+        reference.conv2d_transpose(x, kernel, padding="same"),
+        ROUNDING["float32"] * reference.conv2d_transpose(abs(x), abs(kernel), padding="same"),
+        9 * 20,
+    )
