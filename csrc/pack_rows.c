@@ -49,7 +49,7 @@ struct stream {
     int64_t channels, channel, pixel, row;
 };
 
-static void fill(const struct fc_padded *padded, char *to, int64_t count)
+void fc_fill_padding(const struct fc_padded *padded, void *to, int64_t count)
 {
     if (padded->value == 0) {
         memset(to, 0, (size_t)count * padded->element);
@@ -96,12 +96,12 @@ static void fill_pixels(const struct stream *stream, int64_t count, char *to)
     const struct fc_padded *padded = stream->padded;
     const ptrdiff_t element = (ptrdiff_t)padded->element;
     if (stream->channel == 1 && stream->channels == stream->pixel) {
-        fill(padded, to, count * stream->pixel);
+        fc_fill_padding(padded, to, count * stream->pixel);
         return;
     }
     for (int64_t c = 0; c < stream->channels; c++)
         for (int64_t i = 0; i < count; i++)
-            fill(padded, to + (c * stream->channel + i * stream->pixel) * element, 1);
+            fc_fill_padding(padded, to + (c * stream->channel + i * stream->pixel) * element, 1);
 }
 
 /* Columns [column, column + count), all to one side of the image. */

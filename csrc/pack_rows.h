@@ -27,6 +27,9 @@ static inline bool fc_pads_with_zero(const struct fc_convolution *convolution)
 struct fc_padded fc_padded_x(const struct fc_convolution *convolution,
                              const struct fc_conv2d_kernels *kernels, bool skip_rows);
 
+/* `count` elements of what constant padding holds. */
+void fc_fill_padding(const struct fc_padded *padded, void *to, int64_t count);
+
 /* The source of coordinate v in [0, size), or -1 for a constant. */
 int64_t fc_padding_source(fc_padding_mode mode, int64_t v, int64_t size);
 

@@ -121,7 +121,7 @@ static void plan_scratch(const struct job *job, struct plan *plan)
     const int64_t positions = plan->form.positions;
     const int64_t strip = plan->form.outputs[0] * plan->cut.columns * plan->form.outputs[1];
     int64_t position;
-    plan->x_bytes = fc_round_to_line(fc_winograd_spread_bytes(&job->source));
+    plan->x_bytes = fc_round_to_line(fc_winograd_spread_bytes(&job->source, plan->channels.c_in));
     plan->v_bytes = fc_round_to_line((size_t)(positions * plan->layout.v_position) * element);
     plan->m_bytes = fc_round_to_line((size_t)(positions * plan->m_position) * element);
     plan->strip_bytes = fc_round_to_line((size_t)(strip * plan->channels.panel) * element);

@@ -14,8 +14,6 @@
  *
  * Where there are few parts, the blocks are divided into chunks with sums of their own, added in
  * order. Parts, blocks and chunks follow from the sizes alone. */
-#include <string.h>
-
 #include "dispatch.h"
 #include "parallel.h"
 #include "winograd_tiles.h"
@@ -45,6 +43,7 @@ struct job {
     const struct plan *plan;
     const struct fc_conv2d_kernels *kernels;
     const struct fc_winograd_transforms *transforms;
+    void (*outer)(const struct fc_winograd_outer *);
     struct fc_winograd_source x, dy;
     ptrdiff_t element;
     char *sums, *scratch;
@@ -100,7 +99,8 @@ static struct fc_winograd_layout layout_of(const struct plan *plan, int64_t tile
 static void plan_scratch(const struct job *job, struct plan *plan)
 {
     const size_t element = (size_t)job->element, positions = (size_t)plan->form.positions;
-    const size_t x = fc_winograd_spread_bytes(&job->x), dy = fc_winograd_spread_bytes(&job->dy);
+    const size_t x = fc_winograd_spread_bytes(&job->x, plan->part_channels);
+    const size_t dy = fc_winograd_spread_bytes(&job->dy, plan->s_row);
     plan->x_bytes = fc_round_to_line(x > dy ? x : dy);
     plan->v_bytes = fc_round_to_line(positions * (size_t)job->x.layout.v_position * element);
     plan->d_bytes = fc_round_to_line(positions * (size_t)job->dy.layout.v_position * element);
@@ -132,30 +132,29 @@ static struct part find_part(struct job *job, int64_t index, int worker)
 /* -------------------------------------------------------------------- sums */
 
 /* Adds one position's products over the tiles of a block. */
-static void add_position(const struct part *part, int64_t at, int64_t tiles, int64_t columns)
+static void add_position(const struct part *part, int64_t at, int64_t tiles, int64_t columns,
+                         bool begin)
 {
     const struct job *job = part->job;
     const struct plan *plan = job->plan;
-    const struct fc_conv2d_kernels *kernels = job->kernels;
-    const int64_t most = kernels->tile_units * plan->channels.unit;
-    const int64_t pieces = fc_ceil_div(part->channels, kernels->dkernel_elements);
-    struct fc_dkernel_tile tile = {
-        .x_step = plan->v_tile,
-        .dy_step = plan->d_tile,
-        .dkernel_step = plan->s_row,
-        .rows = 1,
-        .width = tiles,
+    const int64_t most = job->kernels->tile_units * plan->channels.unit;
+    const int64_t pieces = fc_ceil_div(part->channels, job->kernels->dkernel_elements);
+    struct fc_winograd_outer outer = {
+        .v_tile = plan->v_tile,
+        .d_tile = plan->d_tile,
+        .s_row = plan->s_row,
+        .tiles = tiles,
+        .begin = begin,
     };
-    for (int64_t k = 0; k < columns; k += most)
-        for (int64_t i = 0; i < pieces; i++) {
+    for (int64_t i = 0; i < pieces; i++)
+        for (int64_t k = 0; k < columns; k += most) {
             const int64_t first = part->channels * i / pieces;
-            tile.x = part->v + (at * job->x.layout.v_position + first) * job->element;
-            tile.dy = part->d + (at * job->dy.layout.v_position + k) * job->element;
-            tile.dkernel =
-                part->sums + (at * plan->s_position + first * plan->s_row + k) * job->element;
-            tile.elements = (int)(part->channels * (i + 1) / pieces - first);
-            tile.units = (int)(fc_min(columns - k, most) / plan->channels.unit);
-            kernels->dkernel_tile(&tile);
+            outer.v = part->v + (at * job->x.layout.v_position + first) * job->element;
+            outer.d = part->d + (at * job->dy.layout.v_position + k) * job->element;
+            outer.s = part->sums + (at * plan->s_position + first * plan->s_row + k) * job->element;
+            outer.channels = (int)(part->channels * (i + 1) / pieces - first);
+            outer.units = (int)(fc_min(columns - k, most) / plan->channels.unit);
+            job->outer(&outer);
         }
 }
 
@@ -170,7 +169,7 @@ static int64_t part_outputs(const struct part *part, int64_t *columns)
     return before + fc_panel_outputs(channels, last);
 }
 
-static void add_block(const struct part *part, const struct fc_winograd_block *block)
+static void add_block(const struct part *part, const struct fc_winograd_block *block, bool begin)
 {
     const struct job *job = part->job;
     const struct fc_channels *channels = &job->plan->channels;
@@ -182,7 +181,7 @@ static void add_block(const struct part *part, const struct fc_winograd_block *b
                              part->group * channels->c_out + part->panel * channels->panel, outputs,
                              part->x, part->d);
     for (int64_t at = 0; at < job->plan->form.positions; at++)
-        add_position(part, at, block->lines * block->columns, columns);
+        add_position(part, at, block->lines * block->columns, columns, begin);
 }
 
 /* ------------------------------------------------------------------ result */
@@ -234,12 +233,12 @@ static void sum_chunk(void *context, int64_t item, int worker)
     const int64_t chunk = item % plan->chunks, sums = plan->chunks > 1 ? item : worker;
     struct part part = find_part(job, item / plan->chunks, worker);
     part.sums = job->sums + (size_t)sums * plan->s_bytes;
-    memset(part.sums, 0, plan->s_bytes);
+    const int64_t first = plan->steps * chunk / plan->chunks;
     const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
-    for (int64_t step = plan->steps * chunk / plan->chunks; step < end; step++) {
+    for (int64_t step = first; step < end; step++) {
         const struct fc_winograd_block block =
             fc_winograd_block_at(&plan->cut, job->convolution->y.n, step);
-        add_block(&part, &block);
+        add_block(&part, &block, step == first);
     }
     if (plan->chunks == 1)
         store_sums(&part);
@@ -292,6 +291,7 @@ fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution
         .plan = &plan,
         .kernels = &table->conv2d,
         .transforms = &table->winograd.form[form],
+        .outer = table->winograd.outer,
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .finite = 1,
     };

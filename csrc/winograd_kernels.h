@@ -25,9 +25,10 @@ enum {
 /* Lines of tiles on their way to positions, `channels` in lanes (whole vectors are read and written):
  *   y[position * y_position + t * y_tile + c / FC_SLAB * y_slab + c % FC_SLAB]
  *   from x[i * x_row + j * x_column + t * x_tile + c]
- * for the rows i and columns j that the transform takes. */
+ * for the rows i and columns j that the transform takes; or, where `at` is given, one tile from
+ * at[i * columns + j][c]: pixels anywhere. */
 struct fc_winograd_spread {
-    const void *x;
+    const void *x, *const *at;
     void *y;
     ptrdiff_t x_row, x_column, x_tile, y_position, y_tile, y_slab;
     int64_t tiles, channels;
@@ -59,6 +60,19 @@ struct fc_winograd_product {
     bool add;
 };
 
+/* One position of a kernel gradient: s[c * s_row + k] += sum over tiles t of
+ *   v[t * v_tile + c] * d[t * d_tile + k]
+ * for `channels` channels c (at most TILE_PIXELS: fc_conv2d_kernels.dkernel_elements) and k in whole
+ * units; one chain a sum, then added, or where s begins, stored. The next `channels` rows of s are fetched ahead. */
+struct fc_winograd_outer {
+    const void *v, *d;
+    void *s;
+    ptrdiff_t v_tile, d_tile, s_row;
+    int64_t tiles;
+    int channels, units;
+    bool begin;
+};
+
 /* One form's transforms. Those of kernel and dkernel carry the factors of the points, so that input
  * and output are the same for both gradients. */
 struct fc_winograd_transforms {
@@ -73,6 +87,7 @@ struct fc_winograd_transforms {
 struct fc_winograd_kernels {
     struct fc_winograd_transforms form[FC_WINOGRAD_FORM_COUNT];
     void (*product)(const struct fc_winograd_product *);
+    void (*outer)(const struct fc_winograd_outer *);
 };
 
 #endif

@@ -1,12 +1,12 @@
 /* winograd_tiles.c: blocks of tiles, taken from images to positions and back.
  *
- * Tiles that lie within an image whose channels lie together are read where they are. Of the others a
- * slab of 16 channels of the rows under a block is packed first, padded, so that every layout, padding
- * and padding mode is the same to the transform: 24 loads and stores for a tile of 36 vectors. */
+ * Where channels lie together, x is read where it is: the tiles within the image at fixed steps, those
+ * at its edges through a table of their pixels, of which padding is one more. In other layouts a slab
+ * of 16 channels of the rows under a block is packed first, padded: 24 loads and stores for a tile of
+ * 36 vectors. */
 #include "winograd_tiles.h"
 
-/* Inner tiles of a line that are worth leaving the edges to themselves. */
-enum { FEWEST_IN_PLACE = 3 };
+enum { MOST_PIXELS = 64 }; /* of a tile */
 
 /* ------------------------------------------------------------------- blocks */
 
@@ -46,13 +46,13 @@ static int64_t pixels(const struct fc_winograd_source *source, int axis, int64_t
     return (tiles - 1) * source->step[axis] + source->size[axis];
 }
 
-size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source)
+size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source, int64_t channels)
 {
     const int64_t lines = fc_min(source->cut->lines, source->cut->tile_rows);
-    /* The last pixel's channels are read in whole vectors. */
-    const int64_t elements =
+    /* The last packed pixel's channels are read in whole vectors; a pixel of padding has them all. */
+    const int64_t packed =
         (pixels(source, 0, lines) * pixels(source, 1, source->cut->columns) + 1) * FC_SLAB;
-    return (size_t)elements * source->padded.element;
+    return (size_t)fc_max(packed, channels) * source->padded.element;
 }
 
 /* Tiles of one image in one block: lines [line, end), columns [column, stop), counted as the block's. */
@@ -110,8 +110,6 @@ static int64_t column_of(const struct fc_winograd_source *source, const struct t
 static void spread_packed(const struct fc_winograd_source *source, const struct tiles *tiles,
                           int64_t c, int64_t count, char *scratch, char *v)
 {
-    if (tiles->line >= tiles->end || tiles->column >= tiles->stop)
-        return;
     const struct fc_patch patch = {
         .x_row = row_of(source, tiles->line),
         .x_row_gap = 1,
@@ -144,6 +142,48 @@ static void spread_in_place(const struct fc_winograd_source *source, const struc
         spread_tiles(source, tiles, &(struct pixels){from, x->stride_h, x->stride_w}, count, v);
 }
 
+/* Where a pixel's channels lie: in the image, or in `padding` if they are constant. */
+static const char *pixel_of(const struct fc_winograd_source *source, const char *image, int64_t row,
+                            int64_t column, const char *padding)
+{
+    const struct fc_padded *padded = &source->padded;
+    const int64_t h = fc_padding_source(padded->mode, row, padded->x.h);
+    const int64_t w = fc_padding_source(padded->mode, column, padded->x.w);
+    if (h < 0 || w < 0)
+        return padding;
+    return image + (h * padded->x.stride_h + w * padded->x.stride_w) * (ptrdiff_t)padded->element;
+}
+
+/* All channels of tiles at the edges, through a table of where their pixels lie. */
+static void spread_edge(const struct fc_winograd_source *source, const struct tiles *tiles,
+                        int64_t c, int64_t count, const char *padding, char *v)
+{
+    const struct fc_winograd_layout *layout = &source->layout;
+    const ptrdiff_t element = (ptrdiff_t)source->padded.element;
+    const fc_image *x = &source->padded.x;
+    const int64_t n = tiles->line / source->cut->tile_rows;
+    const char *image = (const char *)x->data + (n * x->stride_n + c) * element;
+    const void *at[MOST_PIXELS];
+    for (int64_t line = tiles->line; line < tiles->end; line++)
+        for (int64_t column = tiles->column; column < tiles->stop; column++) {
+            const int64_t t = (line - tiles->block->line) * tiles->block->columns + column;
+            const int64_t w = column_of(source, tiles) + (column - tiles->column) * source->step[1];
+            for (int64_t i = 0; i < source->size[0]; i++)
+                for (int64_t j = 0; j < source->size[1]; j++)
+                    at[i * source->size[1] + j] =
+                        pixel_of(source, image, row_of(source, line) + i, w + j, padding);
+            source->transform(&(struct fc_winograd_spread){
+                .at = at,
+                .y = v +
+                     (t / layout->few * layout->v_few + t % layout->few * layout->v_tile) * element,
+                .y_position = layout->v_position,
+                .y_slab = layout->v_slab,
+                .tiles = 1,
+                .channels = count,
+            });
+        }
+}
+
 /* Those of [first, end) of tiles in one direction whose pixels all lie in an image of `size`. */
 static void find_inner(const struct fc_winograd_source *source, int axis, int64_t size,
                        int64_t *first, int64_t *end)
@@ -155,15 +195,15 @@ static void find_inner(const struct fc_winograd_source *source, int axis, int64_
     *first = fc_min(begin, *end);
 }
 
-/* Lines [line, end) of one image: what lies within it in place, if channels lie together in whole
- * slabs, and the edges around it packed. */
-static void spread_lines(const struct fc_winograd_source *source,
-                         const struct fc_winograd_block *block, int64_t line, int64_t end,
-                         int64_t c, int64_t count, char *scratch, char *v)
+/* Lines [line, end) of one image, whose channels lie together in whole slabs: the tiles within it where
+ * they are, and those around them through tables. */
+static void spread_lines(const struct fc_winograd_source *source, const struct tiles *tiles,
+                         int64_t c, int64_t count, const char *padding, char *v)
 {
     const fc_image *x = &source->padded.x;
-    const int64_t image = line / source->cut->tile_rows * source->cut->tile_rows;
-    struct tiles inner = {block, line - image, end - image, block->column,
+    const struct fc_winograd_block *block = tiles->block;
+    const int64_t image = tiles->line / source->cut->tile_rows * source->cut->tile_rows;
+    struct tiles inner = {block, tiles->line - image, tiles->end - image, block->column,
                           block->column + block->columns};
     find_inner(source, 0, x->h, &inner.line, &inner.end);
     find_inner(source, 1, x->w, &inner.column, &inner.stop);
@@ -171,17 +211,16 @@ static void spread_lines(const struct fc_winograd_source *source,
     inner.end += image;
     inner.column -= block->column;
     inner.stop -= block->column;
-    if (x->stride_c != 1 || count % FC_SLAB || inner.stop - inner.column < FEWEST_IN_PLACE)
-        inner.line = inner.end = end;
     const struct tiles around[] = {
-        {block, line, inner.line, 0, block->columns},
-        {block, inner.end, end, 0, block->columns},
+        {block, tiles->line, inner.line, 0, block->columns},
+        {block, inner.end, tiles->end, 0, block->columns},
         {block, inner.line, inner.end, 0, inner.column},
         {block, inner.line, inner.end, inner.stop, block->columns},
     };
     for (int i = 0; i < 4; i++)
-        spread_packed(source, &around[i], c, count, scratch, v);
-    spread_in_place(source, &inner, c, count, v);
+        spread_edge(source, &around[i], c, count, padding, v);
+    if (inner.column < inner.stop)
+        spread_in_place(source, &inner, c, count, v);
 }
 
 void fc_winograd_spread_block(const struct fc_winograd_source *source,
@@ -189,9 +228,16 @@ void fc_winograd_spread_block(const struct fc_winograd_source *source,
                               void *scratch, void *v)
 {
     const int64_t rows = source->cut->tile_rows, end = block->line + block->lines;
+    const bool in_place = source->padded.x.stride_c == 1 && count % FC_SLAB == 0;
+    if (in_place)
+        fc_fill_padding(&source->padded, scratch, count);
     for (int64_t line = block->line; line < end;) {
         const int64_t stop = fc_min((line / rows + 1) * rows, end);
-        spread_lines(source, block, line, stop, c, count, scratch, v);
+        const struct tiles tiles = {block, line, stop, 0, block->columns};
+        if (in_place)
+            spread_lines(source, &tiles, c, count, scratch, v);
+        else
+            spread_packed(source, &tiles, c, count, scratch, v);
         line = stop;
     }
 }

@@ -37,8 +37,8 @@ struct fc_winograd_source {
     const struct fc_winograd_cut *cut;
 };
 
-/* Bytes of scratch that spreading a block takes. */
-size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source);
+/* Bytes of scratch that spreading so many channels of a block takes. */
+size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source, int64_t channels);
 
 /* Channels [c, c + count) of a block to v, slab by slab. */
 void fc_winograd_spread_block(const struct fc_winograd_source *source,

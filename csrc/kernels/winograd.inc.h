@@ -29,13 +29,14 @@ FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int poi
 FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
                                     const enum winograd_kind kind, const int points_h,
                                     const int points_w, const int count_h, const int count_w,
-                                    const real *x, real *y)
+                                    const real *x, int64_t c, real *y)
 {
     real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
     vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
     for (int j = 0; j < count_w; j++) {
         FC_UNROLL (i, count_h)
-            from[i] = vload(x + i * spread->x_row + j * spread->x_column);
+            from[i] = vload(x ? x + i * spread->x_row + j * spread->x_column
+                              : (const real *)spread->at[i * count_w + j] + c);
         winograd_spread_line(kind, points_h, count_h, from, to);
         FC_UNROLL (i, points_h)
             vstore(half + (i * count_w + j) * LANES, to[i]);
@@ -55,10 +56,11 @@ FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
 {
     for (int64_t t = 0; t < spread->tiles; t++)
         for (int64_t c = 0; c < spread->channels; c += LANES)
-            winograd_spread_tile(spread, kind, points_h, points_w, count_h, count_w,
-                                 (const real *)spread->x + t * spread->x_tile + c,
-                                 (real *)spread->y + t * spread->y_tile +
-                                     c / FC_SLAB * spread->y_slab + c % FC_SLAB);
+            winograd_spread_tile(
+                spread, kind, points_h, points_w, count_h, count_w,
+                spread->x ? (const real *)spread->x + t * spread->x_tile + c : NULL, c,
+                (real *)spread->y + t * spread->y_tile + c / FC_SLAB * spread->y_slab +
+                    c % FC_SLAB);
 }
 
 /* ------------------------------------------------------------------ gather */
@@ -212,6 +214,51 @@ static void winograd_product(const struct fc_winograd_product *product)
 {
     switch (product->tiles) {
         TILE_CASES(FC_PRODUCT_CASE)
+    }
+}
+
+/* ------------------------------------------------------------------- outer */
+
+FC_INLINE void winograd_outers(const struct fc_winograd_outer *outer, const int channels,
+                               const int vectors)
+{
+    vreal sum[TILE_PIXELS][TILE_VECTORS];
+    FC_UNROLL (c, channels)
+        FC_UNROLL (v, vectors)
+            sum[c][v] = vzero();
+    const real *x = outer->v, *d = outer->d;
+    const real *next = (const real *)outer->s + channels * outer->s_row;
+    for (int64_t t = 0; t < outer->tiles; t++, x += outer->v_tile, d += outer->d_tile) {
+        if (t < channels) {
+            fetch_near(next + t * outer->s_row);
+            fetch_near(next + t * outer->s_row + FC_UNIT_BYTES / sizeof(real));
+        }
+        fetch_near(x + FC_UNIT_BYTES / sizeof(real));
+        vreal k[TILE_VECTORS];
+        FC_UNROLL (v, vectors)
+            k[v] = vload(d + v * LANES);
+        FC_UNROLL (c, channels)
+            FC_UNROLL (v, vectors)
+                sum[c][v] = vfma(vset1(x[c]), k[v], sum[c][v]);
+    }
+    if (outer->begin)
+        winograd_add(channels, vectors, true, sum, outer->s, outer->s_row);
+    else
+        winograd_add(channels, vectors, false, sum, outer->s, outer->s_row);
+}
+
+#define FC_OUTER_CASE(channels)                             \
+    case channels:                                          \
+        if (TILE_UNITS > 1 && outer->units == 1)            \
+            winograd_outers(outer, channels, UNIT_VECTORS); \
+        else                                                \
+            winograd_outers(outer, channels, TILE_VECTORS); \
+        return;
+
+static void winograd_outer(const struct fc_winograd_outer *outer)
+{
+    switch (outer->channels) {
+        TILE_CASES(FC_OUTER_CASE)
     }
 }
 
