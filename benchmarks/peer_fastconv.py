@@ -8,7 +8,7 @@ import numpy as np
 
 import fastconv
 from benchmarks.peers import CHANNELS_FIRST, Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, channels_first
 from fastconv import _fastconv_core as _core
 from fastconv import functional as F
 
@@ -104,7 +104,7 @@ class Engine:
 
 def fed(array: Array, task: Task) -> Array:
     """The channels_last array in the layout of the task, contiguous."""
-    return aligned(array.transpose(0, 3, 1, 2)) if task.data_format == CHANNELS_FIRST else array
+    return channels_first(array) if task.data_format == CHANNELS_FIRST else array
 
 
 def given(array: Array, task: Task) -> Array:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.peers import CHANNELS_LAST, Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, aligned, channels_first
 
 _aten = torch.ops.aten
 _MKLDNN = bool(torch._C._has_mkldnn)
@@ -44,7 +44,7 @@ def _tensor(array: Array, data_format: str) -> torch.Tensor:
     """A logical NCHW tensor of a channels_last array, in the memory format of the task."""
     if data_format == CHANNELS_LAST:
         return torch.from_numpy(array).permute(0, 3, 1, 2)
-    return torch.from_numpy(aligned(array.transpose(0, 3, 1, 2)))
+    return torch.from_numpy(channels_first(array))
 
 
 def _memory_format(task: Task) -> torch.memory_format:

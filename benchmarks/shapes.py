@@ -257,11 +257,15 @@ LAYERS: tuple[Layer, ...] = (
     _conv("dilated", "SSD", "ssd300_conv6_d6", 19, 512, 1024, 3, d=6),
 
     _conv("stem", "ResNet-50", "resnet50_conv1", 224, 3, 64, 7, s=2),
+    _conv("stem", "ZFNet", "zfnet_conv1", 224, 3, 96, 7, s=2, p=1),
     _conv("stem", "AlexNet", "alexnet_conv1", 224, 3, 64, 11, s=4, p=2),
+    _conv("stem", "CaffeNet", "caffenet_conv1", 227, 3, 96, 11, s=4, p=0),
     _conv("stem", "VGG-16", "vgg16_conv1_1", 224, 3, 64, 3),
     _conv("stem", "MobileNet", "mobilenet_conv1", 224, 3, 32, 3, s=2),
     _conv("stem", "Xception", "xception_conv1", 299, 3, 32, 3, s=2, p=0),
     _conv("stem", "CIFAR ResNet-20", "resnet20_conv1", 32, 3, 16, 3, n=64),
+    _conv("stem", "MNIST CNN", "mnist_cnn_conv1", 28, 1, 32, 3, p=0, n=128),
+    _conv("stem", "BraTS U-Net", "brats_unet_conv1", 240, 4, 32, 3),
 
     _conv("small", "LeNet-5", "lenet5_conv1", 28, 1, 6, 5, n=128),
     _conv("small", "LeNet-5", "lenet5_conv2", 14, 6, 16, 5, p=0, n=128),
@@ -277,6 +281,7 @@ LAYERS: tuple[Layer, ...] = (
     _conv("depthwise", "MobileNet", "mobilenet_dw7", 14, 512, 512, 3, g=512),
     _conv("depthwise", "EfficientNet-B0", "efficientnet_3b_dw5x5", 28, 240, 240, 5, g=240),
     _conv("depthwise", "EfficientNet-B0", "efficientnet_5b_dw5x5", 14, 672, 672, 5, g=672),
+    _conv("depthwise", "EfficientNet-B0", "efficientnet_6b_dw5x5", 7, 1152, 1152, 5, g=1152),
 
     _conv("grouped", "ResNeXt-50", "resnext50_conv2_g32", 56, 128, 128, 3, g=32),
     _conv("grouped", "ResNeXt-50", "resnext50_conv4_g32", 14, 512, 512, 3, g=32),

@@ -116,6 +116,7 @@ def main(name: str) -> None:
     os.dup2(2, 1)
     gc.disable()
     worker = Machine() if name == "machine" else Worker(name)
+    gc.freeze()  # a framework has a million objects, which no `release` need look through
     version = "" if isinstance(worker, Machine) else worker.engine.version
     print(json.dumps({"version": version}), file=answers, flush=True)
     for line in sys.stdin:
