@@ -70,14 +70,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import datetime
-import fcntl
 import math
 import os
 import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 if __name__ == "__main__" and not __package__:
@@ -87,6 +85,7 @@ if __name__ == "__main__" and not __package__:
 
 from benchmarks import machine, peers, shapes
 from benchmarks.cases import Case, best_peer, ratio
+from benchmarks.locking import exclusive
 from benchmarks.measure import Bench, Effort, WorkerLost
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST
 from benchmarks.report import number, page
@@ -230,17 +229,6 @@ def measure(options: argparse.Namespace, bench: Bench, run: Run) -> bool:
         store.add(case)
         print(progress(case, options.formats), file=sys.stderr, flush=True)
     return True
-
-
-@contextmanager
-def exclusive(path: Path | None) -> Iterator[None]:
-    """Hold a lock on a file, if one is named, so that several runs do not measure at once."""
-    if path is None:
-        yield
-        return
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def earlier(options: argparse.Namespace) -> tuple[list[Run], list[Case]]:

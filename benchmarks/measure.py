@@ -56,10 +56,10 @@ class Effort:
     """
 
     rounds: int = 15
-    least: int = 3
+    least: int = 4
     turn: float = 0.010
-    budget: float = 1.5
-    patience: int = 2
+    budget: float = 2.0
+    patience: int = 3
 
 
 # A time that is less by this factor is an improvement.

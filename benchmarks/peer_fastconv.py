@@ -43,7 +43,7 @@ class Engine:
         return self._dense(task, problem) if task.layer.op == "dense" else self._conv(task, problem)
 
     def _conv(self, task: Task, problem: Problem) -> Call:
-        words = geometry(task)
+        words = geometry(task) | {"algorithm": task.algorithm}
         x, dy = (fed(a, task) for a in (problem.x, problem.dy))
         kernel, bias = problem.kernel, problem.bias
         if task.pass_name == "dx":

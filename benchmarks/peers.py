@@ -29,7 +29,7 @@ class Task:
     """What to compute: a pass of a layer, and how the engine is fed.
 
     `reuse` asks for the result in an array given beforehand (`out=`), the only other way that
-    fastconv has; every other task allocates its outputs in the call.
+    fastconv has; every other task allocates its outputs in the call.  `algorithm` is fastconv's.
     """
 
     layer: Layer
@@ -38,6 +38,7 @@ class Task:
     data_format: str
     threads: int
     reuse: bool = False
+    algorithm: str = "auto"
 
 
 class Call(NamedTuple):
