@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Unpack
 
 from fastconv import _checks, functional
@@ -77,6 +77,14 @@ class Dense(KernelLayer):
     def _output_shape(self, shape: Shape) -> Shape:
         self._features(shape)
         return (*shape[:-1], self.units)
+
+    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[Array], Array]:
+        """Return the layer as it now is, as a function for many calls; see `Layer.prepare`."""
+        if len(input_shape) > 2:
+            return super().prepare(input_shape)
+        self.build(input_shape)
+        words = {"activation": self.activation.fused}
+        return self._prepared(functional.dense, self.kernel, words)
 
     def _apply(self, x: Array, kernel: Array, bias: Array | None) -> Array:
         y = functional.dense(_rows(x), kernel, bias, activation=self.activation.fused)
