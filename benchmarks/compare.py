@@ -46,6 +46,8 @@ dx           The input gradient alone.  Of max pooling: from x, the winners foun
              PyTorch, which has stored indices.  Of the † engines: a transposed convolution.
 dx_indices   The input gradient of max pooling from the indices that the forward pass returned.
 dkernel      The kernel and bias gradients together.
+whole        Of a program (`--classes program`): a training step (forward, backward, Adam) on a
+             batch, a prediction of one image, a call of the smallest arrays.
 ms           Into outputs allocated by the call, as users call; every peer does the same.
 goal         The ratio that fastconv is to reach on this class of layer (`goals.py`); ✓ it does,
              ✓ limit it is within 90 % of the machine's limit, ✗ neither.
@@ -182,7 +184,7 @@ def problems(options: argparse.Namespace) -> Iterator[tuple[shapes.Layer, str, s
     for layer in options.chosen:
         for dtype in options.dtypes:
             for pass_name in layer.passes:
-                if pass_name in options.passes:
+                if pass_name in options.passes and (layer.op, dtype) != ("program", "float64"):
                     for threads in options.threads:
                         yield layer, pass_name, dtype, threads
 
@@ -241,7 +243,7 @@ def write(options: argparse.Namespace) -> Sequence[Case]:
     """Make the page and its picture of all that the files hold, and return the cases."""
     runs, cases = earlier(options)
     picture = options.output.with_suffix(".png")
-    drawn = bool(cases) and not options.no_picture
+    drawn = any(case.layer.op != "program" for case in cases) and not options.no_picture
     if drawn:
         from benchmarks.roofline import draw
 

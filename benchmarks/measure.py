@@ -201,6 +201,8 @@ class Bench:
             layouts = [f for f in PEERS[engine].formats if not ours or f in formats]
             if case.layer.op == "dense":  # a matrix has no layout to choose
                 layouts = layouts[:1]
+            if case.layer.op == "program":
+                layouts = layouts[:1] if ours else layouts * PEERS[engine].programs
             for data_format in layouts:
                 both = ours and self.out and case.pass_name == "forward"
                 for reuse in (False, True) if both else (False,):

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 import fastconv
+from benchmarks import program_fastconv
 from benchmarks.peers import CHANNELS_FIRST, Call, Task, Unsupported
 from benchmarks.problems import Array, Problem, channels_first
 from fastconv import _fastconv_core as _core
@@ -38,6 +39,8 @@ class Engine:
         fastconv.set_num_threads(task.threads)
         if task.reuse and task.pass_name not in ("forward", "packed"):
             raise Unsupported("backward has no out=")
+        if task.layer.op == "program":
+            return program_fastconv.prepare(task, problem)
         if task.layer.is_pool:
             return self._pool(task, problem)
         return self._dense(task, problem) if task.layer.op == "dense" else self._conv(task, problem)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks import program_torch
 from benchmarks.peers import CHANNELS_LAST, Call, Task, Unsupported
 from benchmarks.problems import Array, Problem, aligned, channels_first
 
@@ -33,6 +34,8 @@ class Engine:
         torch.set_num_threads(task.threads)
         if task.reuse:
             raise Unsupported("no out= for this operator")
+        if task.layer.op == "program":
+            return program_torch.prepare(task, problem)
         if task.layer.is_global:
             return _global_pool(task, problem)
         if task.layer.is_pool:

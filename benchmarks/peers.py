@@ -62,6 +62,7 @@ class Peer(NamedTuple):
 
     `prepacks`: the weights are laid out before the clock starts, whatever the pass.
     `isa_limit`: the variables that hold it to AVX2, None where it cannot be held.
+    `programs`: it takes part in the training steps and small calls.
     """
 
     title: str
@@ -69,18 +70,20 @@ class Peer(NamedTuple):
     formats: tuple[str, ...]
     prepacks: bool
     isa_limit: dict[str, str] | None
+    programs: bool = False
 
 
 _BOTH = (CHANNELS_LAST, CHANNELS_FIRST)
 
 PEERS = {
-    "fastconv": Peer("fastconv", "fastconv", _BOTH, False, {"FASTCONV_ISA": "avx2"}),
+    "fastconv": Peer("fastconv", "fastconv", _BOTH, False, {"FASTCONV_ISA": "avx2"}, True),
     "torch": Peer(
         "PyTorch", "torch", _BOTH, False,
         {
             "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         },
+        True,
     ),
     "onnxruntime": Peer("ONNX Runtime", "onnxruntime", (CHANNELS_FIRST,), True, None),
     "openvino": Peer("OpenVINO", "openvino", _BOTH, True, {"ONEDNN_MAX_CPU_ISA": "AVX2"}),

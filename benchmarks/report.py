@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.cases import Case, best_peer, find, geometric_mean, limit, ratio, seconds
-from benchmarks.goals import goal, multiplies_less, reached
+from benchmarks.goals import SECONDS, goal, multiplies_less, reached
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST, PEERS
 from benchmarks.shapes import CATEGORIES, PASSES
 from benchmarks.store import Run, limits_key
@@ -66,14 +66,18 @@ def page(runs: Sequence[Run], cases: Sequence[Case], picture: str = "") -> str:
     groups: dict[tuple[str, str, int], list[Case]] = {}
     for case in sorted(cases, key=lambda case: case.rank[:3]):  # stable
         groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
-    for (isa, dtype, threads), group in groups.items():
+    for (isa, dtype, threads), everything in groups.items():
+        group = [case for case in everything if case.layer.op != "program"]
         title = _title(isa, dtype, threads)
-        for data_format in _formats(group):
+        for data_format in _formats(group) if group else []:
             lines += _means(group, f"{title}, {data_format}", data_format)
         if threads > 1 and (isa, dtype, 1) in groups:
-            lines += _speedups(groups[isa, dtype, 1], group, _formats(group)[0], title)
+            single = [case for case in groups[isa, dtype, 1] if case.layer.op != "program"]
+            lines += _speedups(single, group, _formats(group)[0], title)
+        programs = [case for case in everything if case.layer.op == "program"]
+        lines += _programs(programs, f"Training steps and small calls: {title}")
     for key, group in groups.items():
-        for pass_name in PASSES:
+        for pass_name in PASS_TITLES:
             for kind, kind_title in _KINDS.items():
                 chosen = [c for c in group if c.pass_name == pass_name and _kind(c) == kind]
                 title = f"{PASS_TITLES[pass_name]}, {kind_title}: {_title(*key)}"
@@ -216,6 +220,34 @@ def _speedups(
     ]
 
 
+def _programs(cases: Sequence[Case], title: str) -> list[str]:
+    """The table of what is done with several layers, or with the smallest of them."""
+    if not cases:
+        return []
+    peers = [("torch", CHANNELS_LAST), ("torch", CHANNELS_FIRST)]
+    head = ["program", "input", "goal", "fastconv ms", "images/s", "**ratio**"]
+    notes: dict[str, int] = {}
+    rows = []
+    for case in cases:
+        own = find(case, "fastconv", CHANNELS_LAST)
+        time = own.seconds if own else math.nan
+        most = SECONDS.get(case.layer.name)
+        asked = f"{most * 1e6:.0f} us" if most and case.threads == 1 else f"{goal(case):.2f}"
+        failed = own is not None and own.note
+        row = [case.layer.name, case.layer.shape, asked]
+        row.append(_mark(notes, f"fastconv: {own.note}") if own and failed else milliseconds(time))
+        row += [number(case.layer.n / time, 0), _marked_ratio(case, CHANNELS_LAST)]
+        rows.append(row + [_peer_cell(case, *peer, notes) for peer in peers])
+    lines = [f"## {title}", "", *table([*head, *(f"{_column(*p)} ms" for p in peers)], rows)]
+    return [*lines, *(f"{n}. {text}" for text, n in notes.items()), *[""] * bool(notes)]
+
+
+def _marked_ratio(case: Case, data_format: str) -> str:
+    """The ratio, and whether the goal is reached."""
+    mark = _REACHED[reached(case, data_format)]
+    return f"**{number(ratio(case, data_format))}** {mark}".rstrip()
+
+
 def _results(cases: Sequence[Case], title: str, formats: Sequence[str]) -> list[str]:
     """The table of one pass, a row a layer, and what is not in it."""
     if not cases:
@@ -271,7 +303,7 @@ def _own_cells(
         *cells,
         number(amount / time / 1e9, 1),
         share if share == "-" else f"{share} {name}",
-        f"**{number(ratio(case, data_format))}** {_REACHED[reached(case, data_format)]}".rstrip(),
+        _marked_ratio(case, data_format),
     ]
 
 

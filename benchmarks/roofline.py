@@ -33,7 +33,7 @@ def draw(
     from matplotlib import pyplot as plt
 
     isa, dtype = min((case.isa, case.dtype) for case in cases)
-    cases = [case for case in cases if (case.isa, case.dtype) == (isa, dtype)]
+    cases = [c for c in cases if (c.isa, c.dtype) == (isa, dtype) and c.layer.op != "program"]
     threads = sorted({case.threads for case in cases})
     passes = [p for p in _PASSES if any(case.pass_name == p for case in cases)] or ["forward"]
     figure, axes = plt.subplots(

@@ -3,7 +3,9 @@
 Sizes are those of the published networks at their usual image size, with a batch of 8 (64 or 128
 for the nets of small images), so that work done once a call weighs as it does in practice.
 A dense layer is written as a 1x1 convolution of 1x1 images and a global pooling as one window as
-large as the image: one set of formulas then serves all of them.
+large as the image: one set of formulas then serves all of them.  What a user does with several
+layers, or with the smallest of them, stands at the end of the table as a program: its size is
+that of its input and the numbers it makes of each image, and no formula applies to it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ CATEGORIES = {
     "avg": "average pooling",
     "global": "global pooling",
     "dense": "dense",
+    "program": "training steps and small calls",
 }
 
-PASSES = ("forward", "packed", "dx", "dx_indices", "dkernel")
+PASSES = ("forward", "packed", "dx", "dx_indices", "dkernel", "whole")
 
 _POOLS = ("max_pool2d", "avg_pool2d", "global_max_pool2d", "global_avg_pool2d")
 
@@ -104,6 +107,8 @@ class Layer:
             return "forward", "packed", "dx", "dkernel"
         if self.op == "dense":
             return "forward", "dx", "dkernel"
+        if self.op == "program":
+            return ("whole",)
         return ("forward", "dx", "dx_indices") if self.op == "max_pool2d" else ("forward", "dx")
 
     @property
@@ -132,6 +137,8 @@ class Layer:
         """The geometry in one table cell."""
         if self.op == "dense":
             return f"{self.n}x{self.c_in} → {self.c_out}"
+        if self.op == "program":
+            return f"{self.n}x{self.h}x{self.w}x{self.c_in} → {self.c_out}"
         text = f"{self.n}x{self.h}x{self.w}x{self.c_in}"
         if not self.is_pool:
             text += f" → {self.c_out}"
@@ -202,6 +209,10 @@ def _global(op: str, net: str, name: str, size: int, c: int) -> Layer:
 
 def _dense(net: str, name: str, n: int, c_in: int, c_out: int) -> Layer:
     return Layer(name, net, "dense", "dense", n, 1, 1, c_in, c_out)
+
+
+def _program(net: str, name: str, n: int, size: int, c_in: int, c_out: int) -> Layer:
+    return Layer(name, net, "program", "program", n, size, size, c_in, c_out)
 
 
 _MAX, _AVG = "max_pool2d", "avg_pool2d"
@@ -307,6 +318,13 @@ LAYERS: tuple[Layer, ...] = (
     _dense("LeNet-5", "lenet5_dense3", 128, 84, 10),
     _dense("ResNet-50", "resnet50_fc", 8, 2048, 1000),
     _dense("VGG-16", "vgg16_fc7", 8, 4096, 4096),
+
+    _program("LeNet-5", "train_lenet5", 128, 28, 1, 10),
+    _program("MNIST CNN", "train_small_cnn", 128, 28, 1, 10),
+    _program("LeNet-5", "predict_lenet5", 1, 28, 1, 10),
+    _program("tiny", "tiny_conv_1_4", 1, 8, 1, 4),
+    _program("tiny", "tiny_conv_16_16", 1, 8, 16, 16),
+    _program("tiny", "tiny_max_pool", 1, 8, 1, 1),
 )
 # fmt: on
 

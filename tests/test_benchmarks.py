@@ -200,6 +200,25 @@ def test_every_engine_answers_right_or_says_what_it_lacks(engine: str) -> None:
     assert measured > 2
 
 
+PROGRAMS = [layer for layer in shapes.LAYERS if layer.op == "program"]
+
+
+@pytest.mark.parametrize("engine", [name for name, peer in peers.PEERS.items() if peer.programs])
+def test_every_program_works_before_it_is_timed(engine: str) -> None:
+    if importlib.util.find_spec(peers.PEERS[engine].module) is None:
+        pytest.skip(f"{engine} is not installed")
+    worker = measure.WorkerProcess(engine)
+    try:
+        for layer in PROGRAMS:
+            small = layer.with_batch(min(layer.n, 8))
+            task = peers.Task(small, "whole", "float32", CHANNELS_LAST, 1)
+            answer = worker.ask("prepare", task=dataclasses.asdict(task))
+            assert "key" in answer, (layer.name, answer)
+            assert worker.ask("run", key=answer["key"], seconds=0.0)["seconds"] > 0
+    finally:
+        worker.close()
+
+
 def test_a_peer_far_behind_the_best_needs_no_more_turns() -> None:
     case = a_case(
         fastconv_channels_last=9.0, torch_channels_last=1.0, torch_channels_first=2.0,
@@ -316,6 +335,17 @@ def test_page_of_several_runs_says_all_commands_and_keeps_what_was_limited_apart
     assert "ratio: float32, held to AVX2, 1 thread, channels_last" in text
 
 
+def test_programs_have_a_table_of_their_own() -> None:
+    case = a_case(fastconv_channels_last=50e-6, torch_channels_first=100e-6)
+    case.layer, case.pass_name = BY_NAME["predict_lenet5"], "whole"
+    row = "| predict_lenet5 | 1x28x28x1 → 10 | 60 us | 0.0500 | 20000 | **2.00** "
+    assert f"{row}✓ | - | **0.100** |" in page([a_run()], [case])
+    for timing in case.timings:
+        timing.seconds *= 1.3
+    assert "| 0.0650 | 15385 | **2.00** ✗ |" in page([a_run()], [case])
+    assert "Geometric mean" not in page([a_run()], [case])
+
+
 # ----------------------------------------------------------------------------------------- goals
 
 
@@ -329,6 +359,8 @@ def test_page_of_several_runs_says_all_commands_and_keeps_what_was_limited_apart
         ("vgg16_conv1_1", "forward", "float32", 1, 2.0),
         ("vgg16_pool4", "dx_indices", "float32", 1, 2.0),
         ("lenet5_dense1", "dx", "float32", 1, 1.0),
+        ("train_lenet5", "whole", "float32", 1, 3.0),
+        ("train_lenet5", "whole", "float32", 2, 1.0),
     ],
 )
 def test_goals(name: str, pass_name: str, dtype: str, threads: int, ratio: float) -> None:
