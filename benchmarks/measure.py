@@ -19,7 +19,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -76,9 +76,11 @@ class WorkerLost(Exception):
 class WorkerProcess:
     """A worker and the pipe to it; started anew by `Bench` if it is lost."""
 
-    def __init__(self, name: str, isa: str | None = None) -> None:
+    def __init__(
+        self, name: str, isa: str | None = None, env: Mapping[str, str] = os.environ
+    ) -> None:
         self.name = name
-        env = {key: value for key, value in os.environ.items() if key not in _UNSET}
+        env = {key: value for key, value in env.items() if key not in _UNSET}
         if isa is not None:
             env |= PEERS["fastconv" if name == "machine" else name].isa_limit or {}
         self._process = subprocess.Popen(
