@@ -30,6 +30,7 @@ class Task:
 
     `reuse` asks for the result in an array given beforehand (`out=`), the only other way that
     fastconv has; every other task allocates its outputs in the call.  `algorithm` is fastconv's.
+    `denormal` asks for an x and a dy of which every number is below the smallest normal one.
     """
 
     layer: Layer
@@ -39,6 +40,7 @@ class Task:
     threads: int
     reuse: bool = False
     algorithm: str = "auto"
+    denormal: bool = False
 
 
 class Call(NamedTuple):

@@ -91,6 +91,12 @@ def make_problem(layer: Layer, dtype: str, seed: int = 0) -> Problem:
     return Problem(layer, x, kernel, normal(c_out), dy)
 
 
+def made_denormal(problem: Problem) -> Problem:
+    """The problem with numbers of x and dy so small that a CPU has to take special care of them."""
+    tiny = np.finfo(problem.x.dtype).smallest_normal / 16  # of numbers that hardly exceed 4
+    return problem._replace(x=aligned(problem.x * tiny), dy=aligned(problem.dy * tiny))
+
+
 def learnable(x: Array) -> Array:
     """Ten classes that can be learnt: which two of an image's first twenty rows are brightest."""
     brightness = x[:, :20, :, 0].reshape(len(x), 10, -1).mean(axis=2)

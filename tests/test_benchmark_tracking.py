@@ -6,12 +6,13 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: hides no installed fastconv
 
 import fastconv
-from benchmarks import choice, measure, peers, problems, track
+from benchmarks import choice, denormals, measure, peers, problems, track
 from benchmarks.peers import CHANNELS_LAST
 from benchmarks.shapes import BY_NAME, Layer
 
@@ -74,3 +75,21 @@ def test_instructions_are_those_of_the_call() -> None:
     one, four, again = track.count(site, tasks)
     assert one == pytest.approx(again, abs=1000)
     assert 2 < four / one < 4.5
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_denormal_problems_have_no_normal_number(dtype: str) -> None:
+    problem = problems.made_denormal(problems.make_problem(CONV, dtype))
+    for array in (problem.x, problem.dy):
+        assert np.count_nonzero(array) > 0.9 * array.size
+        assert np.abs(array).max() < np.finfo(dtype).smallest_normal
+
+
+def test_denormal_numbers_are_timed_against_ordinary_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(denormals, "_ENGINES", ("fastconv",))
+    assert denormals.main(["--layers", "lenet5_dense3"]) in (0, 1)
+    text = capsys.readouterr().out
+    assert "- Command: `python -m benchmarks.denormals --layers lenet5_dense3`" in text
+    assert "| lenet5_dense3 | dkernel | " in text
