@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from benchmarks.cases import Case, best_peer, find, geometric_mean, limit, ratio, seconds
-from benchmarks.goals import SECONDS, goal, multiplies_less, reached
+from benchmarks.goals import SECONDS, goal, multiplies_less, reached, share_of_limit
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST, PEERS
 from benchmarks.shapes import CATEGORIES, PASSES
 from benchmarks.store import Run, limits_key
@@ -22,6 +22,11 @@ PASS_TITLES = {
 _REACHED = {"ratio": "✓", "limit": "✓ limit", "": "✗", "-": ""}
 
 _LAYOUT = {CHANNELS_LAST: "NHWC", CHANNELS_FIRST: "NCHW"}
+
+# What the tables of means begin with.
+MEANS = "Geometric mean (and least) ratio"
+SHARES = "Share of the machine's limit, geometric mean (and least)"
+SPEEDUPS = "Speed over one thread, geometric mean (and least)"
 
 ISA_TITLES = {"": "", "avx2": "held to AVX2"}
 
@@ -71,6 +76,8 @@ def page(runs: Sequence[Run], cases: Sequence[Case], picture: str = "") -> str:
         title = _title(isa, dtype, threads)
         for data_format in _formats(group) if group else []:
             lines += _means(group, f"{title}, {data_format}", data_format)
+        if group:
+            lines += _shares(group, title, _formats(group)[0])
         if threads > 1 and (isa, dtype, 1) in groups:
             single = [case for case in groups[isa, dtype, 1] if case.layer.op != "program"]
             lines += _speedups(single, group, _formats(group)[0], title)
@@ -180,7 +187,7 @@ def _means(cases: Sequence[Case], title: str, data_format: str) -> list[str]:
 
     lines = _summary(
         cases,
-        f"Geometric mean (and least) ratio: {title}",
+        f"{MEANS}: {title}",
         lambda case: ratio(case, data_format),
         reaching,
     )
@@ -191,6 +198,15 @@ def _means(cases: Sequence[Case], title: str, data_format: str) -> list[str]:
         least = ", ".join(f"{name} {value:.2f}" for value, name in behind[:_LEAST])
         lines += [f"{len(behind)} of {len(finite)} rows are below 1, the least: {least}.", ""]
     return lines
+
+
+def _shares(cases: Sequence[Case], title: str, data_format: str) -> list[str]:
+    """What part of the machine's limit is reached; above 1 by Winograd's algorithm."""
+    return _summary(
+        cases,
+        f"{SHARES}: {title}, {data_format}",
+        lambda case: share_of_limit(case, data_format),
+    )
 
 
 def _speedups(
@@ -206,7 +222,7 @@ def _speedups(
 
     lines = _summary(
         several,
-        f"Speed over one thread, geometric mean (and least): {title}, {data_format}",
+        f"{SPEEDUPS}: {title}, {data_format}",
         speedup,
     )
     growth = peaks[1] / peaks[0]

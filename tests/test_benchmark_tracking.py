@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: hides no installed fastconv
 
 import fastconv
-from benchmarks import choice, denormals, measure, peers, problems, track
+from benchmarks import choice, denormals, figures, measure, peers, problems, track
 from benchmarks.peers import CHANNELS_LAST
-from benchmarks.shapes import BY_NAME, Layer
+from benchmarks.shapes import BY_NAME, CATEGORIES, Layer
 
 CONV = Layer("conv", "Tiny", "3x3", "conv2d", 2, 7, 6, 4, 6, kernel=(3, 2), padding=(1, 1))
 
@@ -93,3 +94,43 @@ def test_denormal_numbers_are_timed_against_ordinary_ones(
     text = capsys.readouterr().out
     assert "- Command: `python -m benchmarks.denormals --layers lenet5_dense3`" in text
     assert "| lenet5_dense3 | dkernel | " in text
+
+
+RESULTS = """# fastconv against its peers
+
+- Machine: a machine
+- Command: `a command`
+
+## Geometric mean (and least) ratio: float32, 1 thread, channels_last
+
+| class | forward | dx |
+|---|---:|---:|
+| max pooling | 2.10 (1.90) 5/6 ✓ | - |
+| **all** | 2.10 (1.90) 5/6 ✓ | - |
+"""
+
+
+def test_figures_are_filled_in_between_their_marks_alone() -> None:
+    page = "before <!-- figures: max -->\nold\n<!-- /figures --> after"
+    text = figures.filled(page, RESULTS)
+    assert text.startswith("before <!-- figures: max -->\n\nMeasured on vgg16_pool1, vgg16_pool4")
+    assert "| ratio | float32, 1 thread, channels_last | 2.10 (1.90) 5/6 ✓ | - | - |" in text
+    assert text.endswith("<!-- /figures --> after")
+    assert "old" not in text
+    assert figures.filled(text, RESULTS) == text
+    facts = figures.filled("<!-- figures: facts -->\n<!-- /figures -->", RESULTS)
+    assert "\n- Machine: a machine\n- Command: `a command`\n" in facts
+
+
+def test_figures_of_what_was_not_measured_are_said_to_be_missing() -> None:
+    assert "Not measured yet." in figures.filled(
+        "<!-- figures: avg -->\n<!-- /figures -->", RESULTS
+    )
+    with pytest.raises(ValueError, match="no class is named 'average'"):
+        figures.filled("<!-- figures: average -->\n<!-- /figures -->", RESULTS)
+
+
+def test_the_page_of_performance_shows_every_class() -> None:
+    page = figures.PAGE.read_text(encoding="utf-8")
+    shown = re.findall(r"<!-- figures: (\S+) -->", page)
+    assert sorted(shown) == sorted({"facts", *CATEGORIES} - {"program"})
