@@ -27,7 +27,7 @@ dtype and a number of threads, each engine first computes once and has a few val
 checked against float64 sums; a wrong answer is reported and never timed.  Then the engines take
 turns of some milliseconds, the order rotating, and the least time of a call counts (`measure.py`),
 until no time improves any more.  An engine that is slow because the machine was busy for a moment
-gets more turns; one that is far behind the best after its first turn gets no second.
+gets more turns; a peer that is behind the best one gets fewer, and one that is far behind only one.
 
 How to read it
 --------------

@@ -6,7 +6,7 @@ a turn of some milliseconds, the order rotating from round to round, and the mac
 have a turn too.  An engine's time is the least over all turns: what the code can do.
 
 The rounds end when they bring nothing more: no engine that matters has improved its least time for
-a while.  After the first round a peer that is far behind the best one does not matter.
+a while.  A peer that is behind the best one matters less, and one that is far behind not at all.
 """
 
 from __future__ import annotations
@@ -65,8 +65,9 @@ class Effort:
 # A time that is less by this factor is an improvement.
 _BETTER = 0.99
 
-# A peer that takes longer than this factor times the best peer's time gets one round only.
-_FAR_BEHIND = 1.4
+# A peer that takes longer than this factor times the best peer's time gets a turn in the first two
+# rounds and in each third one, lest a busy moment have been the reason; with the other, only one.
+_BEHIND, _FAR_BEHIND = 1.4, 4.0
 
 
 class WorkerLost(Exception):
@@ -125,12 +126,13 @@ class WorkerProcess:
         self._process.communicate()
 
 
-def matters(case: Case, timing: Timing, formats: Sequence[str]) -> bool:
-    """Whether more turns of an engine could change a ratio in one of the layouts."""
-    if timing.engine == "fastconv":
+def matters(case: Case, timing: Timing, formats: Sequence[str], turn: int) -> bool:
+    """Whether a turn of an engine could change a ratio in one of the layouts."""
+    if turn == 0 or timing.engine == "fastconv":
         return True
     bests = [best_peer(case, f) for f in formats if stands_against(timing, case, f)]
-    return any(best and timing.seconds <= _FAR_BEHIND * best.seconds for best in bests)
+    behind = min((timing.seconds / best.seconds for best in bests if best), default=math.inf)
+    return behind <= (_FAR_BEHIND if turn == 1 or turn % 3 == 0 else _BEHIND)
 
 
 class Bench:
@@ -238,7 +240,7 @@ class Bench:
                 break
             improved = False
             for timing, key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
-                if not timing.failed and (turn == 0 or matters(case, timing, formats)):
+                if not timing.failed and matters(case, timing, formats, turn):
                     improved |= self._turn(case, timing, key)
             idle = 0 if improved else idle + 1
             peak, copy = self.limits(case.dtype, case.threads, case.bytes_moved, effort.turn / 3)

@@ -113,8 +113,8 @@ def _count(threads: int) -> str:
 
 def _facts(runs: Sequence[Run], cases: Sequence[Case]) -> list[str]:
     """Machine, commands, engines and limits, as a list."""
-    versions = {name: v for run in runs for name, v in run.versions.items()}
-    engines = ", ".join(f"{PEERS[name].title} {v}" for name, v in versions.items())
+    versions = dict.fromkeys(pair for run in runs for pair in run.versions.items())
+    engines = ", ".join(f"{PEERS[name].title} {version}" for name, version in versions)
     loads = [run.load for run in runs]
     lines = [f"- Machine: {text}" for text in dict.fromkeys(run.machine for run in runs)]
     lines += [f"- Command: `{text}`" for text in dict.fromkeys(run.command for run in runs)]

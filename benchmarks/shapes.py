@@ -334,6 +334,7 @@ QUICK = (
     "mobilenet_pw7", "resnet50_conv4_shortcut", "inception3_6b_1x7", "deeplab3_conv5_d2",
     "mobilenet_conv1", "lenet5_conv1", "xception_middle_dw", "resnext50_conv4_g32",
     "lenet5_pool1", "resnet50_pool1", "inception3_6b_avg", "resnet50_global_avg", "lenet5_dense1",
+    "train_lenet5", "predict_lenet5", "tiny_conv_16_16",
 )  # fmt: skip
 
 BY_NAME = {layer.name: layer for layer in LAYERS}

@@ -219,20 +219,24 @@ def test_every_program_works_before_it_is_timed(engine: str) -> None:
         worker.close()
 
 
-def test_a_peer_far_behind_the_best_needs_no_more_turns() -> None:
+def test_a_peer_behind_the_best_gets_fewer_turns() -> None:
     case = a_case(
         fastconv_channels_last=9.0, torch_channels_last=1.0, torch_channels_first=2.0,
         ncnn_channels_first=1.3, openvino_channels_first=math.nan,
     )  # fmt: skip
     both = [CHANNELS_LAST, CHANNELS_FIRST]
 
-    def who(formats: list[str]) -> list[int]:
-        return [i for i, t in enumerate(case.timings) if measure.matters(case, t, formats)]
+    def who(formats: list[str], turn: int = 2) -> list[int]:
+        return [i for i, t in enumerate(case.timings) if measure.matters(case, t, formats, turn)]
 
     assert who([CHANNELS_LAST]) == [0, 1, 3]
     case.timings[3].seconds = 1.5
     assert who([CHANNELS_LAST]) == [0, 1]
     assert who(both) == [0, 1, 2, 3]
+    assert who([CHANNELS_LAST], turn=3) == [0, 1, 2, 3]
+    case.timings[3].seconds = 4.1
+    assert who([CHANNELS_LAST], turn=3) == [0, 1, 2]
+    assert who([CHANNELS_LAST], turn=0) == [0, 1, 2, 3, 4]
 
 
 def test_a_lost_worker_is_said_and_replaced() -> None:
