@@ -21,11 +21,13 @@ CONV = Layer("conv", "Tiny", "3x3", "conv2d", 2, 7, 6, 4, 6, kernel=(3, 2), padd
 
 
 def test_a_choice_is_off_where_another_algorithm_is_a_tenth_faster() -> None:
-    one = choice.Choice(CONV, "dx", {"auto": 1.10, "direct": 1.0}, ["direct"], 1e9)
+    one = choice.Choice(CONV, "dx", {"auto": 1.10, "direct": 1.0}, [], 1e9)
     two = choice.Choice(CONV, "dx", {"auto": 1.11, "direct": 1.2, "winograd": 1.0}, [], 1e9)
     assert (one.is_off, two.is_off) == (False, True)
+    same = choice.Choice(CONV, "dx", {"auto": 1.3, "direct": 1.0}, ["direct"], 1e9)
+    assert not same.is_off
     text = "\n".join(choice.lines("dx", [one, two]))
-    assert "| direct | 1100.0 | **1000.0** | - | 0 | 1.10 |" in text
+    assert "| ? | 1100.0 | **1000.0** | - | 0 | 1.10 |" in text
     assert "| ? | 1110.0 | 1200.0 | **1000.0** | 0 | 1.11 ✗ |" in text
     assert "1 of 2 rows are more than 10 % off" in text
 
