@@ -74,7 +74,7 @@ def lint(fix: bool) -> None:
 @click.command()
 @click.option("--check", is_flag=True, help="Change nothing; fail where something would change.")
 def docs(check: bool) -> None:
-    """Copy the C program into docs/c-api.md and the measured table into README.md."""
+    """Copy the C program into docs/c-api.md, and measured figures into the pages that show them."""
     stale = [path.name for path, text in _filled() if _differs(path, text, write=not check)]
     if check and stale:
         raise click.ClickException(f"out of date: {', '.join(stale)} (run: spin docs)")
@@ -93,6 +93,20 @@ def bench(arguments: Sequence[str]) -> None:
 def compare(arguments: Sequence[str]) -> None:
     """Time fastconv against its peers and write benchmarks/RESULTS.md: spin compare [ARGUMENTS]."""
     python("-m", "benchmarks.compare", *arguments)
+
+
+@click.command(context_settings=passes_on)
+@passed_on
+def choice(arguments: Sequence[str]) -> None:
+    """Hold algorithm="auto" to its alternatives: spin choice [ARGUMENTS]."""
+    python("-m", "benchmarks.choice", *arguments)
+
+
+@click.command(context_settings=passes_on)
+@passed_on
+def track(arguments: Sequence[str]) -> None:
+    """Compare two revisions by instructions and by time: spin track REV1 [REV2] [ARGUMENTS]."""
+    python("-m", "benchmarks.track", *arguments)
 
 
 # ------------------------------------------------------------------ verify
@@ -212,7 +226,12 @@ def _filled() -> list[tuple[Path, str]]:
     """The pages that hold copies, with those brought up to date."""
     page, readme = ROOT / "docs" / "c-api.md", ROOT / "README.md"
     program = EXAMPLE.read_text(encoding="utf-8")
+    sys.path.append(str(ROOT))
+    from benchmarks import figures
+
+    results = figures.RESULTS.read_text(encoding="utf-8") if figures.RESULTS.is_file() else ""
     return [
+        (figures.PAGE, figures.filled(figures.PAGE.read_text(encoding="utf-8"), results)),
         (page, _between(page, "```c\n", "```", program)),
         (readme, _between(readme, "<!-- table:begin -->\n", "<!-- table:end -->", _table())),
     ]

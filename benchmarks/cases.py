@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.peers import CHANNELS_LAST
-from benchmarks.shapes import Layer
+from benchmarks.shapes import BY_NAME, PASSES, Layer
 
 
 @dataclass
@@ -28,7 +28,8 @@ class Timing:
 class Case:
     """One problem, its timings, and the machine's limits while it was measured.
 
-    `fma_peak` is in FLOP/s, `copy_bandwidth` in bytes/s for a copy of this case's size.
+    `fma_peak` is in FLOP/s, `copy_bandwidth` in bytes/s for a copy of this case's size.  `isa` is
+    the instruction set that the engines were held to, if any.
     """
 
     layer: Layer
@@ -38,6 +39,21 @@ class Case:
     timings: list[Timing]
     fma_peak: float = math.nan
     copy_bandwidth: float = math.nan
+    isa: str = ""
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What makes two cases measurements of the same thing."""
+        return self.layer.name, self.layer.n, self.pass_name, self.dtype, self.threads, self.isa
+
+    @property
+    def rank(self) -> tuple[Any, ...]:
+        """Where the case stands in a table: by kind of run, then as the layers are listed."""
+        order = list(BY_NAME)
+        name = self.layer.name
+        place = order.index(name) if name in BY_NAME else len(order)
+        run = self.isa, self.dtype, self.threads
+        return *run, place, name, self.layer.n, PASSES.index(self.pass_name)
 
     @property
     def bytes_moved(self) -> int:
@@ -50,6 +66,13 @@ class Case:
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Case:
+        """The inverse of `to_json`."""
+        layer = Layer.from_json(fields["layer"])
+        timings = [Timing(**timing) for timing in fields["timings"]]
+        return cls(**{**fields, "layer": layer, "timings": timings})
 
 
 def find(case: Case, engine: str, data_format: str, reuse: bool = False) -> Timing | None:
@@ -66,19 +89,20 @@ def seconds(case: Case, engine: str, data_format: str, reuse: bool = False) -> f
     return timing.seconds if timing else math.nan
 
 
-def best_peer(case: Case, data_format: str) -> Timing | None:
-    """The fastest peer that stands against fastconv in this layout.
+def stands_against(timing: Timing, case: Case, data_format: str) -> bool:
+    """Whether a peer's timing counts in fastconv's ratio in this layout.
 
     Against channels_last every peer in its better layout; against channels_first those that are
     fed it.  A dense layer has no layout.
     """
-    peers = [
-        timing
-        for timing in case.timings
-        if timing.engine != "fastconv"
-        and math.isfinite(timing.seconds)
-        and (data_format in (CHANNELS_LAST, timing.data_format) or case.layer.op == "dense")
-    ]
+    if timing.engine == "fastconv" or not math.isfinite(timing.seconds):
+        return False
+    return data_format in (CHANNELS_LAST, timing.data_format) or case.layer.op == "dense"
+
+
+def best_peer(case: Case, data_format: str) -> Timing | None:
+    """The fastest peer that stands against fastconv in this layout."""
+    peers = [timing for timing in case.timings if stands_against(timing, case, data_format)]
     return min(peers, key=lambda timing: timing.seconds, default=None)
 
 

@@ -10,14 +10,24 @@ roofline picture beside it:
     python -m benchmarks.compare --nets vgg16 --batch 1 --engines fastconv torch
     python -m benchmarks.compare --dtypes float32 float64 --output /tmp/all.md
 
+Each case is written down as it is done, to a file beside the page, RESULTS.jsonl, of which the page
+is made.  So a run can be cut at any time, and be made of parts:
+
+    python -m benchmarks.compare --resume                # what the file does not hold yet
+    python -m benchmarks.compare --update --classes 3x3  # these again, the others as they are
+    python -m benchmarks.compare --update --isa avx2     # these beside the others
+    python -m benchmarks.compare --seconds 600           # stop when this time is over; status 3
+    python -m benchmarks.compare --pages a.jsonl b.jsonl # measure nothing: a page of these files
+    python -m benchmarks.compare --lock /tmp/measuring   # hold this lock while the clock runs
+
 How it measures
 ---------------
 Every engine runs in a process of its own (`worker.py`).  For each case, that is a layer, a pass, a
 dtype and a number of threads, each engine first computes once and has a few values of the answer
 checked against float64 sums; a wrong answer is reported and never timed.  Then the engines take
-turns of some milliseconds, the order rotating, and the least time of a call counts (`measure.py`).
-An engine that is slow because the machine was busy for a moment gets more turns; one that is slow
-in all of them is slow.
+turns of some milliseconds, the order rotating, and the least time of a call counts (`measure.py`),
+until no time improves any more.  An engine that is slow because the machine was busy for a moment
+gets more turns; a peer that is behind the best one gets fewer, and one that is far behind only one.
 
 How to read it
 --------------
@@ -36,29 +46,37 @@ dx           The input gradient alone.  Of max pooling: from x, the winners foun
              PyTorch, which has stored indices.  Of the † engines: a transposed convolution.
 dx_indices   The input gradient of max pooling from the indices that the forward pass returned.
 dkernel      The kernel and bias gradients together.
+whole        Of a program (`--classes program`): a training step (forward, backward, Adam) on a
+             batch, a prediction of one image, a call of the smallest arrays.
 ms           Into outputs allocated by the call, as users call; every peer does the same.
-out= ms      fastconv's time into an array given with `out=`: the difference is memory management.
+goal         The ratio that fastconv is to reach on this class of layer (`goals.py`); ✓ it does,
+             ✓ limit it is within 90 % of the machine's limit, ✗ neither.
+out= ms      With --out: fastconv's time into an array given beforehand, so that the difference is
+             memory management.
 GFLOP/s      Flops of the direct sum (2 a tap, those over padding counted), whatever the algorithm.
 GB/s         For pooling: the bytes that must move, each array of the pass once.
 % of limit   The time that the machine's limit allows / fastconv's time.  The limit is the slower
              of two: those flops at the FMA peak, or a copy that moves as many bytes as the layer
-             must (`machine.py`), both measured in turn with the engines.  Winograd can exceed
-             100 % of the FMA peak, since it multiplies less.
+             must (`machine.py`), both measured in turn with the engines.  FMA* marks layers that
+             Winograd's algorithm fits, which multiplies less: there the peak is no limit, and
+             100 % can be exceeded.
 [1]          There is no figure; the list under the table says why.
 
 Peers are held to the same number of threads.  `--isa avx2` holds fastconv, PyTorch and OpenVINO to
 AVX2; engines that cannot be held to it are left out.  The exit status is 1 if fastconv failed or
-gave a wrong answer anywhere.
+gave a wrong answer anywhere, 2 if the machine could not be measured, 3 if time ran out.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import datetime
-import json
+import math
 import os
 import shlex
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -69,12 +87,14 @@ if __name__ == "__main__" and not __package__:
 
 from benchmarks import machine, peers, shapes
 from benchmarks.cases import Case, best_peer, ratio
+from benchmarks.locking import exclusive
 from benchmarks.measure import Bench, Effort, WorkerLost
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST
-from benchmarks.report import Run, number, page
+from benchmarks.report import number, page
+from benchmarks.store import Run, Store, limits_key, read
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
-_QUICK = Effort(rounds=3, least=2, turn=0.008, budget=0.5)
+_QUICK = Effort(rounds=4, least=2, turn=0.008, budget=0.5, patience=1)
 
 
 def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
@@ -100,8 +120,14 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--quick", action="store_true", help="a layer of each class and few rounds")
     add("--rounds", type=_positive, default=None, help=f"at most (default {Effort().rounds})")
     add("--turn", type=float, default=None, metavar="MS", help="milliseconds of a turn")
-    add("--output", type=Path, default=_RESULTS, metavar="FILE.md")
-    add("--raw", type=Path, metavar="FILE.jsonl", help="also write every timing, a line a case")
+    add("--out", action="store_true", help="also time fastconv into an array given beforehand")
+    add("--output", type=Path, default=_RESULTS, metavar="FILE.md", help="with FILE.jsonl beside")
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--resume", action="store_true", help="keep and skip what FILE.jsonl holds")
+    parts.add_argument("--update", action="store_true", help="keep what is not measured again")
+    parts.add_argument("--pages", type=Path, nargs="+", metavar="FILE.jsonl", help="only the page")
+    add("--seconds", type=float, default=math.inf, metavar="S", help="stop after this time")
+    add("--lock", type=Path, metavar="FILE", help="a file to lock while measuring")
     add("--no-picture", action="store_true", help="no roofline (needs matplotlib)")
     add("--list", action="store_true", help="name the layers and stop")
     options = parser.parse_args(words)
@@ -150,7 +176,7 @@ def effort(options: argparse.Namespace) -> Effort:
     base = _QUICK if options.quick else Effort()
     rounds = options.rounds or base.rounds
     turn = options.turn / 1e3 if options.turn else base.turn
-    return Effort(rounds, min(rounds, base.least), turn, base.budget)
+    return dataclasses.replace(base, rounds=rounds, least=min(rounds, base.least), turn=turn)
 
 
 def problems(options: argparse.Namespace) -> Iterator[tuple[shapes.Layer, str, str, int]]:
@@ -158,7 +184,7 @@ def problems(options: argparse.Namespace) -> Iterator[tuple[shapes.Layer, str, s
     for layer in options.chosen:
         for dtype in options.dtypes:
             for pass_name in layer.passes:
-                if pass_name in options.passes:
+                if pass_name in options.passes and (layer.op, dtype) != ("program", "float64"):
                     for threads in options.threads:
                         yield layer, pass_name, dtype, threads
 
@@ -183,20 +209,62 @@ def failures(cases: Sequence[Case]) -> list[str]:
     ]
 
 
-def measure(options: argparse.Namespace, run: Run, bench: Bench) -> list[Case]:
-    """Measure all cases, saying each on standard error; fills in the limits of `run`."""
-    for dtype in options.dtypes:
-        for threads in options.threads:
-            run.limits[dtype, threads] = bench.limits(dtype, threads, machine.LARGEST_COPY, 0.3)
-    cases = []
+def measure(options: argparse.Namespace, bench: Bench, run: Run) -> bool:
+    """Measure the cases asked for, each written down at once; returns whether all are done."""
+    store = Store(options.output.with_suffix(".jsonl"))
+    keep = options.resume or options.update
+    done = {case.key for case in earlier(options)[1]} if options.resume else set()
+    with exclusive(options.lock):
+        for dtype in options.dtypes:
+            for threads in options.threads:
+                limits = bench.limits(dtype, threads, machine.LARGEST_COPY, 0.3)
+                run.limits[limits_key(dtype, threads)] = limits
+    store.begin(run, keep=keep)
+    end = time.monotonic() + options.seconds
     for problem in problems(options):
-        case = bench.measure(*problem, options.formats)
-        cases.append(case)
+        key = Case(*problem, timings=[], isa=options.isa or "").key
+        if key in done:
+            continue
+        if time.monotonic() > end:
+            return False
+        case = bench.measure(*problem, options.formats, exclusive(options.lock))
+        store.add(case)
         print(progress(case, options.formats), file=sys.stderr, flush=True)
-        if options.raw:
-            with options.raw.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(case.to_json()) + "\n")
+    return True
+
+
+def earlier(options: argparse.Namespace) -> tuple[list[Run], list[Case]]:
+    """What the files beside the page, or those named instead, hold."""
+    own = options.output.with_suffix(".jsonl")
+    return read(options.pages or ([own] if own.exists() else []))
+
+
+def write(options: argparse.Namespace) -> Sequence[Case]:
+    """Make the page and its picture of all that the files hold, and return the cases."""
+    runs, cases = earlier(options)
+    picture = options.output.with_suffix(".png")
+    drawn = any(case.layer.op != "program" for case in cases) and not options.no_picture
+    if drawn:
+        from benchmarks.roofline import draw
+
+        limits = {key: pair for run in runs if not run.isa for key, pair in run.limits.items()}
+        draw(picture, cases, CHANNELS_LAST, limits)
+    options.output.write_text(page(runs, cases, picture.name * drawn), encoding="utf-8")
     return cases
+
+
+def begun(options: argparse.Namespace, words: Sequence[str], missing: dict[str, str]) -> Run:
+    """The facts of a run that begins now."""
+    return Run(
+        machine=machine.description(),
+        command=shlex.join(["python", "-m", "benchmarks.compare", *words]),
+        date=datetime.date.today().isoformat(),
+        load=os.getloadavg()[0],
+        versions={},
+        missing=missing,
+        formats=options.formats,
+        isa=options.isa or "",
+    )
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -206,35 +274,21 @@ def main(words: Sequence[str] | None = None) -> int:
         for layer in options.chosen:
             print(f"{layer.name:28}{layer.net:18}{layer.category:10}{layer.shape}")
         return 0
-    names, missing = engines(options)
-    given = sys.argv[1:] if words is None else words
-    run = Run(
-        machine=machine.description(),
-        command=shlex.join(["python", "-m", "benchmarks.compare", *given]),
-        date=datetime.date.today().isoformat(),
-        load=os.getloadavg()[0],
-        versions={},
-        missing=missing,
-        formats=options.formats,
-    )
-    try:
-        with Bench(names, effort(options), options.isa) as bench:
-            run.versions = bench.versions
-            cases = measure(options, run, bench)
-    except WorkerLost as lost:
-        print(f"benchmarks.compare: {lost}", file=sys.stderr)
-        return 2
-    if not options.no_picture:
-        from benchmarks.roofline import draw
-
-        picture = options.output.with_suffix(".png")
-        draw(picture, cases, options.formats[0], run.limits)
-        run.picture = picture.name
-    options.output.write_text(page(run, cases), encoding="utf-8")
-    wrong = failures(cases)
+    complete = True
+    if not options.pages:
+        names, missing = engines(options)
+        run = begun(options, sys.argv[1:] if words is None else words, missing)
+        try:
+            with Bench(names, effort(options), options.isa, out=options.out) as bench:
+                run.versions = bench.versions
+                complete = measure(options, bench, run)
+        except WorkerLost as lost:
+            print(f"benchmarks.compare: {lost}", file=sys.stderr)
+            return 2
+    wrong = failures(write(options))
     for line in wrong:
         print(f"fastconv failed: {line}", file=sys.stderr)
-    return 1 if wrong else 0
+    return 1 if wrong else 0 if complete else 3
 
 
 if __name__ == "__main__":

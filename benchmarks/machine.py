@@ -9,6 +9,7 @@ in the same level of the caches: a copy through main memory would be too low a b
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import platform
@@ -19,6 +20,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+
+from benchmarks.problems import Array
 
 # Beyond this a copy no longer slows with size, and small enough for a machine of 2 GiB.
 LARGEST_COPY = 256 << 20
@@ -48,8 +51,14 @@ def copy_bandwidth(nbytes: int, seconds: float, threads: int) -> float:
     return one if threads == 1 else max(one, _shared_copy(size // threads, seconds, threads))
 
 
+@functools.lru_cache(maxsize=2)
+def _arrays(size: int, pairs: int) -> list[tuple[Array, Array]]:
+    """Pairs of arrays to copy between, kept from one turn to the next: making them takes longer."""
+    return [(np.ones(size, np.uint8), np.ones(size, np.uint8)) for _ in range(pairs)]
+
+
 def _one_thread_copy(size: int, seconds: float) -> float:
-    source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
+    ((source, target),) = _arrays(size, 1)
     best, end = math.inf, time.perf_counter() + seconds
     while True:
         start = time.perf_counter()
@@ -63,10 +72,11 @@ def _one_thread_copy(size: int, seconds: float) -> float:
 def _shared_copy(size: int, seconds: float, threads: int) -> float:
     """Sum of the rates of threads that copy at the same time, each its own arrays."""
     rates = [0.0] * threads
+    pairs = _arrays(size, threads)
     barrier = threading.Barrier(threads)
 
     def work(index: int) -> None:
-        source, target = np.ones(size, np.uint8), np.ones(size, np.uint8)
+        source, target = pairs[index]
         copies = 0
         barrier.wait()
         start = now = time.perf_counter()

@@ -4,6 +4,9 @@ On a shared machine the same kernel can run at half its speed for a second and m
 (a layer, a pass, a dtype, a number of threads) is measured in rounds; in a round every engine has
 a turn of some milliseconds, the order rotating from round to round, and the machine's own limits
 have a turn too.  An engine's time is the least over all turns: what the code can do.
+
+The rounds end when they bring nothing more: no engine that matters has improved its least time for
+a while.  A peer that is behind the best one matters less, and one that is far behind not at all.
 """
 
 from __future__ import annotations
@@ -16,12 +19,14 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import Case, Timing
+from benchmarks.cases import Case, Timing, best_peer, stands_against
 from benchmarks.peers import PEERS, Task
 from benchmarks.shapes import Layer
 
@@ -45,14 +50,24 @@ _ANSWER_SECONDS = 300.0
 class Effort:
     """How long to measure a case.
 
-    At least `least` and at most `rounds` turns of `turn` seconds for each engine; between the
-    two, until the case has taken `budget` seconds.
+    At most `rounds` turns of `turn` seconds for each engine that matters; fewer, but at least
+    `least`, if `patience` rounds in a row have improved no time by more than 1 % or if the case
+    has taken `budget` seconds.
     """
 
-    rounds: int = 10
-    least: int = 3
-    turn: float = 0.015
-    budget: float = 4.0
+    rounds: int = 15
+    least: int = 4
+    turn: float = 0.010
+    budget: float = 2.0
+    patience: int = 3
+
+
+# A time that is less by this factor is an improvement.
+_BETTER = 0.99
+
+# A peer that takes longer than this factor times the best peer's time gets a turn in the first two
+# rounds and in each third one, lest a busy moment have been the reason; with the other, only one.
+_BEHIND, _FAR_BEHIND = 1.4, 4.0
 
 
 class WorkerLost(Exception):
@@ -62,9 +77,11 @@ class WorkerLost(Exception):
 class WorkerProcess:
     """A worker and the pipe to it; started anew by `Bench` if it is lost."""
 
-    def __init__(self, name: str, isa: str | None = None) -> None:
+    def __init__(
+        self, name: str, isa: str | None = None, env: Mapping[str, str] = os.environ
+    ) -> None:
         self.name = name
-        env = {key: value for key, value in os.environ.items() if key not in _UNSET}
+        env = {key: value for key, value in env.items() if key not in _UNSET}
         if isa is not None:
             env |= PEERS["fastconv" if name == "machine" else name].isa_limit or {}
         self._process = subprocess.Popen(
@@ -109,13 +126,28 @@ class WorkerProcess:
         self._process.communicate()
 
 
-class Bench:
-    """The worker processes of a run."""
+def matters(case: Case, timing: Timing, formats: Sequence[str], turn: int) -> bool:
+    """Whether a turn of an engine could change a ratio in one of the layouts."""
+    if turn == 0 or timing.engine == "fastconv":
+        return True
+    bests = [best_peer(case, f) for f in formats if stands_against(timing, case, f)]
+    behind = min((timing.seconds / best.seconds for best in bests if best), default=math.inf)
+    return behind <= (_FAR_BEHIND if turn == 1 or turn % 3 == 0 else _BEHIND)
 
-    def __init__(self, engines: Sequence[str], effort: Effort, isa: str | None = None) -> None:
+
+class Bench:
+    """The worker processes of a run.
+
+    `out` asks for fastconv's time into an array given beforehand, too.
+    """
+
+    def __init__(
+        self, engines: Sequence[str], effort: Effort, isa: str | None = None, *, out: bool = False
+    ) -> None:
         self.engines = list(engines)
         self.effort = effort
         self.isa = isa
+        self.out = out
         self.workers: dict[str, WorkerProcess] = {}
         for name in [*engines, "machine"]:
             self._start(name)
@@ -139,22 +171,30 @@ class Bench:
         return peak, copy
 
     def measure(
-        self, layer: Layer, pass_name: str, dtype: str, threads: int, formats: Sequence[str]
+        self,
+        layer: Layer,
+        pass_name: str,
+        dtype: str,
+        threads: int,
+        formats: Sequence[str],
+        alone: AbstractContextManager[object] | None = None,
     ) -> Case:
         """Time every engine on one problem, in every layout that it can be fed.
 
         Peers are measured in both layouts whatever `formats` says, since fastconv is compared
-        with the better one.
+        with the better one.  `alone` is entered for the time of the measurement itself.
         """
-        case = Case(layer, pass_name, dtype, threads, [])
-        keys = []
-        for task, timing in self._tasks(case, formats):
-            key = self._prepare(task, timing)
-            case.timings.append(timing)
-            if key is not None:
-                keys.append((timing, key))
+        case = Case(layer, pass_name, dtype, threads, [], isa=self.isa or "")
+        keys: list[tuple[Timing, int]] = []
+        tasks = list(self._tasks(case, formats))
+        case.timings += [timing for _, timing in tasks]
+        # Engines work side by side here: half of a case's time is their compiling and checking.
+        with ThreadPoolExecutor(max_workers=len(self.engines)) as pool:
+            for found in pool.map(lambda name: self._prepared(name, tasks), self.engines):
+                keys += found
         if keys:
-            self._rounds(case, keys)
+            with alone or nullcontext():
+                self._rounds(case, keys, formats)
         for name in self.engines:
             self._ask(name, "release")
         return case
@@ -165,39 +205,60 @@ class Bench:
             layouts = [f for f in PEERS[engine].formats if not ours or f in formats]
             if case.layer.op == "dense":  # a matrix has no layout to choose
                 layouts = layouts[:1]
+            if case.layer.op == "program":
+                layouts = layouts[:1] if ours else layouts * PEERS[engine].programs
             for data_format in layouts:
-                for reuse in (False, True) if ours and case.pass_name == "forward" else (False,):
+                both = ours and self.out and case.pass_name == "forward"
+                for reuse in (False, True) if both else (False,):
                     task = Task(
                         case.layer, case.pass_name, case.dtype, data_format, case.threads, reuse
                     )
                     yield task, Timing(engine, data_format, reuse)
 
-    def _prepare(self, task: Task, timing: Timing) -> int | None:
-        answer = self._ask(timing.engine, "prepare", task=dataclasses.asdict(task))
-        timing.note = answer.get("unsupported") or answer.get("error") or ""
-        timing.failed = "error" in answer
-        return answer.get("key")
+    def _prepared(
+        self, engine: str, tasks: Sequence[tuple[Task, Timing]]
+    ) -> list[tuple[Timing, int]]:
+        """Prepare an engine's tasks; those that can be run, with the worker's keys for them."""
+        keys = []
+        for task, timing in tasks:
+            if timing.engine != engine:
+                continue
+            answer = self._ask(engine, "prepare", task=dataclasses.asdict(task))
+            timing.note = answer.get("unsupported") or answer.get("error") or ""
+            timing.failed = "error" in answer
+            if "key" in answer:
+                keys.append((timing, answer["key"]))
+        return keys
 
-    def _rounds(self, case: Case, keys: list[tuple[Timing, int]]) -> None:
+    def _rounds(self, case: Case, keys: list[tuple[Timing, int]], formats: Sequence[str]) -> None:
         begin, effort = time.monotonic(), self.effort
+        idle = 0  # rounds since a time improved
         peaks, copies = [], []
         for turn in range(effort.rounds):
-            if turn >= effort.least and time.monotonic() - begin > effort.budget:
+            late = time.monotonic() - begin > effort.budget
+            if turn >= effort.least and (late or idle >= effort.patience):
                 break
+            improved = False
             for timing, key in keys[turn % len(keys) :] + keys[: turn % len(keys)]:
-                if timing.failed:
-                    continue
-                answer = self._ask(timing.engine, "run", key=key, seconds=effort.turn)
-                spin = _SPIN.get(timing.engine, _SPIN_OTHERS)
-                time.sleep(spin if case.threads > 1 else _PAUSE_ONE_THREAD)
-                if "error" in answer:
-                    timing.note, timing.failed = answer["error"], True
-                    continue
-                timing.seconds = min(filter(math.isfinite, (timing.seconds, answer["seconds"])))
+                if not timing.failed and matters(case, timing, formats, turn):
+                    improved |= self._turn(case, timing, key)
+            idle = 0 if improved else idle + 1
             peak, copy = self.limits(case.dtype, case.threads, case.bytes_moved, effort.turn / 3)
             peaks.append(peak)
             copies.append(copy)
         case.fma_peak, case.copy_bandwidth = max(peaks), max(copies)
+
+    def _turn(self, case: Case, timing: Timing, key: int) -> bool:
+        """Let an engine run for a turn; returns whether its least time improved."""
+        answer = self._ask(timing.engine, "run", key=key, seconds=self.effort.turn)
+        spin = _SPIN.get(timing.engine, _SPIN_OTHERS)
+        time.sleep(spin if case.threads > 1 else _PAUSE_ONE_THREAD)
+        if "error" in answer:
+            timing.note, timing.failed = answer["error"], True
+            return False
+        before, now = timing.seconds, answer["seconds"]
+        timing.seconds = now if math.isnan(before) else min(before, now)
+        return not now > before * _BETTER
 
     def _ask(self, name: str, do: str, **words: Any) -> dict[str, Any]:
         """Ask a worker; one that is lost becomes an error of this task, and is started again."""

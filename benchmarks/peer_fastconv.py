@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 import fastconv
+from benchmarks import program_fastconv
 from benchmarks.peers import CHANNELS_FIRST, Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, channels_first
 from fastconv import _fastconv_core as _core
 from fastconv import functional as F
 
@@ -38,12 +39,14 @@ class Engine:
         fastconv.set_num_threads(task.threads)
         if task.reuse and task.pass_name not in ("forward", "packed"):
             raise Unsupported("backward has no out=")
+        if task.layer.op == "program":
+            return program_fastconv.prepare(task, problem)
         if task.layer.is_pool:
             return self._pool(task, problem)
         return self._dense(task, problem) if task.layer.op == "dense" else self._conv(task, problem)
 
     def _conv(self, task: Task, problem: Problem) -> Call:
-        words = geometry(task)
+        words = geometry(task) | {"algorithm": task.algorithm}
         x, dy = (fed(a, task) for a in (problem.x, problem.dy))
         kernel, bias = problem.kernel, problem.bias
         if task.pass_name == "dx":
@@ -104,7 +107,7 @@ class Engine:
 
 def fed(array: Array, task: Task) -> Array:
     """The channels_last array in the layout of the task, contiguous."""
-    return aligned(array.transpose(0, 3, 1, 2)) if task.data_format == CHANNELS_FIRST else array
+    return channels_first(array) if task.data_format == CHANNELS_FIRST else array
 
 
 def given(array: Array, task: Task) -> Array:

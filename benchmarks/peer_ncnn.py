@@ -15,7 +15,7 @@ import ncnn
 import numpy as np
 
 from benchmarks.peers import Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, channels_first
 
 
 class Engine:
@@ -36,7 +36,7 @@ class Engine:
             fed = problem.x.reshape(layer.n, -1)
             mat = ncnn.Mat(fed)
         else:
-            fed = aligned(problem.x.transpose(0, 3, 1, 2))
+            fed = channels_first(problem.x)
             mat = ncnn.Mat(fed, 0)
 
         def run(_owner: Array = fed) -> Any:  # the Mat does not own its data

@@ -13,7 +13,7 @@ import onnxruntime
 from onnx import helper, numpy_helper
 
 from benchmarks.peers import Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, aligned, channels_first
 
 _TYPES = {"float32": onnx.TensorProto.FLOAT, "float64": onnx.TensorProto.DOUBLE}
 _OPS = {
@@ -36,7 +36,7 @@ class Engine:
             raise Unsupported("no such gradient")
         source = problem.dy if backward else problem.x
         dense = layer.op == "dense"
-        fed = source.reshape(layer.n, -1) if dense else aligned(source.transpose(0, 3, 1, 2))
+        fed = source.reshape(layer.n, -1) if dense else channels_first(source)
         session = _session(_model(task, problem, fed), task.threads)
         feeds = {"x": fed}
 

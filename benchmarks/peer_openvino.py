@@ -17,7 +17,7 @@ from openvino import opset13 as ops
 
 from benchmarks.peer_onnxruntime import output_padding
 from benchmarks.peers import CHANNELS_LAST, Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, aligned, channels_first
 
 logging.getLogger("openvino").setLevel(logging.ERROR)
 
@@ -43,7 +43,7 @@ class Engine:
         source = problem.dy if backward else problem.x
         fed = source.reshape(layer.n, -1) if dense else source
         if not dense and not last:
-            fed = aligned(source.transpose(0, 3, 1, 2))
+            fed = channels_first(source)
         run = self._compile(_graph(task, problem, fed.shape), task.threads, fed)
 
         def unpack(y: Array) -> dict[str, Array]:

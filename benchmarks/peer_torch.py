@@ -13,8 +13,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from benchmarks import program_torch
 from benchmarks.peers import CHANNELS_LAST, Call, Task, Unsupported
-from benchmarks.problems import Array, Problem, aligned
+from benchmarks.problems import Array, Problem, aligned, channels_first
 
 _aten = torch.ops.aten
 _MKLDNN = bool(torch._C._has_mkldnn)
@@ -33,6 +34,8 @@ class Engine:
         torch.set_num_threads(task.threads)
         if task.reuse:
             raise Unsupported("no out= for this operator")
+        if task.layer.op == "program":
+            return program_torch.prepare(task, problem)
         if task.layer.is_global:
             return _global_pool(task, problem)
         if task.layer.is_pool:
@@ -44,7 +47,7 @@ def _tensor(array: Array, data_format: str) -> torch.Tensor:
     """A logical NCHW tensor of a channels_last array, in the memory format of the task."""
     if data_format == CHANNELS_LAST:
         return torch.from_numpy(array).permute(0, 3, 1, 2)
-    return torch.from_numpy(aligned(array.transpose(0, 3, 1, 2)))
+    return torch.from_numpy(channels_first(array))
 
 
 def _memory_format(task: Task) -> torch.memory_format:

@@ -29,7 +29,8 @@ class Task:
     """What to compute: a pass of a layer, and how the engine is fed.
 
     `reuse` asks for the result in an array given beforehand (`out=`), the only other way that
-    fastconv has; every other task allocates its outputs in the call.
+    fastconv has; every other task allocates its outputs in the call.  `algorithm` is fastconv's.
+    `denormal` asks for an x and a dy of which every number is below the smallest normal one.
     """
 
     layer: Layer
@@ -38,6 +39,8 @@ class Task:
     data_format: str
     threads: int
     reuse: bool = False
+    algorithm: str = "auto"
+    denormal: bool = False
 
 
 class Call(NamedTuple):
@@ -61,6 +64,7 @@ class Peer(NamedTuple):
 
     `prepacks`: the weights are laid out before the clock starts, whatever the pass.
     `isa_limit`: the variables that hold it to AVX2, None where it cannot be held.
+    `programs`: it takes part in the training steps and small calls.
     """
 
     title: str
@@ -68,18 +72,20 @@ class Peer(NamedTuple):
     formats: tuple[str, ...]
     prepacks: bool
     isa_limit: dict[str, str] | None
+    programs: bool = False
 
 
 _BOTH = (CHANNELS_LAST, CHANNELS_FIRST)
 
 PEERS = {
-    "fastconv": Peer("fastconv", "fastconv", _BOTH, False, {"FASTCONV_ISA": "avx2"}),
+    "fastconv": Peer("fastconv", "fastconv", _BOTH, False, {"FASTCONV_ISA": "avx2"}, True),
     "torch": Peer(
         "PyTorch", "torch", _BOTH, False,
         {
             "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2",
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",
         },
+        True,
     ),
     "onnxruntime": Peer("ONNX Runtime", "onnxruntime", (CHANNELS_FIRST,), True, None),
     "openvino": Peer("OpenVINO", "openvino", _BOTH, True, {"ONEDNN_MAX_CPU_ISA": "AVX2"}),

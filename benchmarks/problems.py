@@ -7,6 +7,7 @@ result of a whole layer would take longer than the measurement.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -54,14 +55,33 @@ def aligned(array: Array) -> Array:
     return copy
 
 
+# Drawing 26 million numbers takes longer than measuring what they go through, so long arrays
+# repeat: after a prime, lest a period of rows or channels make two of them alike.
+_PERIOD = 1_048_583
+
+
+_transposed: dict[int, tuple[Array, Array]] = {}
+
+
+def channels_first(array: Array) -> Array:
+    """A contiguous NCHW copy of an array of the last problem made, the same one every time."""
+    # the array is kept with its copy, so that no other can come to have its id
+    found = _transposed.get(id(array))
+    if found is None:
+        found = _transposed[id(array)] = array, aligned(array.transpose(0, 3, 1, 2))
+    return found[1]
+
+
 def make_problem(layer: Layer, dtype: str, seed: int = 0) -> Problem:
     """Unit-normal data, the same in every process; the kernel is scaled to unit outputs."""
     rng, single = np.random.default_rng(seed), dtype == "float32"
+    _transposed.clear()
 
     def normal(*shape: int, scale: float = 1.0) -> Array:
-        values: Array = rng.standard_normal(shape, np.float32 if single else np.float64)
+        drawn = min(math.prod(shape), _PERIOD)
+        values: Array = rng.standard_normal(drawn, np.float32 if single else np.float64)
         values *= scale
-        return aligned(values)
+        return aligned(np.resize(values, shape))
 
     x, dy = normal(*layer.x_shape), normal(*layer.y_shape)
     if layer.is_pool:
@@ -69,6 +89,19 @@ def make_problem(layer: Layer, dtype: str, seed: int = 0) -> Problem:
     kh, kw, depth, c_out = layer.kernel_shape
     kernel = normal(kh, kw, depth, c_out, scale=(kh * kw * depth) ** -0.5)
     return Problem(layer, x, kernel, normal(c_out), dy)
+
+
+def made_denormal(problem: Problem) -> Problem:
+    """The problem with numbers of x and dy so small that a CPU has to take special care of them."""
+    tiny = np.finfo(problem.x.dtype).smallest_normal / 16  # of numbers that hardly exceed 4
+    return problem._replace(x=aligned(problem.x * tiny), dy=aligned(problem.dy * tiny))
+
+
+def learnable(x: Array) -> Array:
+    """Ten classes that can be learnt: which two of an image's first twenty rows are brightest."""
+    brightness = x[:, :20, :, 0].reshape(len(x), 10, -1).mean(axis=2)
+    classes: Array = brightness.argmax(axis=1)
+    return classes
 
 
 def _pixels(layer: Layer, i: int, j: int) -> Iterator[tuple[int, int, int, int]]:

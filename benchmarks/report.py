@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 
 from benchmarks.cases import Case, best_peer, find, geometric_mean, limit, ratio, seconds
+from benchmarks.goals import SECONDS, goal, multiplies_less, reached, share_of_limit
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST, PEERS
 from benchmarks.shapes import CATEGORIES, PASSES
+from benchmarks.store import Run, limits_key
 
 PASS_TITLES = {
     "forward": "Forward, called",
@@ -18,7 +19,19 @@ PASS_TITLES = {
     "dkernel": "Kernel and bias gradient",
 }
 
+_REACHED = {"ratio": "✓", "limit": "✓ limit", "": "✗", "-": ""}
+
 _LAYOUT = {CHANNELS_LAST: "NHWC", CHANNELS_FIRST: "NCHW"}
+
+# What the tables of means begin with.
+MEANS = "Geometric mean (and least) ratio"
+SHARES = "Share of the machine's limit, geometric mean (and least)"
+SPEEDUPS = "Speed over one thread, geometric mean (and least)"
+
+ISA_TITLES = {"": "", "avx2": "held to AVX2"}
+
+# What part of the FMA peak's growth with threads a layer that it bounds should keep.
+_SCALING = 0.93
 
 # How many of the rows below 1 a summary names.
 _LEAST = 8
@@ -29,23 +42,9 @@ _KINDS = {"conv2d": "convolution", "dense": "dense", "pool2d": "pooling"}
 _READING = """\
 A ratio is the best peer's time divided by fastconv's, for the same layer in the same run, each
 into freshly allocated outputs: above 1 fastconv is faster. How each figure is taken and what the
-columns mean stands at the top of `benchmarks/compare.py`.
+columns mean stands at the top of `benchmarks/compare.py`. A goal is the ratio that fastconv sets
+out to reach: ✓ it does, ✓ limit it is within 90 % of what the machine can give at all, ✗ neither.
 """
-
-
-@dataclass
-class Run:
-    """What the page says of a run besides its cases; `limits` by dtype and threads."""
-
-    machine: str
-    command: str
-    date: str
-    load: float  # of the machine before the run, in processes
-    versions: dict[str, str]
-    missing: dict[str, str]  # engines that take no part, and why
-    formats: Sequence[str]
-    limits: dict[tuple[str, int], tuple[float, float]] = field(default_factory=dict)
-    picture: str = ""
 
 
 def number(value: float, digits: int = 2) -> str:
@@ -64,25 +63,44 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     return lines + ["| " + " | ".join(row) + " |" for row in rows] + [""]
 
 
-def page(run: Run, cases: Sequence[Case]) -> str:
-    """The whole page."""
-    lines = ["# fastconv against its peers", "", _READING, *_facts(run, cases)]
-    groups: dict[tuple[str, int], list[Case]] = {}
-    for case in sorted(cases, key=lambda case: (case.dtype, case.threads)):  # stable
-        groups.setdefault((case.dtype, case.threads), []).append(case)
-    for (dtype, threads), group in groups.items():
-        for data_format in run.formats:
-            lines += _means(group, f"{dtype}, {_count(threads)}, {data_format}", data_format)
-        if threads > 1 and (dtype, 1) in groups:
-            title = f"{dtype}, {_count(threads)}"
-            lines += _speedups(groups[dtype, 1], group, run.formats[0], title)
-    for (dtype, threads), group in groups.items():
-        for pass_name in PASSES:
+def page(runs: Sequence[Run], cases: Sequence[Case], picture: str = "") -> str:
+    """The whole page, of one run or of several together."""
+    lines = ["# fastconv against its peers", "", _READING, *_facts(runs, cases), ""]
+    if picture:
+        lines += [f"![Roofline]({picture})", ""]
+    groups: dict[tuple[str, str, int], list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.rank[:3]):  # stable
+        groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
+    for (isa, dtype, threads), everything in groups.items():
+        group = [case for case in everything if case.layer.op != "program"]
+        title = _title(isa, dtype, threads)
+        for data_format in _formats(group) if group else []:
+            lines += _means(group, f"{title}, {data_format}", data_format)
+        if group:
+            lines += _shares(group, title, _formats(group)[0])
+        if threads > 1 and (isa, dtype, 1) in groups:
+            single = [case for case in groups[isa, dtype, 1] if case.layer.op != "program"]
+            lines += _speedups(single, group, _formats(group)[0], title)
+        programs = [case for case in everything if case.layer.op == "program"]
+        lines += _programs(programs, f"Training steps and small calls: {title}")
+    for key, group in groups.items():
+        for pass_name in PASS_TITLES:
             for kind, kind_title in _KINDS.items():
                 chosen = [c for c in group if c.pass_name == pass_name and _kind(c) == kind]
-                title = f"{PASS_TITLES[pass_name]}, {kind_title}: {dtype}, {_count(threads)}"
-                lines += _results(chosen, title, run.formats)
+                title = f"{PASS_TITLES[pass_name]}, {kind_title}: {_title(*key)}"
+                lines += _results(chosen, title, _formats(group))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _title(isa: str, dtype: str, threads: int) -> str:
+    """What all cases of a group have in common."""
+    return ", ".join(filter(None, (dtype, ISA_TITLES.get(isa, isa), _count(threads))))
+
+
+def _formats(cases: Sequence[Case]) -> list[str]:
+    """The layouts in which fastconv was measured."""
+    own = {t.data_format for c in cases for t in c.timings if t.engine == "fastconv"}
+    return [f for f in (CHANNELS_LAST, CHANNELS_FIRST) if f in own] or [CHANNELS_LAST]
 
 
 def _kind(case: Case) -> str:
@@ -93,37 +111,64 @@ def _count(threads: int) -> str:
     return "1 thread" if threads == 1 else f"{threads} threads"
 
 
-def _facts(run: Run, cases: Sequence[Case]) -> list[str]:
-    """Machine, command, engines and limits, as a list."""
-    engines = ", ".join(f"{PEERS[name].title} {v}" for name, v in run.versions.items())
-    lines = [
-        f"- Machine: {run.machine}",
-        f"- Command: `{run.command}`",
-        f"- Date: {run.date}, load of the machine before: {number(run.load, 1)}",
+def _facts(runs: Sequence[Run], cases: Sequence[Case]) -> list[str]:
+    """Machine, commands, engines and limits, as a list."""
+    versions = dict.fromkeys(pair for run in runs for pair in run.versions.items())
+    engines = ", ".join(f"{PEERS[name].title} {version}" for name, version in versions)
+    loads = [run.load for run in runs]
+    lines = [f"- Machine: {text}" for text in dict.fromkeys(run.machine for run in runs)]
+    lines += [f"- Command: `{text}`" for text in dict.fromkeys(run.command for run in runs)]
+    lines += [
+        f"- Date: {', '.join(dict.fromkeys(run.date for run in runs))}, "
+        f"load of the machine before: at most {number(max(loads, default=math.nan), 1)}",
         f"- Engines: {engines}",
     ]
-    if run.missing:
-        missing = (f"{PEERS[name].title} ({why})" for name, why in run.missing.items())
-        lines.append(f"- Without: {', '.join(missing)}")
-    for (dtype, threads), (peak, copy) in sorted(run.limits.items()):
-        peaks = [c.fma_peak for c in cases if (c.dtype, c.threads) == (dtype, threads)]
+    for isa in sorted({run.isa for run in runs}):
+        missing = {name: why for run in runs if run.isa == isa for name, why in run.missing.items()}
+        if missing:
+            said = ", ".join(f"{PEERS[name].title} ({why})" for name, why in missing.items())
+            lines.append(f"- Without{f', {ISA_TITLES[isa]}' if isa else ''}: {said}")
+    return lines + _limits(runs, cases)
+
+
+def _limits(runs: Sequence[Run], cases: Sequence[Case]) -> list[str]:
+    """The FMA peak and the copy bandwidth of the machine, the best that any run saw."""
+    lines = []
+    for isa, dtype, threads in sorted({(c.isa, c.dtype, c.threads) for c in cases}):
+        key = limits_key(dtype, threads)
+        found = [run.limits[key] for run in runs if run.isa == isa and key in run.limits]
+        peaks = [peak for peak, _ in found]
+        peaks += [c.fma_peak for c in cases if (c.isa, c.dtype, c.threads) == (isa, dtype, threads)]
+        copies = [copy for _, copy in found]
         lines.append(
-            f"- Limits, {dtype}, {_count(threads)}: "
-            f"FMA peak {number(max([peak, *peaks]) / 1e9, 1)} GFLOP/s, "
-            f"copy through memory {number(copy / 1e9, 1)} GB/s"
+            f"- Limits, {_title(isa, dtype, threads)}: FMA peak {number(_most(peaks) / 1e9, 1)} "
+            f"GFLOP/s, copy through memory {number(_most(copies) / 1e9, 1)} GB/s"
         )
-    return [*lines, "", *([f"![Roofline]({run.picture})", ""] if run.picture else [])]
+    return lines
 
 
-def _summary(cases: Sequence[Case], title: str, value: Callable[[Case], float]) -> list[str]:
-    """Geometric mean and least value for each class and pass."""
+def _most(values: Iterable[float]) -> float:
+    """The greatest of the finite values; NaN if there is none."""
+    return max(filter(math.isfinite, values), default=math.nan)
+
+
+def _summary(
+    cases: Sequence[Case],
+    title: str,
+    value: Callable[[Case], float],
+    note: Callable[[Sequence[Case]], str] = lambda _cases: "",
+) -> list[str]:
+    """Geometric mean and least value for each class and pass, and a note."""
     passes = [p for p in PASSES if any(case.pass_name == p for case in cases)]
 
     def cell(category: str | None, pass_name: str) -> str:
         chosen = [c for c in cases if c.pass_name == pass_name]
-        values = [value(c) for c in chosen if category in (None, c.layer.category)]
+        chosen = [c for c in chosen if category in (None, c.layer.category)]
+        values = [value(c) for c in chosen]
         least = min(filter(math.isfinite, values), default=math.nan)
-        return f"{geometric_mean(values):.2f} ({least:.2f})" if math.isfinite(least) else "-"
+        if not math.isfinite(least):
+            return "-"
+        return f"{geometric_mean(values):.2f} ({least:.2f}) {note(chosen)}".rstrip()
 
     rows = [[title, *(cell(c, p) for p in passes)] for c, title in CATEGORIES.items()]
     rows = [row for row in rows if set(row[1:]) != {"-"}]
@@ -133,10 +178,20 @@ def _summary(cases: Sequence[Case], title: str, value: Callable[[Case], float]) 
 
 
 def _means(cases: Sequence[Case], title: str, data_format: str) -> list[str]:
+    """The ratios in short, and how many rows of each class reach their goal."""
+
+    def reaching(chosen: Sequence[Case]) -> str:
+        found = [reached(case, data_format) for case in chosen]
+        compared = [how for how in found if how != "-"]
+        return f"{sum(map(bool, compared))}/{len(compared)} ✓"
+
     lines = _summary(
-        cases, f"Geometric mean (and least) ratio: {title}", lambda case: ratio(case, data_format)
+        cases,
+        f"{MEANS}: {title}",
+        lambda case: ratio(case, data_format),
+        reaching,
     )
-    ratios = {case.layer.name + " " + case.pass_name: ratio(case, data_format) for case in cases}
+    ratios = {f"{c.layer.name} {c.pass_name}": ratio(c, data_format) for c in cases}
     finite = [value for value in ratios.values() if math.isfinite(value)]
     behind = sorted((value, name) for name, value in ratios.items() if value < 1.0)
     if behind:
@@ -145,21 +200,68 @@ def _means(cases: Sequence[Case], title: str, data_format: str) -> list[str]:
     return lines
 
 
+def _shares(cases: Sequence[Case], title: str, data_format: str) -> list[str]:
+    """What part of the machine's limit is reached; above 1 by Winograd's algorithm."""
+    return _summary(
+        cases,
+        f"{SHARES}: {title}, {data_format}",
+        lambda case: share_of_limit(case, data_format),
+    )
+
+
 def _speedups(
     single: Sequence[Case], several: Sequence[Case], data_format: str, title: str
 ) -> list[str]:
     """How much less time fastconv takes with several threads, beside the FMA peak's growth."""
     times = {(c.layer, c.pass_name): seconds(c, "fastconv", data_format) for c in single}
-    peaks = [max(case.fma_peak for case in cases) for cases in (single, several)]
+    peaks = [_most(case.fma_peak for case in cases) for cases in (single, several)]
+
+    def speedup(case: Case) -> float:
+        before = times.get((case.layer, case.pass_name), math.nan)
+        return before / seconds(case, "fastconv", data_format)
+
     lines = _summary(
         several,
-        f"Speed over one thread, geometric mean (and least): {title}, {data_format}",
-        lambda case: (
-            times.get((case.layer, case.pass_name), math.nan)
-            / seconds(case, "fastconv", data_format)
-        ),
+        f"{SPEEDUPS}: {title}, {data_format}",
+        speedup,
     )
-    return [*lines, f"The FMA peak grows by a factor of {number(peaks[1] / peaks[0])}.", ""]
+    growth = peaks[1] / peaks[0]
+    bound = [c for c in several if limit(c)[0] == "FMA" and math.isfinite(speedup(c))]
+    keeping = sum(speedup(c) >= _SCALING * growth for c in bound)
+    return [
+        *lines,
+        f"The FMA peak grows by a factor of {number(growth)}; of the layers that it bounds, "
+        f"{keeping} of {len(bound)} gain at least {_SCALING} of that.",
+        "",
+    ]
+
+
+def _programs(cases: Sequence[Case], title: str) -> list[str]:
+    """The table of what is done with several layers, or with the smallest of them."""
+    if not cases:
+        return []
+    peers = [("torch", CHANNELS_LAST), ("torch", CHANNELS_FIRST)]
+    head = ["program", "input", "goal", "fastconv ms", "images/s", "**ratio**"]
+    notes: dict[str, int] = {}
+    rows = []
+    for case in cases:
+        own = find(case, "fastconv", CHANNELS_LAST)
+        time = own.seconds if own else math.nan
+        most = SECONDS.get(case.layer.name)
+        asked = f"{most * 1e6:.0f} us" if most and case.threads == 1 else f"{goal(case):.2f}"
+        failed = own is not None and own.note
+        row = [case.layer.name, case.layer.shape, asked]
+        row.append(_mark(notes, f"fastconv: {own.note}") if own and failed else milliseconds(time))
+        row += [number(case.layer.n / time, 0), _marked_ratio(case, CHANNELS_LAST)]
+        rows.append(row + [_peer_cell(case, *peer, notes) for peer in peers])
+    lines = [f"## {title}", "", *table([*head, *(f"{_column(*p)} ms" for p in peers)], rows)]
+    return [*lines, *(f"{n}. {text}" for text, n in notes.items()), *[""] * bool(notes)]
+
+
+def _marked_ratio(case: Case, data_format: str) -> str:
+    """The ratio, and whether the goal is reached."""
+    mark = _REACHED[reached(case, data_format)]
+    return f"**{number(ratio(case, data_format))}** {mark}".rstrip()
 
 
 def _results(cases: Sequence[Case], title: str, formats: Sequence[str]) -> list[str]:
@@ -172,16 +274,17 @@ def _results(cases: Sequence[Case], title: str, formats: Sequence[str]) -> list[
         )
     )
     with_times = [p for p in peers if any(math.isfinite(seconds(c, *p)) for c in cases)]
-    head = ["layer", "shape"]
+    head = ["layer", "shape", "class", "goal"]
+    own = _own_head(cases)
     for data_format in formats:
-        head += [f"{_LAYOUT[data_format]} {text}" for text in _own_head(cases)]
+        head += [f"{_LAYOUT[data_format]} {text}" for text in own]
     head += [f"{_column(*peer)} ms" for peer in with_times]
     notes: dict[str, int] = {}
     rows = []
     for case in cases:
-        row = [case.layer.name, case.layer.shape]
+        row = [case.layer.name, case.layer.shape, case.layer.category, f"{goal(case):.2f}"]
         for data_format in formats:
-            row += _own_cells(case, data_format, notes, len(_own_head(cases)))
+            row += _own_cells(case, data_format, notes, own)
         rows.append(row + [_peer_cell(case, *peer, notes) for peer in with_times])
     lines = [f"## {title}", "", *table(head, rows)]
     lines += [f"{n}. {text}" for text, n in notes.items()] + [""] * bool(notes)
@@ -195,24 +298,28 @@ def _own_head(cases: Sequence[Case]) -> list[str]:
     return ["ms", *(["out= ms"] if reuse else []), unit, "% of limit", "**ratio**"]
 
 
-def _own_cells(case: Case, data_format: str, notes: dict[str, int], width: int) -> list[str]:
+def _own_cells(
+    case: Case, data_format: str, notes: dict[str, int], head: Sequence[str]
+) -> list[str]:
     """fastconv's time, its time with out=, its rate, its share of the limit, and the ratio."""
     timing = find(case, "fastconv", data_format)
     if timing is None or timing.note:
         text = _mark(notes, f"fastconv: {timing.note}") if timing else "-"
-        return [text, *["-"] * (width - 1)]
+        return [text, *["-"] * (len(head) - 1)]
     time = timing.seconds
     cells = [milliseconds(time)]
-    if width == 5:
+    if "out= ms" in head:
         cells.append(milliseconds(seconds(case, "fastconv", data_format, reuse=True)))
     amount = case.bytes_moved if case.layer.is_pool else case.layer.flops
     name, bound = limit(case)
     share = number(bound / time * 100, 0)
+    if name == "FMA" and multiplies_less(case):
+        name = "FMA*"
     return [
         *cells,
         number(amount / time / 1e9, 1),
         share if share == "-" else f"{share} {name}",
-        f"**{number(ratio(case, data_format))}**",
+        _marked_ratio(case, data_format),
     ]
 
 

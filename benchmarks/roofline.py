@@ -10,6 +10,7 @@ from typing import Any
 from benchmarks.cases import Case, best_peer, seconds
 from benchmarks.report import PASS_TITLES
 from benchmarks.shapes import CATEGORIES
+from benchmarks.store import limits_key
 
 _PASSES = ("forward", "dx", "dkernel")
 
@@ -18,9 +19,9 @@ def draw(
     path: Path,
     cases: Sequence[Case],
     data_format: str,
-    limits: Mapping[tuple[str, int], tuple[float, float]],
+    limits: Mapping[str, tuple[float, float]],
 ) -> None:
-    """Draw a panel for each pass and number of threads, float32 where it was measured.
+    """Draw a panel for each pass and number of threads: of float32 and of the widest vectors.
 
     A filled point is fastconv, the ring above or below it the best peer, the lines the FMA peak
     and the copy bandwidth through main memory.  Layers that fit in the caches may lie above the
@@ -31,8 +32,8 @@ def draw(
     matplotlib.use("agg")
     from matplotlib import pyplot as plt
 
-    dtype = "float32" if any(case.dtype == "float32" for case in cases) else "float64"
-    cases = [case for case in cases if case.dtype == dtype]
+    isa, dtype = min((case.isa, case.dtype) for case in cases)
+    cases = [c for c in cases if (c.isa, c.dtype) == (isa, dtype) and c.layer.op != "program"]
     threads = sorted({case.threads for case in cases})
     passes = [p for p in _PASSES if any(case.pass_name == p for case in cases)] or ["forward"]
     figure, axes = plt.subplots(
@@ -42,14 +43,18 @@ def draw(
     for line, n in zip(axes, threads, strict=True):
         for axis, pass_name in zip(line, passes, strict=True):
             chosen = [c for c in cases if (c.threads, c.pass_name) == (n, pass_name)]
-            _panel(axis, chosen, data_format, limits.get((dtype, n), (math.nan, math.nan)))
+            _panel(
+                axis, chosen, data_format, limits.get(limits_key(dtype, n), (math.nan, math.nan))
+            )
             axis.set_title(f"{PASS_TITLES[pass_name]}, {n} thread{'s'[: n - 1]}", fontsize=9)
     for axis in axes[-1]:
         axis.set_xlabel("operations / byte")
     for axis in axes[:, 0]:
         axis.set_ylabel("GFLOP/s")
     _legend(figure, axes)
-    figure.suptitle(f"fastconv, {dtype}, {data_format}; rings: the best peer")
+    figure.suptitle(
+        f"fastconv, {' '.join(filter(None, (dtype, isa)))}, {data_format}; rings: the best peer"
+    )
     figure.savefig(path, dpi=110)
     plt.close(figure)
 

@@ -3,7 +3,9 @@
 Sizes are those of the published networks at their usual image size, with a batch of 8 (64 or 128
 for the nets of small images), so that work done once a call weighs as it does in practice.
 A dense layer is written as a 1x1 convolution of 1x1 images and a global pooling as one window as
-large as the image: one set of formulas then serves all of them.
+large as the image: one set of formulas then serves all of them.  What a user does with several
+layers, or with the smallest of them, stands at the end of the table as a program: its size is
+that of its input and the numbers it makes of each image, and no formula applies to it.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ CATEGORIES = {
     "avg": "average pooling",
     "global": "global pooling",
     "dense": "dense",
+    "program": "training steps and small calls",
 }
 
-PASSES = ("forward", "packed", "dx", "dx_indices", "dkernel")
+PASSES = ("forward", "packed", "dx", "dx_indices", "dkernel", "whole")
 
 _POOLS = ("max_pool2d", "avg_pool2d", "global_max_pool2d", "global_avg_pool2d")
 
@@ -104,6 +107,8 @@ class Layer:
             return "forward", "packed", "dx", "dkernel"
         if self.op == "dense":
             return "forward", "dx", "dkernel"
+        if self.op == "program":
+            return ("whole",)
         return ("forward", "dx", "dx_indices") if self.op == "max_pool2d" else ("forward", "dx")
 
     @property
@@ -132,6 +137,8 @@ class Layer:
         """The geometry in one table cell."""
         if self.op == "dense":
             return f"{self.n}x{self.c_in} → {self.c_out}"
+        if self.op == "program":
+            return f"{self.n}x{self.h}x{self.w}x{self.c_in} → {self.c_out}"
         text = f"{self.n}x{self.h}x{self.w}x{self.c_in}"
         if not self.is_pool:
             text += f" → {self.c_out}"
@@ -204,6 +211,10 @@ def _dense(net: str, name: str, n: int, c_in: int, c_out: int) -> Layer:
     return Layer(name, net, "dense", "dense", n, 1, 1, c_in, c_out)
 
 
+def _program(net: str, name: str, n: int, size: int, c_in: int, c_out: int) -> Layer:
+    return Layer(name, net, "program", "program", n, size, size, c_in, c_out)
+
+
 _MAX, _AVG = "max_pool2d", "avg_pool2d"
 
 # fmt: off
@@ -257,11 +268,15 @@ LAYERS: tuple[Layer, ...] = (
     _conv("dilated", "SSD", "ssd300_conv6_d6", 19, 512, 1024, 3, d=6),
 
     _conv("stem", "ResNet-50", "resnet50_conv1", 224, 3, 64, 7, s=2),
+    _conv("stem", "ZFNet", "zfnet_conv1", 224, 3, 96, 7, s=2, p=1),
     _conv("stem", "AlexNet", "alexnet_conv1", 224, 3, 64, 11, s=4, p=2),
+    _conv("stem", "CaffeNet", "caffenet_conv1", 227, 3, 96, 11, s=4, p=0),
     _conv("stem", "VGG-16", "vgg16_conv1_1", 224, 3, 64, 3),
     _conv("stem", "MobileNet", "mobilenet_conv1", 224, 3, 32, 3, s=2),
     _conv("stem", "Xception", "xception_conv1", 299, 3, 32, 3, s=2, p=0),
     _conv("stem", "CIFAR ResNet-20", "resnet20_conv1", 32, 3, 16, 3, n=64),
+    _conv("stem", "MNIST CNN", "mnist_cnn_conv1", 28, 1, 32, 3, p=0, n=128),
+    _conv("stem", "BraTS U-Net", "brats_unet_conv1", 240, 4, 32, 3),
 
     _conv("small", "LeNet-5", "lenet5_conv1", 28, 1, 6, 5, n=128),
     _conv("small", "LeNet-5", "lenet5_conv2", 14, 6, 16, 5, p=0, n=128),
@@ -277,6 +292,7 @@ LAYERS: tuple[Layer, ...] = (
     _conv("depthwise", "MobileNet", "mobilenet_dw7", 14, 512, 512, 3, g=512),
     _conv("depthwise", "EfficientNet-B0", "efficientnet_3b_dw5x5", 28, 240, 240, 5, g=240),
     _conv("depthwise", "EfficientNet-B0", "efficientnet_5b_dw5x5", 14, 672, 672, 5, g=672),
+    _conv("depthwise", "EfficientNet-B0", "efficientnet_6b_dw5x5", 7, 1152, 1152, 5, g=1152),
 
     _conv("grouped", "ResNeXt-50", "resnext50_conv2_g32", 56, 128, 128, 3, g=32),
     _conv("grouped", "ResNeXt-50", "resnext50_conv4_g32", 14, 512, 512, 3, g=32),
@@ -302,6 +318,13 @@ LAYERS: tuple[Layer, ...] = (
     _dense("LeNet-5", "lenet5_dense3", 128, 84, 10),
     _dense("ResNet-50", "resnet50_fc", 8, 2048, 1000),
     _dense("VGG-16", "vgg16_fc7", 8, 4096, 4096),
+
+    _program("LeNet-5", "train_lenet5", 128, 28, 1, 10),
+    _program("MNIST CNN", "train_small_cnn", 128, 28, 1, 10),
+    _program("LeNet-5", "predict_lenet5", 1, 28, 1, 10),
+    _program("tiny", "tiny_conv_1_4", 1, 8, 1, 4),
+    _program("tiny", "tiny_conv_16_16", 1, 8, 16, 16),
+    _program("tiny", "tiny_max_pool", 1, 8, 1, 1),
 )
 # fmt: on
 
@@ -311,6 +334,7 @@ QUICK = (
     "mobilenet_pw7", "resnet50_conv4_shortcut", "inception3_6b_1x7", "deeplab3_conv5_d2",
     "mobilenet_conv1", "lenet5_conv1", "xception_middle_dw", "resnext50_conv4_g32",
     "lenet5_pool1", "resnet50_pool1", "inception3_6b_avg", "resnet50_global_avg", "lenet5_dense1",
+    "train_lenet5", "predict_lenet5", "tiny_conv_16_16",
 )  # fmt: skip
 
 BY_NAME = {layer.name: layer for layer in LAYERS}

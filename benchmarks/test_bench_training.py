@@ -8,26 +8,10 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv.layers import Conv2D, Dense, Flatten, MaxPooling2D
-from fastconv.models import Sequential, lenet5
+from benchmarks.program_fastconv import small_cnn
+from fastconv.models import lenet5
 
 BATCH = 128
-
-
-def small_cnn() -> Sequential:
-    """The usual first network for 28x28 images: two convolutions, two poolings, 100 units."""
-    return Sequential(
-        [
-            Conv2D(32, 3, activation="relu", input_shape=(28, 28, 1)),
-            MaxPooling2D(2),
-            Conv2D(64, 3, activation="relu"),
-            MaxPooling2D(2),
-            Flatten(),
-            Dense(100, activation="relu"),
-            Dense(10, activation="softmax"),
-        ],
-        seed=0,
-    )
 
 
 @pytest.mark.parametrize("make", [lambda: lenet5(seed=0), small_cnn], ids=["lenet5", "small_cnn"])

@@ -20,11 +20,12 @@ import reference
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: hides no installed fastconv
 
-from benchmarks import compare, measure, peers, problems, shapes
+from benchmarks import compare, goals, measure, peers, problems, shapes, store
 from benchmarks.cases import Case, Timing, best_peer, geometric_mean, limit, ratio
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST
-from benchmarks.report import Run, page
+from benchmarks.report import page
 from benchmarks.shapes import BY_NAME, Layer
+from benchmarks.store import Run
 from benchmarks.worker import best_time
 
 FIELDS = {"net": "Tiny", "category": "3x3", "n": 2, "h": 7, "w": 6}
@@ -199,6 +200,45 @@ def test_every_engine_answers_right_or_says_what_it_lacks(engine: str) -> None:
     assert measured > 2
 
 
+PROGRAMS = [layer for layer in shapes.LAYERS if layer.op == "program"]
+
+
+@pytest.mark.parametrize("engine", [name for name, peer in peers.PEERS.items() if peer.programs])
+def test_every_program_works_before_it_is_timed(engine: str) -> None:
+    if importlib.util.find_spec(peers.PEERS[engine].module) is None:
+        pytest.skip(f"{engine} is not installed")
+    worker = measure.WorkerProcess(engine)
+    try:
+        for layer in PROGRAMS:
+            small = layer.with_batch(min(layer.n, 8))
+            task = peers.Task(small, "whole", "float32", CHANNELS_LAST, 1)
+            answer = worker.ask("prepare", task=dataclasses.asdict(task))
+            assert "key" in answer, (layer.name, answer)
+            assert worker.ask("run", key=answer["key"], seconds=0.0)["seconds"] > 0
+    finally:
+        worker.close()
+
+
+def test_a_peer_behind_the_best_gets_fewer_turns() -> None:
+    case = a_case(
+        fastconv_channels_last=9.0, torch_channels_last=1.0, torch_channels_first=2.0,
+        ncnn_channels_first=1.3, openvino_channels_first=math.nan,
+    )  # fmt: skip
+    both = [CHANNELS_LAST, CHANNELS_FIRST]
+
+    def who(formats: list[str], turn: int = 2) -> list[int]:
+        return [i for i, t in enumerate(case.timings) if measure.matters(case, t, formats, turn)]
+
+    assert who([CHANNELS_LAST]) == [0, 1, 3]
+    case.timings[3].seconds = 1.5
+    assert who([CHANNELS_LAST]) == [0, 1]
+    assert who(both) == [0, 1, 2, 3]
+    assert who([CHANNELS_LAST], turn=3) == [0, 1, 2, 3]
+    case.timings[3].seconds = 4.1
+    assert who([CHANNELS_LAST], turn=3) == [0, 1, 2]
+    assert who([CHANNELS_LAST], turn=0) == [0, 1, 2, 3, 4]
+
+
 def test_a_lost_worker_is_said_and_replaced() -> None:
     effort = measure.Effort(rounds=1, least=1, turn=0.0)
     with measure.Bench(["numpy"], effort) as bench:
@@ -267,25 +307,22 @@ def test_geometric_mean_skips_what_is_missing() -> None:
     assert math.isnan(geometric_mean([math.nan]))
 
 
+def a_run(command: str = "a command", **words: Any) -> Run:
+    versions, missing = {"torch": "1.0"}, {"openvino": "gone"}
+    limits = {"float32 1": [math.inf, 1e10]}
+    run = Run("a machine", command, "a day", 0.5, versions, missing, [CHANNELS_LAST], limits=limits)
+    return dataclasses.replace(run, **words)
+
+
 def test_page_with_missing_figures() -> None:
     cases = [
         a_case(fastconv_channels_last=2.0, torch_channels_last=1.0, ncnn_channels_first=math.nan),
         a_case(torch_channels_last=1.0, fastconv_channels_last=math.nan, ncnn_channels_first=4.0),
     ]
     cases[1].layer = BY_NAME["vgg16_conv5_2"]
-    run = Run(
-        "a machine",
-        "a command",
-        "a day",
-        0.5,
-        {"torch": "1.0"},
-        {"openvino": "gone"},
-        [CHANNELS_LAST],
-    )
-    run.limits["float32", 1] = math.nan, 1e10
-    text = page(run, cases)
+    text = page([a_run(limits={"float32 1": (math.nan, 1e10)})], cases)
     assert "nan" not in text
-    assert "| **all** | 0.50 (0.50) |" in text
+    assert "| **all** | 0.50 (0.50) 0/1 ✓ |" in text
     assert "1 of 1 rows are below 1, the least: vgg16_conv4_2 forward 0.50." in text
     assert "ncnn: no such thing" in text
     assert "fastconv: no such thing" in text
@@ -293,27 +330,158 @@ def test_page_with_missing_figures() -> None:
     assert "FMA peak - GFLOP/s, copy through memory 10.0 GB/s" in text
 
 
+def test_page_of_several_runs_says_all_commands_and_keeps_what_was_limited_apart() -> None:
+    one = a_case(fastconv_channels_last=1.0, torch_channels_last=3.0)
+    other = dataclasses.replace(one, isa="avx2")
+    text = page([a_run(), a_run("another", isa="avx2")], [one, other])
+    assert "- Command: `a command`\n- Command: `another`" in text
+    assert "## Geometric mean (and least) ratio: float32, 1 thread, channels_last" in text
+    assert "ratio: float32, held to AVX2, 1 thread, channels_last" in text
+
+
+def test_programs_have_a_table_of_their_own() -> None:
+    case = a_case(fastconv_channels_last=50e-6, torch_channels_first=100e-6)
+    case.layer, case.pass_name = BY_NAME["predict_lenet5"], "whole"
+    row = "| predict_lenet5 | 1x28x28x1 → 10 | 60 us | 0.0500 | 20000 | **2.00** "
+    assert f"{row}✓ | - | **0.100** |" in page([a_run()], [case])
+    for timing in case.timings:
+        timing.seconds *= 1.3
+    assert "| 0.0650 | 15385 | **2.00** ✗ |" in page([a_run()], [case])
+    assert "Geometric mean" not in page([a_run()], [case])
+
+
+# ----------------------------------------------------------------------------------------- goals
+
+
+@pytest.mark.parametrize(
+    ("name", "pass_name", "dtype", "threads", "ratio"),
+    [
+        ("vgg16_conv4_2", "packed", "float32", 1, 2.0),
+        ("vgg16_conv4_2", "packed", "float32", 2, 1.0),
+        ("vgg16_conv4_2", "dx", "float64", 1, 4.0),
+        ("resnet50_conv1", "forward", "float32", 1, 1.1),
+        ("vgg16_conv1_1", "forward", "float32", 1, 2.0),
+        ("vgg16_pool4", "dx_indices", "float32", 1, 2.0),
+        ("lenet5_dense1", "dx", "float32", 1, 1.0),
+        ("train_lenet5", "whole", "float32", 1, 3.0),
+        ("train_lenet5", "whole", "float32", 2, 1.0),
+    ],
+)
+def test_goals(name: str, pass_name: str, dtype: str, threads: int, ratio: float) -> None:
+    assert goals.goal(Case(BY_NAME[name], pass_name, dtype, threads, [])) == ratio
+
+
+def test_every_layer_has_a_goal_in_every_pass() -> None:
+    for layer in shapes.LAYERS:
+        for pass_name in layer.passes:
+            for dtype in ("float32", "float64"):
+                assert goals.goal(Case(layer, pass_name, dtype, 1, [])) >= 1.0
+
+
+def test_a_goal_is_reached_by_the_ratio_or_at_the_limit() -> None:
+    case = a_case(fastconv_channels_last=1.0, torch_channels_last=1.04)
+    case.layer = BY_NAME["mobilenet_pw7"]
+    case.fma_peak, case.copy_bandwidth = case.layer.flops / 0.89, 1e12
+    assert goals.reached(case, CHANNELS_LAST) == ""
+    case.fma_peak = case.layer.flops / 0.91
+    assert goals.reached(case, CHANNELS_LAST) == "limit"
+    case.timings[1].seconds = 1.06
+    assert goals.reached(case, CHANNELS_LAST) == "ratio"
+    assert goals.reached(case, CHANNELS_FIRST) == "-"
+
+
+def test_the_fma_peak_is_no_limit_where_winograd_fits() -> None:
+    case = a_case(fastconv_channels_last=1.0, torch_channels_last=1.0)
+    case.fma_peak, case.copy_bandwidth = case.layer.flops / 0.99, 1e12
+    assert goals.reached(case, CHANNELS_LAST) == ""
+    case.layer = dataclasses.replace(case.layer, strides=(2, 2))
+    case.fma_peak = case.layer.flops / 0.99
+    assert goals.reached(case, CHANNELS_LAST) == "limit"
+
+
+def test_nchw_pooling_is_held_to_pytorch_besides() -> None:
+    case = a_case(
+        fastconv_channels_first=1.0, torch_channels_first=7.0, openvino_channels_first=3.0
+    )
+    case.layer = BY_NAME["vgg16_pool4"]
+    case.fma_peak, case.copy_bandwidth = 1e12, 1e15
+    assert goals.reached(case, CHANNELS_FIRST) == ""
+    case.timings[1].seconds = 8.0
+    assert goals.reached(case, CHANNELS_FIRST) == "ratio"
+
+
+# ----------------------------------------------------------------------------------------- store
+
+
+def test_what_is_stored_is_read_back_in_the_tables_order(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    late, early = a_case(torch_channels_last=1.0), a_case(torch_channels_last=2.0)
+    early.layer = BY_NAME["vgg16_conv1_2"]
+    for case in (early, late):
+        case.fma_peak, case.copy_bandwidth = 1e11, 1e10
+    kept = store.Store(path)
+    kept.begin(a_run(), keep=False)
+    kept.add(late)
+    kept.add(early)
+    assert store.read([path]) == ([a_run()], [early, late])
+
+
+def test_a_case_measured_again_counts_once_and_a_cut_line_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "cases.jsonl"
+    for seconds in (1.0, 2.0):
+        store.Store(path).begin(a_run(), keep=seconds > 1.0)
+        store.Store(path).add(a_case(torch_channels_last=seconds))
+        path.write_text(path.read_text() + '\n{"case": {"lay')
+    runs, (case,) = store.read([path])
+    assert len(runs) == 2
+    assert case.timings[0].seconds == 2.0
+    store.Store(path).begin(a_run(), keep=False)
+    assert store.read([path]) == ([a_run()], [])
+
+
 # --------------------------------------------------------------------------------------- command
+
+
+def tiny_run(tmp_path: Path, *words: str) -> int:
+    """Compare two small layers on two numbers of threads; returns the exit status."""
+    return compare.main([
+        "--layers", "lenet5_dense3", "lenet5_avg1", "--batch", "2", "--threads", "1", "2",
+        "--engines", "fastconv", "numpy", "--rounds", "1", "--turn", "0.5",
+        "--output", str(tmp_path / "results.md"), "--lock", str(tmp_path / "lock"), *words,
+    ])  # fmt: skip
 
 
 def test_compare_writes_a_page_a_picture_and_the_raw_figures(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    output, raw = tmp_path / "results.md", tmp_path / "raw.jsonl"
-    status = compare.main([
-        "--layers", "lenet5_dense3", "lenet5_avg1", "--batch", "2", "--threads", "1", "2",
-        "--engines", "fastconv", "numpy", "--rounds", "1", "--turn", "0.5",
-        "--output", str(output), "--raw", str(raw),
-    ])  # fmt: skip
-    assert status == 0
+    output, raw = tmp_path / "results.md", tmp_path / "results.jsonl"
+    assert tiny_run(tmp_path) == 0
     text = output.read_text(encoding="utf-8")
-    assert "| lenet5_dense3 | 2x84 → 10 |" in text
-    assert "| lenet5_avg1 | 2x28x28x6, 2x2 s2 |" in text
+    assert "| lenet5_dense3 | 2x84 → 10 | dense | 1.00 |" in text
+    assert "| lenet5_avg1 | 2x28x28x6, 2x2 s2 | avg | 1.10 |" in text
     assert "fastconv NHWC" not in text
     assert "![Roofline](results.png)" in text
     assert (tmp_path / "results.png").read_bytes().startswith(b"\x89PNG")
-    lines = [json.loads(line) for line in raw.read_text(encoding="utf-8").splitlines()]
-    assert len(lines) == 2 * (3 + 2)
-    assert all(line["fma_peak"] > 0 and line["copy_bandwidth"] > 0 for line in lines)
+    (run,), cases = store.read([raw])
+    assert set(run.limits) == {"float32 1", "float32 2"}
+    assert len(cases) == 2 * (3 + 2)
+    assert all(case.fma_peak > 0 and case.copy_bandwidth > 0 for case in cases)
+
+
+def test_a_run_that_was_cut_goes_on_and_pages_are_made_of_what_there_is(tmp_path: Path) -> None:
+    raw = tmp_path / "results.jsonl"
+    assert tiny_run(tmp_path, "--no-picture", "--seconds", "0") == 3
+    assert store.read([raw])[1] == []
+    assert tiny_run(tmp_path, "--no-picture", "--passes", "forward") == 0
+    before = store.read([raw])[1]
+    assert len(before) == 2 * 2
+    assert tiny_run(tmp_path, "--no-picture", "--resume", "--passes", "forward", "dx") == 0
+    after = store.read([raw])[1]
+    assert len(after) == 2 * 4
+    assert [case for case in after if case.pass_name == "forward"] == before
+    page_of_all = (tmp_path / "results.md").read_text(encoding="utf-8")
+    words = ["--pages", str(raw), "--no-picture", "--output", str(tmp_path / "again.md")]
+    assert compare.main(words) == 0
+    assert (tmp_path / "again.md").read_text(encoding="utf-8") == page_of_all
 
 
 def test_compare_says_when_fastconv_fails(
@@ -321,8 +489,9 @@ def test_compare_says_when_fastconv_fails(
 ) -> None:
     case = a_case(fastconv_channels_last=math.nan)
     case.timings[0].failed = True
-    monkeypatch.setattr(compare, "measure", lambda *_: [case])
+    monkeypatch.setattr(compare.Bench, "measure", lambda *_: case)
     words = ["--engines", "numpy", "--no-picture", "--output", str(tmp_path / "results.md")]
+    words += ["--quick", "--threads", "1"]
     assert compare.main(words) == 1
     assert "fastconv failed: vgg16_conv4_2 forward float32" in capsys.readouterr().err
 

@@ -140,12 +140,14 @@ class Layer(Weighted, Configured, ABC):
         named = {f"{self.name}/{name}": value for name, value in updates.items()}
         return y, Backprop(self.name, y.shape, self.dtype, pullback, named)
 
-    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[npt.ArrayLike], Array]:
+    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[Array], Array]:
         """Return the layer as it now is, as a function for many calls on inputs of this shape.
 
-        Work that depends only on the weights and the size is done here, once.
+        Work that depends only on the weights and the size is done here, once. The function takes
+        arrays of the layer's dtype, which it does not look at again.
         """
-        return self
+        self.build(input_shape)
+        return lambda x: self._forward(x, False)[0]
 
     @abstractmethod
     def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
 from fastconv import _checks, functional
 from fastconv._checks import Array, Shape
@@ -87,13 +86,13 @@ class ConvolutionLayer(ImageKernelLayer):
         """Return the kernel in the layout (kh, kw, c_in // groups, c_out), at no cost."""
         return kernel
 
-    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[npt.ArrayLike], Array]:
+    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[Array], Array]:
         """Return the layer with its kernel packed for the size of `input_shape`."""
         size = image_size(self, input_shape, self.data_format)
         geometry = self._geometry(self._features(self._known_shape()))
         packed = functional.pack_kernel(self._taps(self.kernel), input_size=size, **geometry)
-        bias = self.bias
-        return lambda x: self._activate(self._convolve(self._accept(x), packed, bias))[0]
+        words = {"activation": self.activation.fused, **geometry}
+        return self._prepared(functional.conv2d, packed, words)
 
     def _geometry(self, channels: int) -> dict[str, Any]:
         return {**self._window, "groups": self._groups(channels)}

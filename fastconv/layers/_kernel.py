@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection
-from typing import Unpack
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from fastconv._checks import Array, Shape
 from fastconv.activations import ActivationFunction
 from fastconv.initializers import Initializer
 from fastconv.layers._base import Layer, LayerOptions, Pullback
+from fastconv.layers._gates import Gated
 from fastconv.layers._step import Step
 from fastconv.layers._weights import Weight
 
@@ -54,6 +55,16 @@ class BiasLayer(Layer):
     def _activate(self, y: Array) -> tuple[Array, Callable[[Array], Array]]:
         """Apply the activation to the operation's result, unless it is fused."""
         return self.activation.forward(y, applied=self.activation.fused is not None)
+
+    def _prepared(
+        self, function: Callable[..., Array], kernel: object, words: Mapping[str, Any]
+    ) -> Callable[[Array], Array]:
+        """Return ``function(x, kernel, bias, **words)`` and the activation as a function of x."""
+        bias = self.bias
+        if self.activation.fused is not None:
+            return lambda x: function(x, kernel, bias, **words)
+        activate = self.activation.function
+        return lambda x: activate(function(x, kernel, bias, **words))
 
     def _features(self, shape: Shape) -> int:
         """Return how many numbers of the input meet one unit of the kernel at one place."""
@@ -113,11 +124,13 @@ class KernelLayer(BiasLayer):
         y, pull = self._activate(self._apply(x, kernel, bias))
         of_weights = ("kernel", "bias")[: 1 + self.use_bias] if trainable else ()
 
-        def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
+        def linear(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
             needs = (*of_weights, "x") if need_dx else of_weights
             if not needs:
                 return None, []
-            dx, *of_both = self._gradients(pull(dy), x, kernel, needs)
+            dx, *of_both = self._gradients(dy, x, kernel, needs)
             return dx, [gradient for gradient in of_both if gradient is not None]
 
-        return y, pullback
+        if self.activation.fused is not None:
+            return y, Gated(self.activation.gradient, y, linear)
+        return y, lambda dy, need_dx: linear(pull(dy), need_dx)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Unpack
 
 from fastconv import _checks, functional
 from fastconv._checks import Array, Shape
 from fastconv.layers._base import Layer, LayerOptions, Pullback
+from fastconv.layers._gates import Picked
 from fastconv.layers._images import probed_shape
 from fastconv.layers._step import Step
 
@@ -18,6 +20,7 @@ class _Pooling2D(Layer):
     """A window that moves over each channel of x."""
 
     rank = 4
+    _pool: ClassVar[Callable[..., Any]]
 
     def __init__(
         self,
@@ -39,6 +42,11 @@ class _Pooling2D(Layer):
             "data_format": self.data_format,
         }
 
+    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[Array], Array]:
+        """Return the layer as a function for many calls; see `Layer.prepare`."""
+        self.build(input_shape)
+        return functools.partial(self._pool, **self._geometry)
+
     def _output_shape(self, shape: Shape) -> Shape:
         return probed_shape(lambda x: self._forward(x, False)[0], shape, self.dtype)
 
@@ -46,7 +54,6 @@ class _Pooling2D(Layer):
 class _ExtremePooling2D(_Pooling2D):
     """Pooling that picks one number of each window."""
 
-    _pool: ClassVar[Callable[..., Any]]
     _backward: ClassVar[Callable[..., Array]]
 
     def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
@@ -63,7 +70,7 @@ class _ExtremePooling2D(_Pooling2D):
                 return None, []
             return self._backward(dy, x, indices=indices, **self._geometry), []
 
-        return y, pullback
+        return y, Picked(y, pullback)
 
 
 class MaxPooling2D(_ExtremePooling2D):
@@ -128,6 +135,8 @@ class AveragePooling2D(_Pooling2D):
     array([[13.25,  8.25],
            [73.75, 17.75]], dtype=float32)
     """
+
+    _pool = staticmethod(functional.avg_pool2d)
 
     def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
         y, shape = functional.avg_pool2d(x, **self._geometry), x.shape

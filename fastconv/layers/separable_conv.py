@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Unpack
 
 import numpy as np
-import numpy.typing as npt
 
 from fastconv import _checks, functional, initializers
 from fastconv._checks import Array, Shape
@@ -140,7 +139,7 @@ class SeparableConv2D(BiasLayer):
             lambda x: self._pointwise(self._depthwise(x, taps), pointwise, None), shape, self.dtype
         )
 
-    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[npt.ArrayLike], Array]:
+    def prepare(self, input_shape: Sequence[int | None]) -> Callable[[Array], Array]:
         """Return the layer with its kernels packed for the size of `input_shape`."""
         size = image_size(self, input_shape, self.data_format)
         depthwise = functional.pack_kernel(
@@ -157,8 +156,8 @@ class SeparableConv2D(BiasLayer):
         )
         bias = self.bias
 
-        def prepared(x: npt.ArrayLike) -> Array:
-            middle = self._depthwise(self._accept(x), depthwise)
+        def prepared(x: Array) -> Array:
+            middle = self._depthwise(x, depthwise)
             return self._activate(self._pointwise(middle, pointwise, bias))[0]
 
         return prepared

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -92,7 +92,7 @@ def _held(way: Backprop) -> Iterator[npt.NDArray[Any]]:
 
 
 def _inside(thing: Any) -> list[Any]:
-    """Return what a function holds: variables of the function around it, defaults, arguments."""
+    """Return what a function holds: variables around it, defaults, arguments, attributes."""
     found = []
     for cell in getattr(thing, "__closure__", None) or ():
         try:
@@ -101,6 +101,7 @@ def _inside(thing: Any) -> list[Any]:
             continue
     found += getattr(thing, "__defaults__", None) or ()
     found += [getattr(thing, name, None) for name in ("__self__", "func", "args", "keywords")]
+    found += vars(thing).values() if is_dataclass(thing) else ()
     return [item for item in found if item is not None]
 
 

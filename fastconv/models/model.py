@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from fastconv.models._examples import batches
 from fastconv.models._progress import Verbosity, tracked
 from fastconv.models._trained import Trained
 
-Predictor: TypeAlias = Callable[[npt.ArrayLike], Array]
+Predictor: TypeAlias = Callable[[npt.NDArray[Any]], Array]
 
 
 class Model(Trained):
@@ -63,11 +64,13 @@ class Model(Trained):
         function = self._function(inputs.shape[1:])
         cut = batches(len(inputs), batch_size) or [slice(0, 0)]
         shown = tracked(cut, "predict", verbose)
-        return np.concatenate([function(inputs[batch]) for batch in shown])
+        outputs = [function(inputs[batch]) for batch in shown]
+        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
     def _function(self, size: tuple[int, ...]) -> Predictor:
         """Return the model prepared for inputs of this size: the last one made, while it holds."""
-        parts = [*self.layers, *(weight for layer in self.layers for weight in layer.weights)]
+        layers = self.layers
+        parts = [*layers, *[weight for layer in layers for weight in layer.weights]]
         ready = self._ready
         if ready is None or not ready.holds(size, parts):
             ready = self._ready = _Ready(size, parts, self._prepare(size))
@@ -90,5 +93,5 @@ class _Ready:
         return (
             self.size == size
             and len(self.parts) == len(parts)
-            and all(old is new for old, new in zip(self.parts, parts, strict=True))
+            and all(map(operator.is_, self.parts, parts))
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from fastconv import _checks
 from fastconv._checks import Array, Shape
 from fastconv.layers import Backprop, Input, Layer, Step
+from fastconv.layers._gates import swapped
 from fastconv.models import _architecture, _random, _summary
 from fastconv.models.model import Model, Predictor
 
@@ -267,7 +269,10 @@ class Sequential(Model):
     def _accept(self, x: npt.ArrayLike) -> npt.NDArray[Any]:
         """Return x as an array of a shape that fits; build the model if it is its first."""
         found = _checks.array("x", x)
-        self.build((None, *found.shape[1:]))
+        if self._input_shape is None:
+            self.build((None, *found.shape[1:]))
+        else:
+            self._check(found.shape)
         return found
 
     # -- computing
@@ -287,36 +292,40 @@ class Sequential(Model):
         layer as its own: the layers are numbered from 0.
         """
         y: npt.NDArray[Any] = self._accept(x)
-        steps: list[tuple[Backprop, bool]] = []
+        steps: list[Backprop] = []
+        trainable = [bool(layer.trainable_weights) for layer in self._layers]
+        first = trainable.index(True) if True in trainable else len(trainable)
         for index, layer in enumerate(self._layers):
             own = training.of_layer(index) if isinstance(training, Step) else training
             y, step = layer.forward(y, training=own)
-            steps.append((step, bool(layer.trainable_weights)))
+            steps.append(step)
+            steps[-2:] = swapped(*steps[-2:]) if index else steps
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | list[Array] | None, list[Array]]:
-            first = next((i for i, (_, trainable) in enumerate(steps) if trainable), len(steps))
             gradient: Array | list[Array] | None = dy
             grads: list[Array] = []
             for index in range(len(steps) - 1, -1 if need_dx else first - 1, -1):
                 assert isinstance(gradient, np.ndarray)
-                gradient, own = steps[index][0](gradient, need_dx=need_dx or index > first)
+                gradient, own = steps[index](gradient, need_dx=need_dx or index > first)
                 grads = own + grads
             return gradient if need_dx else None, grads
 
-        updates = {name: value for step, _ in steps for name, value in step.updates.items()}
+        updates = {name: value for step in steps for name, value in step.updates.items()}
         return y, Backprop(self.name, y.shape, y.dtype, pullback, updates)
 
     def _prepare(self, size: tuple[int, ...]) -> Predictor:
-        functions: list[Predictor] = []
+        functions: list[Callable[[Array], Array]] = []
         shape: Shape = (None, *size)
+        dtype: np.dtype[Any] | None = None
         for layer in self._layers:
+            if layer.dtype != dtype:
+                functions.append(functools.partial(np.asarray, dtype=layer.dtype))
             functions.append(layer.prepare(shape))
-            shape = layer.compute_output_shape(shape)
+            shape, dtype = layer.compute_output_shape(shape), layer.dtype
 
-        def predictor(x: npt.ArrayLike) -> Array:
-            y: npt.NDArray[Any] = _checks.array("x", x)
+        def predictor(x: npt.NDArray[Any]) -> Array:
             for function in functions:
-                y = function(y)
-            return y
+                x = function(x)
+            return x
 
         return predictor

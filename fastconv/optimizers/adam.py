@@ -69,10 +69,15 @@ class Adam(Optimizer):
 
     def _step(self, weight: Array, grad: Array, slots: tuple[Array, ...], rate: float) -> Array:
         first, second = slots
-        first += (grad - first) * (1.0 - self.beta_1)
-        second += (grad * grad - second) * (1.0 - self.beta_2)
         rate = rate * math.sqrt(1.0 - self._power_2) / (1.0 - self._power_1)
-        step = np.sqrt(second)
+        step = grad - first  # the one new array, in which all is worked out
+        step *= 1.0 - self.beta_1
+        first += step
+        np.multiply(grad, grad, out=step)
+        step -= second
+        step *= 1.0 - self.beta_2
+        second += step
+        np.sqrt(second, out=step)
         step += self.epsilon
         np.divide(first, step, out=step)
         step *= rate

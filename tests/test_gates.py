@@ -1,0 +1,69 @@
+"""Rectifiers that move behind a pooling on the way back: the bits of each layer's own way back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fastconv.layers import (
+    AveragePooling2D,
+    Conv2D,
+    Dense,
+    Flatten,
+    Layer,
+    MaxPooling2D,
+    MinPooling2D,
+)
+from fastconv.layers._gates import Gated, swapped
+from fastconv.models import Sequential
+
+POOLS = {
+    "max": MaxPooling2D(2),
+    "overlapping": MaxPooling2D(3, strides=2, padding="same"),
+    "min": MinPooling2D(3, strides=1),
+    "average": AveragePooling2D(2),
+}
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "tanh"])
+@pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
+def test_a_model_has_the_gradients_of_its_layers(pool: Layer, activation: str) -> None:
+    layers = [
+        Conv2D(5, 3, activation=activation, bias_initializer="ones", input_shape=(9, 8, 2)),
+        pool.from_config(pool.get_config()),
+        Conv2D(3, 2, activation=activation),
+        MaxPooling2D(2),
+        Flatten(),
+        Dense(4, activation=activation),
+    ]
+    model = Sequential(layers, seed=1)
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((6, 9, 8, 2), np.float32)
+    x[0] = np.nan
+    y, backprop = model.forward(x, training=True)
+    dy = rng.standard_normal(y.shape, np.float32)
+
+    ways, value = [], x
+    for layer in layers:
+        value, way = layer.forward(value, training=True)
+        ways.append(way)
+    gradient, expected = dy, []
+    for way in reversed(ways):
+        gradient, own = way(gradient)
+        expected = own + expected
+
+    assert y.tobytes() == value.tobytes()
+    dx, grads = backprop(dy)
+    assert dx.tobytes() == gradient.tobytes()
+    assert [g.tobytes() for g in grads] == [g.tobytes() for g in expected]
+
+
+def test_the_rectifier_sees_the_pooled_numbers_alone() -> None:
+    y, convolution = Conv2D(4, 3, activation="relu").forward(np.ones((1, 10, 10, 1)))
+    _, pooling = MaxPooling2D(2).forward(y)
+    before, after = swapped(convolution, pooling)
+    assert not isinstance(before.pullback, Gated)
+    assert isinstance(after.pullback, Gated)
+    assert after.pullback.y.shape == (1, 4, 4, 4)
+    _, averaging = AveragePooling2D(2).forward(y)
+    assert swapped(convolution, averaging) == (convolution, averaging)
