@@ -10,7 +10,7 @@
 #include "choose.h"
 
 #include "dispatch.h"
-#include "winograd.h"
+#include "winograd_cut.h"
 
 static const double PRODUCT = 1.15, INPUT = 8, OUTPUT = 8, KERNEL = 12, BATCH = 8;
 
@@ -22,8 +22,10 @@ static bool form_fits(int form, const struct fc_convolution *convolution)
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     for (int a = 0; a < 2; a++) {
         const struct fc_axis *axis = &convolution->axis[a];
-        if (axis->taps != shape.taps[a] || axis->stride != 1 ||
-            (axis->dilation != 1 && axis->taps > 1))
+        if (axis->taps != shape.taps[a] || axis->stride != 1)
+            return false;
+        /* Each phase of a dilated kernel is padded on its own, which constants alone allow. */
+        if (axis->taps > 1 && axis->dilation > 1 && convolution->padding_mode != FC_CONSTANT)
             return false;
     }
     /* 8 points each way cost 8 times the rounding of a direct sum in float32. */
@@ -52,17 +54,26 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
-    const double tiles = (double)fc_ceil_div(convolution->axis[0].out, shape.outputs[0]) *
-                         (double)fc_ceil_div(convolution->axis[1].out, shape.outputs[1]);
+    struct fc_convolution one = *convolution;
+    one.y.n = 1;
+    const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, &one);
+    const double tiles = (double)(cut.images * cut.tile_rows * cut.tile_columns);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * c_in * c_out;
     return shape.positions *
            (tiles * (c_in * c_out * PRODUCT + c_in * INPUT + c_out * OUTPUT) + kernel);
 }
 
+/* Rows of taps that lie in zero padding are left out. */
 static double direct_cost(const struct fc_convolution *convolution)
 {
     const struct fc_axis *axis = convolution->axis;
-    return (double)axis[0].out * (double)axis[1].out * (double)axis[0].taps * (double)axis[1].taps *
+    int64_t rows = 0;
+    for (int64_t tap = 0; tap < axis[0].taps; tap++) {
+        int64_t begin, end;
+        fc_axis_outputs(&axis[0], tap, &begin, &end);
+        rows += end - begin;
+    }
+    return (double)rows * (double)axis[1].out * (double)axis[1].taps *
            (double)convolution->kernel.c_in * (double)convolution->kernel.c_out;
 }
 
@@ -75,16 +86,18 @@ int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
         return best;
     if (algorithm == FC_AUTO && fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS)
         return best;
-    double least = algorithm == FC_AUTO ? direct_cost(convolution) : 1e300;
+    double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
         if (!form_fits(form, convolution))
             continue;
         const double cost = winograd_cost(form, pass, convolution);
-        if (cost < least) {
+        if (best == FC_DIRECT_FORM || cost < least) {
             least = cost;
             best = form;
         }
     }
+    if (best != FC_DIRECT_FORM && algorithm == FC_AUTO && direct_cost(convolution) <= least)
+        return FC_DIRECT_FORM;
     return best;
 }
 

@@ -38,6 +38,7 @@ static fc_status check_algorithm(const fc_conv2d_params *params, const struct fc
         .dtype = params->dtype,
         .kernel = fc_view_kernel(kernel, params->groups),
         .axis = {window->axis[0], window->axis[1]},
+        .padding_mode = params->padding_mode,
     };
     return params->algorithm != FC_WINOGRAD || fc_winograd_possible(&convolution)
                ? FC_OK

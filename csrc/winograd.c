@@ -67,11 +67,11 @@ struct scratch {
 static void cut_blocks(const struct fc_convolution *convolution, struct plan *plan)
 {
     const struct fc_channels *channels = &plan->channels;
-    const int64_t n = convolution->y.n, panels = fc_panel_count(channels);
+    const int64_t panels = fc_panel_count(channels);
     const int64_t tile_bytes = plan->form.positions * fc_ceil_div(channels->c_in, FC_SLAB) *
                                FC_SLAB * (int64_t)fc_element_size(convolution->dtype);
-    const int64_t all = n * fc_ceil_div(convolution->y.h, plan->form.outputs[0]) *
-                        fc_ceil_div(convolution->y.w, plan->form.outputs[1]);
+    plan->cut = fc_winograd_find_images(&plan->form, convolution);
+    const int64_t all = plan->cut.images * plan->cut.tile_rows * plan->cut.tile_columns;
     const double work = 2.0 * (double)(all * plan->form.positions) * (double)channels->c_in *
                         (double)channels->c_out;
     plan->width = fc_parallel_width(all * panels, work);
@@ -83,7 +83,7 @@ static void cut_blocks(const struct fc_convolution *convolution, struct plan *pl
         most = all;
     else if (blocks < 4 * plan->width)
         most = fc_ceil_div(all, fc_ceil_div(blocks, plan->width) * plan->width);
-    fc_winograd_cut_blocks(&plan->form, convolution->axis, n, most, &plan->cut);
+    fc_winograd_cut_blocks(&plan->cut, most);
     plan->blocks = plan->cut.line_blocks * plan->cut.column_blocks;
     plan->fused = plan->blocks == 1;
 }
@@ -199,8 +199,7 @@ static void compute_item(void *context, int64_t index, int worker)
     const struct plan *plan = job->plan;
     const struct fc_channels *channels = &plan->channels;
     const struct scratch scratch = scratch_of(job, worker);
-    const struct fc_winograd_block block =
-        fc_winograd_block_at(&plan->cut, job->target.convolution->y.n, index / plan->shares);
+    const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, index / plan->shares);
     const int64_t panel = job->panel + index % plan->shares * plan->share_panels;
     const int64_t end = fc_min(panel + plan->share_panels, job->end_panel);
     if (panel < end)
@@ -244,30 +243,24 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
 
 /* ------------------------------------------------------------------- again */
 
-static void *row_of(const fc_image *image, int64_t n, int64_t row, ptrdiff_t element)
-{
-    return (char *)image->data + (n * image->stride_n + row * image->stride_h) * element;
-}
-
 /* Lines in which a sum was not finite, without Winograd: what is infinite or NaN in x must not reach
  * outputs that do not read it. */
 static fc_status compute_again(const struct job *job)
 {
     const struct fc_winograd_cut *cut = &job->plan->cut;
-    const struct fc_convolution *all = job->target.convolution;
-    const int64_t outputs = job->plan->form.outputs[0], lines = all->y.n * cut->tile_rows;
+    const int64_t outputs = job->plan->form.outputs[0], lines = cut->images * cut->tile_rows;
     fc_status status = FC_OK;
     for (int64_t line = 0; line < lines && status == FC_OK; line++) {
         if (!job->bad[line])
             continue;
-        struct fc_convolution some = *all;
-        const int64_t n = line / cut->tile_rows, row = line % cut->tile_rows * outputs;
-        some.x.data = row_of(&all->x, n, 0, job->target.element);
-        some.y.data = row_of(&all->y, n, row, job->target.element);
-        if (all->residual.data)
-            some.residual.data = row_of(&all->residual, n, row, job->target.element);
-        some.x.n = some.y.n = some.residual.n = 1;
-        some.y.h = some.residual.h = some.axis[0].out = fc_min(outputs, all->y.h - row);
+        struct fc_convolution some =
+            fc_winograd_image(cut, job->target.convolution, line / cut->tile_rows);
+        const int64_t row = line % cut->tile_rows * outputs, element = job->target.element;
+        some.y.data = (char *)some.y.data + row * some.y.stride_h * element;
+        if (some.residual.data)
+            some.residual.data =
+                (char *)some.residual.data + row * some.residual.stride_h * element;
+        some.y.h = some.residual.h = some.axis[0].out = fc_min(outputs, some.y.h - row);
         some.axis[0].before -= row;
         status = fc_convolve(&some);
     }
@@ -275,18 +268,6 @@ static fc_status compute_again(const struct job *job)
 }
 
 /* -------------------------------------------------------------------- call */
-
-static struct fc_winograd_source source_of(const struct fc_convolution *convolution,
-                                           const struct fc_winograd_form *form)
-{
-    struct fc_winograd_source source = {0};
-    for (int a = 0; a < 2; a++) {
-        source.step[a] = form->outputs[a];
-        source.size[a] = form->points[a];
-        source.before[a] = convolution->axis[a].before;
-    }
-    return source;
-}
 
 fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolution,
                                const void *transformed)
@@ -306,19 +287,16 @@ fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolutio
         .kernel = {{&convolution->kernel, &plan.channels, &table->conv2d, element},
                    transforms,
                    plan.form},
-        .source = source_of(convolution, &plan.form),
+        .source = fc_winograd_source_of(convolution, &plan.cut, form, false),
         .target = {convolution, &table->conv2d, transforms, &plan.cut, plan.form, element,
                    plan.channels.panel, plan.m_position},
     };
-    job.source.padded = fc_padded_x(convolution, &table->conv2d, false);
-    job.source.transform = transforms->input;
     job.source.layout = plan.layout;
-    job.source.cut = &plan.cut;
     plan_passes(&job.kernel, transformed, &plan);
     plan_scratch(&job, &plan);
 
     size_t u_bytes = 0, total;
-    const size_t bad_bytes = fc_round_to_line((size_t)(convolution->y.n * plan.cut.tile_rows));
+    const size_t bad_bytes = fc_round_to_line((size_t)(plan.cut.images * plan.cut.tile_rows));
     if (!transformed && !plan.fused &&
         !fc_winograd_kernel_bytes(&job.kernel, plan.pass_panels, &u_bytes))
         return FC_OVERFLOW;

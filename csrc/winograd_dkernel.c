@@ -68,8 +68,8 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
     plan->part_panels = fc_min(PART_PANELS, panels);
     plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
     plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
-    const int64_t n = convolution->y.n;
-    fc_winograd_cut_blocks(&plan->form, convolution->axis, n, BLOCK_TILES, &plan->cut);
+    plan->cut = fc_winograd_find_images(&plan->form, convolution);
+    fc_winograd_cut_blocks(&plan->cut, BLOCK_TILES);
     plan->steps = plan->cut.line_blocks * plan->cut.column_blocks;
     plan->chunks = fc_min(fc_ceil_div(PARTS_WANTED, plan->parts), plan->steps / CHUNK_BLOCKS);
     plan->chunks = fc_max(plan->chunks, 1);
@@ -236,8 +236,7 @@ static void sum_chunk(void *context, int64_t item, int worker)
     const int64_t first = plan->steps * chunk / plan->chunks;
     const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
     for (int64_t step = first; step < end; step++) {
-        const struct fc_winograd_block block =
-            fc_winograd_block_at(&plan->cut, job->convolution->y.n, step);
+        const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, step);
         add_block(&part, &block, step == first);
     }
     if (plan->chunks == 1)
@@ -259,26 +258,6 @@ static void add_chunks(void *context, int64_t item, int worker)
 
 /* -------------------------------------------------------------------- call */
 
-static void find_sources(struct job *job)
-{
-    const struct fc_convolution *convolution = job->convolution;
-    const struct plan *plan = job->plan;
-    for (int a = 0; a < 2; a++) {
-        job->x.step[a] = job->dy.step[a] = job->dy.size[a] = plan->form.outputs[a];
-        job->x.size[a] = plan->form.points[a];
-        job->x.before[a] = convolution->axis[a].before;
-    }
-    job->x.padded = job->dy.padded = fc_padded_x(convolution, job->kernels, false);
-    job->dy.padded.x = convolution->y; /* beyond its edges the gradient is zero */
-    job->dy.padded.mode = FC_CONSTANT;
-    job->dy.padded.value = 0;
-    job->x.transform = job->transforms->input;
-    job->dy.transform = job->transforms->dy;
-    job->x.layout = layout_of(plan, plan->v_tile);
-    job->dy.layout = layout_of(plan, plan->d_tile);
-    job->x.cut = job->dy.cut = &plan->cut;
-}
-
 fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution, bool *finite)
 {
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
@@ -295,7 +274,10 @@ fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .finite = 1,
     };
-    find_sources(&job);
+    job.x = fc_winograd_source_of(convolution, &plan.cut, form, false);
+    job.dy = fc_winograd_source_of(convolution, &plan.cut, form, true);
+    job.x.layout = layout_of(&plan, plan.v_tile);
+    job.dy.layout = layout_of(&plan, plan.d_tile);
     plan_scratch(&job, &plan);
     const size_t workers = plan.worker_bytes * (size_t)plan.width;
     const int64_t sums = plan.chunks > 1 ? plan.parts * plan.chunks : plan.width;

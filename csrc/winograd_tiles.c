@@ -6,39 +6,46 @@
  * 36 vectors. */
 #include "winograd_tiles.h"
 
+#include "dispatch.h"
+
 enum { MOST_PIXELS = 64 }; /* of a tile */
 
-/* ------------------------------------------------------------------- blocks */
-
-static int64_t even_pieces(int64_t size, int64_t largest)
-{
-    return fc_ceil_div(size, fc_ceil_div(size, fc_max(largest, 1)));
-}
-
-void fc_winograd_cut_blocks(const struct fc_winograd_form *form, const struct fc_axis axis[2],
-                            int64_t n, int64_t most, struct fc_winograd_cut *cut)
-{
-    cut->tile_rows = fc_ceil_div(axis[0].out, form->outputs[0]);
-    cut->tile_columns = fc_ceil_div(axis[1].out, form->outputs[1]);
-    cut->columns = even_pieces(cut->tile_columns, most);
-    cut->column_blocks = fc_ceil_div(cut->tile_columns, cut->columns);
-    cut->lines = even_pieces(n * cut->tile_rows, most / cut->columns);
-    cut->line_blocks = fc_ceil_div(n * cut->tile_rows, cut->lines);
-}
-
-struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t n,
-                                              int64_t index)
-{
-    struct fc_winograd_block block = {
-        .line = index / cut->column_blocks * cut->lines,
-        .column = index % cut->column_blocks * cut->columns,
-    };
-    block.lines = fc_min(cut->lines, n * cut->tile_rows - block.line);
-    block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
-    return block;
-}
-
 /* -------------------------------------------------------- image to positions */
+
+struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *convolution,
+                                                const struct fc_winograd_cut *cut, int form,
+                                                bool of_dy)
+{
+    const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
+    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    struct fc_winograd_source source = {
+        .convolution = convolution,
+        .cut = cut,
+        .padded = fc_padded_x(convolution, &table->conv2d, false),
+        .of_dy = of_dy,
+        .transform = of_dy ? table->winograd.form[form].dy : table->winograd.form[form].input,
+    };
+    for (int a = 0; a < 2; a++) {
+        source.step[a] = shape.outputs[a];
+        source.size[a] = of_dy ? shape.outputs[a] : shape.points[a];
+    }
+    if (of_dy) {
+        source.padded.mode = FC_CONSTANT;
+        source.padded.value = 0;
+    }
+    return source;
+}
+
+/* The source as it is for image `index`. */
+static struct fc_winograd_source of_image(const struct fc_winograd_source *source, int64_t index)
+{
+    struct fc_winograd_source one = *source;
+    const struct fc_convolution image = fc_winograd_image(source->cut, source->convolution, index);
+    one.padded.x = source->of_dy ? image.y : image.x;
+    for (int a = 0; a < 2; a++)
+        one.before[a] = source->of_dy ? 0 : image.axis[a].before;
+    return one;
+}
 
 /* Pixels under `tiles` tiles. */
 static int64_t pixels(const struct fc_winograd_source *source, int axis, int64_t tiles)
@@ -119,8 +126,7 @@ static void spread_packed(const struct fc_winograd_source *source, const struct 
     };
     for (int64_t done = 0; done < count; done += FC_SLAB) {
         const int64_t channels = fc_min(FC_SLAB, count - done);
-        fc_pack_slabs(&source->padded, tiles->line / source->cut->tile_rows, &patch, FC_SLAB,
-                      c + done, channels, scratch);
+        fc_pack_slabs(&source->padded, 0, &patch, FC_SLAB, c + done, channels, scratch);
         spread_tiles(source, tiles, &(struct pixels){scratch, patch.x_columns * channels, channels},
                      channels,
                      v + done / FC_SLAB * source->layout.v_slab *
@@ -133,11 +139,9 @@ static void spread_in_place(const struct fc_winograd_source *source, const struc
                             int64_t c, int64_t count, char *v)
 {
     const fc_image *x = &source->padded.x;
-    const int64_t n = tiles->line / source->cut->tile_rows;
-    const char *from =
-        (const char *)x->data + (n * x->stride_n + row_of(source, tiles->line) * x->stride_h +
-                                 column_of(source, tiles) * x->stride_w + c) *
-                                    (ptrdiff_t)source->padded.element;
+    const char *from = (const char *)x->data + (row_of(source, tiles->line) * x->stride_h +
+                                                column_of(source, tiles) * x->stride_w + c) *
+                                                   (ptrdiff_t)source->padded.element;
     if (tiles->line < tiles->end)
         spread_tiles(source, tiles, &(struct pixels){from, x->stride_h, x->stride_w}, count, v);
 }
@@ -161,8 +165,7 @@ static void spread_edge(const struct fc_winograd_source *source, const struct ti
     const struct fc_winograd_layout *layout = &source->layout;
     const ptrdiff_t element = (ptrdiff_t)source->padded.element;
     const fc_image *x = &source->padded.x;
-    const int64_t n = tiles->line / source->cut->tile_rows;
-    const char *image = (const char *)x->data + (n * x->stride_n + c) * element;
+    const char *image = (const char *)x->data + c * element;
     const void *at[MOST_PIXELS];
     for (int64_t line = tiles->line; line < tiles->end; line++)
         for (int64_t column = tiles->column; column < tiles->stop; column++) {
@@ -228,31 +231,34 @@ void fc_winograd_spread_block(const struct fc_winograd_source *source,
                               void *scratch, void *v)
 {
     const int64_t rows = source->cut->tile_rows, end = block->line + block->lines;
-    const bool in_place = source->padded.x.stride_c == 1 && count % FC_SLAB == 0;
+    const fc_image *x = source->of_dy ? &source->convolution->y : &source->convolution->x;
+    const bool in_place = x->stride_c == 1 && count % FC_SLAB == 0;
     if (in_place)
         fc_fill_padding(&source->padded, scratch, count);
     for (int64_t line = block->line; line < end;) {
         const int64_t stop = fc_min((line / rows + 1) * rows, end);
+        const struct fc_winograd_source one = of_image(source, line / rows);
         const struct tiles tiles = {block, line, stop, 0, block->columns};
         if (in_place)
-            spread_lines(source, &tiles, c, count, scratch, v);
+            spread_lines(&one, &tiles, c, count, scratch, v);
         else
-            spread_packed(source, &tiles, c, count, scratch, v);
+            spread_packed(&one, &tiles, c, count, scratch, v);
         line = stop;
     }
 }
 
 /* -------------------------------------------------------- positions to outputs */
 
-/* Where a line of some outputs goes. */
+/* Where a line of some outputs goes: rows and columns of an image. */
 struct line {
-    int64_t n, row, rows, column, columns, k, outputs;
+    struct fc_convolution image;
+    int64_t row, rows, column, columns, k, outputs;
 };
 
 static char *pixel_at(const struct fc_winograd_target *target, const fc_image *image,
                       const struct line *line, int64_t row)
 {
-    return (char *)image->data + (line->n * image->stride_n + (line->row + row) * image->stride_h +
+    return (char *)image->data + ((line->row + row) * image->stride_h +
                                   line->column * image->stride_w + line->k * image->stride_c) *
                                      target->element;
 }
@@ -267,7 +273,7 @@ static const char *bias_of(const struct fc_winograd_target *target, const struct
 static void turn_rows(const struct fc_winograd_target *target, const struct line *line,
                       const char *strip)
 {
-    const struct fc_convolution *convolution = target->convolution;
+    const struct fc_convolution *convolution = &line->image;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
     for (int64_t i = 0; i < line->rows; i++)
         target->kernels->finish_block(&(struct fc_finish){
@@ -291,7 +297,7 @@ static void turn_rows(const struct fc_winograd_target *target, const struct line
 static void aim_at_y(const struct fc_winograd_target *target, const struct line *line,
                      struct fc_winograd_gather *gather)
 {
-    const struct fc_convolution *convolution = target->convolution;
+    const struct fc_convolution *convolution = &line->image;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
     gather->y = pixel_at(target, y, line, 0);
     gather->y_row = y->stride_h;
@@ -310,14 +316,14 @@ bool fc_winograd_gather_line(const struct fc_winograd_target *target,
                              const struct fc_winograd_block *block, int64_t at, int64_t k,
                              int64_t outputs, const char *m, char *strip)
 {
-    const fc_image *y = &target->convolution->y, *residual = &target->convolution->residual;
     struct line line = {
-        .n = at / target->cut->tile_rows,
+        .image = fc_winograd_image(target->cut, target->convolution, at / target->cut->tile_rows),
         .row = at % target->cut->tile_rows * target->form.outputs[0],
         .column = block->column * target->form.outputs[1],
         .k = k,
         .outputs = outputs,
     };
+    const fc_image *y = &line.image.y, *residual = &line.image.residual;
     line.rows = fc_min(target->form.outputs[0], y->h - line.row);
     line.columns = fc_min(block->columns * target->form.outputs[1], y->w - line.column);
     struct fc_winograd_gather gather = {

@@ -3,39 +3,29 @@
 #define FC_WINOGRAD_TILES_H
 
 #include "pack_rows.h"
-#include "winograd.h"
-
-/* The outputs of all images as rows of tiles, "lines", counted over the images; a block is some
- * columns of some lines. */
-struct fc_winograd_cut {
-    int64_t tile_rows, tile_columns; /* of an image */
-    int64_t lines, columns;          /* of a block */
-    int64_t line_blocks, column_blocks;
-};
-
-struct fc_winograd_block {
-    int64_t line, lines, column, columns;
-};
-
-/* Cuts n images into near-equal blocks of at most `most` tiles, or one row of them. */
-void fc_winograd_cut_blocks(const struct fc_winograd_form *form, const struct fc_axis axis[2],
-                            int64_t n, int64_t most, struct fc_winograd_cut *cut);
-struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t n,
-                                              int64_t index);
+#include "winograd_cut.h"
 
 /* Where tile t and slab s of a position begin: t / few * v_few + s * v_slab + t % few * v_tile. */
 struct fc_winograd_layout {
     int64_t few, v_few, v_slab, v_tile, v_position;
 };
 
-/* An image that is taken to positions: x, whose tiles overlap, or dy, whose tiles do not. */
+/* What is taken to positions: x, whose tiles overlap, or dy (y of the convolution), whose tiles do
+ * not and beyond whose edges is zero. */
 struct fc_winograd_source {
-    struct fc_padded padded;
+    const struct fc_convolution *convolution;
+    const struct fc_winograd_cut *cut;
+    struct fc_padded padded; /* of one image: its x is set for each */
+    bool of_dy;
     void (*transform)(const struct fc_winograd_spread *);
     int64_t step[2], size[2], before[2]; /* from tile to tile, of a tile, and padding */
     struct fc_winograd_layout layout;
-    const struct fc_winograd_cut *cut;
 };
+
+/* x, or dy, with the transform that takes it to a form's positions. */
+struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *convolution,
+                                                const struct fc_winograd_cut *cut, int form,
+                                                bool of_dy);
 
 /* Bytes of scratch that spreading so many channels of a block takes. */
 size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source, int64_t channels);

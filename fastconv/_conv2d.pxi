@@ -124,7 +124,7 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
         Added before the activation.
     algorithm : {"auto", "direct", "winograd"}
         "winograd" takes a fraction of the multiplications, for kernels of 3x3, 5x5, 1x3, 1x5 and
-        1x7 (and upright) with strides and dilation_rate 1; its rounding errors are up to 3 times
+        1x7 (and upright) with strides 1; its rounding errors are up to 3 times
         those of a direct sum (float64: 16). "auto" chooses, from one sample's shape alone.
     out : ndarray, shape of y, optional
         Receives the result; must not overlap an input.

@@ -51,8 +51,9 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
     "bad_algorithm": (
         ValueError,
         "algorithm='winograd' takes kernels of 3x3, 5x5, 1x3, 1x5, 1x7, 3x1, 5x1 and 7x1, strides "
-        "and dilation_rate of 1, groups of at least 64 bytes of channels, at most 4096 of them",
-        ("algorithm", "kernel.shape", "strides", "dilation_rate", "groups"),
+        "of 1, dilation_rate 1 unless padding is constant, groups of at least 64 bytes of "
+        "channels, at most 4096 of them",
+        ("algorithm", "kernel.shape", "strides", "dilation_rate", "padding_mode", "groups"),
     ),
     "packed_mismatch": (
         ValueError,

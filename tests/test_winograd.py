@@ -40,22 +40,25 @@ def winograd_problems(draw: Draw) -> Conv2DProblem:
     kh, kw = draw(st.sampled_from(KERNELS))
     padding = draw(strategies.spelled_paddings((4, 4)))
     groups = draw(st.sampled_from((1, 1, 1, 2)))
+    dilation = draw(st.sampled_from(((1, 1), (1, 1), (2, 2), (1, 3))))
     lengths = st.sampled_from((16, 24, 33) if groups > 1 else (1, 3, 16, 17, 33, 64))
     problem = Conv2DProblem(
         n=draw(st.integers(1, 3)),
-        h=kh + draw(st.integers(0, 15)),
-        w=kw + draw(st.integers(0, 15)),
+        h=(kh - 1) * dilation[0] + 1 + draw(st.integers(0, 15)),
+        w=(kw - 1) * dilation[1] + 1 + draw(st.integers(0, 15)),
         c_in=groups * draw(lengths),
         c_out=groups * draw(lengths),
         kh=kh,
         kw=kw,
         padding=padding,
+        dilation_rate=dilation,
         groups=groups,
         data_format=draw(st.sampled_from(strategies.FORMATS)),
         dtype=draw(st.sampled_from(strategies.DTYPES)),
         seed=draw(st.integers(0, 2**16)),
     )
-    mode = draw(st.sampled_from(strategies.fitting_padding_modes(*problem.axes())))
+    modes = strategies.fitting_padding_modes(*problem.axes())
+    mode = draw(st.sampled_from(modes if dilation == (1, 1) else ["constant"]))
     value = draw(st.sampled_from((0.0, -2.5))) if mode == "constant" else 0.0
     return with_fields(problem, padding_mode=mode, padding_value=value)
 
@@ -66,6 +69,8 @@ LAYERS = {
     "more outputs than a part": Conv2DProblem(1, 9, 9, 130, 200, 3, 3, 1, "same"),
     "more tiles than a block": Conv2DProblem(3, 40, 500, 16, 16, 3, 3, 1, 1),
     "inception 1x7": Conv2DProblem(2, 17, 17, 96, 128, 1, 7, 1, "same"),
+    "dilation 2": Conv2DProblem(2, 28, 27, 32, 64, 3, 3, 1, 2, 2),
+    "more phases than outputs": Conv2DProblem(1, 4, 5, 16, 16, 3, 3, 1, 6, 6),
     "5x5": Conv2DProblem(2, 28, 28, 48, 64, 5, 5, 1, 2),
 }
 
@@ -185,7 +190,7 @@ def test_a_tile_that_overflows_is_computed_again(isa: str) -> None:
     ("shape", "words"),
     [
         ((3, 3, 16, 16), {"strides": 2}),
-        ((3, 3, 16, 16), {"dilation_rate": 2}),
+        ((3, 3, 16, 16), {"dilation_rate": 2, "padding": 2, "padding_mode": "edge"}),
         ((2, 2, 16, 16), {}),
         ((7, 7, 16, 16), {}),
         ((1, 1, 16, 16), {}),

@@ -1,0 +1,89 @@
+/* winograd_cut.c: the outputs of a convolution as rows of tiles, and blocks of them. */
+#include "winograd_cut.h"
+
+#include "dispatch.h"
+
+static int64_t even_pieces(int64_t size, int64_t largest)
+{
+    return fc_ceil_div(size, fc_ceil_div(size, fc_max(largest, 1)));
+}
+
+struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *form,
+                                               const struct fc_convolution *convolution)
+{
+    struct fc_winograd_cut cut = {.images = convolution->y.n};
+    int64_t tiles[2];
+    for (int a = 0; a < 2; a++) {
+        const struct fc_axis *axis = &convolution->axis[a];
+        cut.phases[a] = axis->taps > 1 ? fc_min(axis->dilation, axis->out) : 1;
+        cut.images *= cut.phases[a];
+        tiles[a] = fc_ceil_div(fc_ceil_div(axis->out, cut.phases[a]), form->outputs[a]);
+    }
+    cut.tile_rows = tiles[0];
+    cut.tile_columns = tiles[1];
+    return cut;
+}
+
+void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most)
+{
+    cut->columns = even_pieces(cut->tile_columns, most);
+    cut->column_blocks = fc_ceil_div(cut->tile_columns, cut->columns);
+    cut->lines = even_pieces(cut->images * cut->tile_rows, most / cut->columns);
+    cut->line_blocks = fc_ceil_div(cut->images * cut->tile_rows, cut->lines);
+}
+
+struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index)
+{
+    struct fc_winograd_block block = {
+        .line = index / cut->column_blocks * cut->lines,
+        .column = index % cut->column_blocks * cut->columns,
+    };
+    block.lines = fc_min(cut->lines, cut->images * cut->tile_rows - block.line);
+    block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
+    return block;
+}
+
+/* ------------------------------------------------------------------- images */
+
+/* Every step[a]-th pixel of image n from pixel first[a] on. */
+static fc_image lattice(const fc_image *image, int64_t n, const int64_t first[2],
+                        const int64_t step[2], int64_t element)
+{
+    fc_image some = *image;
+    if (some.data)
+        some.data =
+            (char *)some.data +
+            (n * some.stride_n + first[0] * some.stride_h + first[1] * some.stride_w) * element;
+    some.n = 1;
+    some.h = fc_max(fc_ceil_div(some.h - first[0], step[0]), 0);
+    some.w = fc_max(fc_ceil_div(some.w - first[1], step[1]), 0);
+    some.stride_h *= step[0];
+    some.stride_w *= step[1];
+    return some;
+}
+
+struct fc_convolution fc_winograd_image(const struct fc_winograd_cut *cut,
+                                        const struct fc_convolution *convolution, int64_t index)
+{
+    struct fc_convolution image = *convolution;
+    const int64_t phases = cut->phases[0] * cut->phases[1], n = index / phases;
+    const int64_t phase[2] = {index % phases / cut->phases[1], index % cut->phases[1]};
+    int64_t y_first[2], x_first[2], step[2];
+    for (int a = 0; a < 2; a++) {
+        struct fc_axis *axis = &image.axis[a];
+        const int64_t shift = phase[a] - axis->before;
+        step[a] = cut->phases[a] > 1 ? axis->dilation : 1;
+        const int64_t before = -fc_floor_div(shift, step[a]);
+        y_first[a] = phase[a];
+        x_first[a] = cut->phases[a] > 1 ? shift + before * step[a] : 0;
+        axis->before = cut->phases[a] > 1 ? before : axis->before;
+        axis->in = fc_max(fc_ceil_div(axis->in - x_first[a], step[a]), 0);
+        axis->out = fc_ceil_div(axis->out - phase[a], step[a]);
+        axis->dilation = 1;
+    }
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    image.x = lattice(&convolution->x, n, x_first, step, element);
+    image.y = lattice(&convolution->y, n, y_first, step, element);
+    image.residual = lattice(&convolution->residual, n, y_first, step, element);
+    return image;
+}
