@@ -16,21 +16,31 @@ FLAGS = ("-std=c11", "-ffp-contract=off", "-pthread", "-Wall", "-Wextra", f"-I{C
 
 
 def build(
-    compiler: str, programs: Sequence[Path], folder: Path, *flags: str, link: Sequence[str] = ()
+    compiler: str,
+    programs: Sequence[Path],
+    folder: Path,
+    *flags: str,
+    link: Sequence[str] = (),
+    kernels: Path | None = None,
 ) -> list[Path]:
     """Compile every C file below csrc/ into `folder`, and each of the programs with them.
+
+    Vector kernels are taken from `kernels`, the folder of another build, where that is given: with
+    sanitizers they take a minute a file. Those of the generic table are of this build always.
 
     Objects newer than their source and all headers are kept, so that programs that share a folder,
     a compiler and flags share the core. Returns the executables. A failure of the compiler is a
     CalledProcessError, its messages on standard error.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    headers = [*CSRC.rglob("*.h"), *(ROOT / "tests").glob("*.h")]
-    newest = max(header.stat().st_mtime for header in headers)
+    newest = max(header.stat().st_mtime for header in CSRC.rglob("*.h"))
 
     def compile_one(source: Path) -> Path:
         target = folder / f"{'_'.join(source.relative_to(ROOT).parts)}.o"
-        changed = max(source.stat().st_mtime, newest)
+        if kernels and source.parent.name == "isa" and "generic" not in source.name:
+            return kernels / target.name
+        beside = max((h.stat().st_mtime for h in source.parent.glob("*.h")), default=0.0)
+        changed = max(source.stat().st_mtime, newest, beside)
         if not target.exists() or target.stat().st_mtime <= changed:
             _run([compiler, *FLAGS, *flags, "-c", str(source), "-o", str(target)])
         return target
