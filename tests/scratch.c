@@ -217,6 +217,6 @@ int main(void)
                 convolve(&layers[l], h, w, first, threads);
             pool_all(h, w, first, threads);
         }
-    printf("trust: scratch calls=%ld most=%ld bytes a thread, bound=%d\n", calls, most, BOUND);
+    printf("trust: scratch calls=%ld bytes_a_thread=%ld allowed=%d\n", calls, most, BOUND);
     return memory == NULL;
 }
