@@ -32,9 +32,9 @@ BUILD = ROOT / "build" / "c"  # a folder for each compiler: the tasks share its 
 STRICT = ("-O2", "-Werror")
 
 # What counted_memory.h puts in place of the system's.
-REPLACED = "malloc aligned_alloc free pthread_create pthread_key_create pthread_setspecific "
-REPLACED += "__sched_cpualloc fopen"
-COUNTED = [f"-Wl,--wrap={name}" for name in REPLACED.split()]
+REPLACED = ["malloc", "calloc", "aligned_alloc", "free", "fopen", "__sched_cpualloc"]
+REPLACED += ["pthread_create", "pthread_key_create", "pthread_setspecific"]
+COUNTED = [f"-Wl,--wrap={name}" for name in REPLACED]
 
 # Emulated CPUs, and what is chosen there beside generic. Without XSAVE the system cannot save the
 # registers of AVX, though the CPU has its instructions.

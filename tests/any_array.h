@@ -134,7 +134,7 @@ static inline double any_value(uint64_t *state, bool plain)
     const uint64_t number = next_random(state);
     if (!plain && number % 16 == 0)
         return odd[number / 16 % 8];
-    return (double)(number >> 48) / 32768 - 1;
+    return (double)(number >> 11) / (double)(INT64_C(1) << 52) - 1;
 }
 
 /* ---------------------------------------------------------------- elements */

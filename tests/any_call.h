@@ -70,7 +70,7 @@ static inline void draw_geometry(struct source *source, fc_conv2d_params *params
     const bool plain = once_in(source, 2);
     *params = (fc_conv2d_params){.dtype = (fc_dtype)draw(source, FC_FLOAT32, FC_FLOAT64)};
     params->padding = (fc_padding)draw(source, FC_VALID, FC_EXPLICIT);
-    params->algorithm = once_in(source, 4) ? (fc_algorithm)draw(source, 0, 2) : FC_AUTO;
+    params->algorithm = once_in(source, 3) ? (fc_algorithm)draw(source, 0, plain ? 2 : 1) : FC_AUTO;
     params->groups = 1;
     for (int d = 0; d < 2; d++) {
         params->strides[d] = plain ? 1 : draw_word(source, 1, 3);

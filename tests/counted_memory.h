@@ -49,6 +49,7 @@ static inline void *count_block(void *block)
 }
 
 void *__real_malloc(size_t bytes);
+void *__real_calloc(size_t count, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
 void __real_free(void *block);
 int __real_pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
@@ -59,6 +60,11 @@ cpu_set_t *__real___sched_cpualloc(size_t count);
 FILE *__real_fopen(const char *path, const char *mode);
 
 void *__wrap_malloc(size_t bytes) { return refused() ? NULL : count_block(__real_malloc(bytes)); }
+
+void *__wrap_calloc(size_t count, size_t bytes)
+{
+    return refused() ? NULL : count_block(__real_calloc(count, bytes));
+}
 
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes)
 {

@@ -52,15 +52,16 @@ static int64_t bytes(fc_dtype dtype, int64_t count)
     return count * (dtype == FC_FLOAT32 ? 4 : 8);
 }
 
-/* Values of [-1, 1) that every machine makes alike: 16 bits of a linear congruence. */
+/* Values of [-1, 1) that every machine makes alike, from a linear congruence; of so many bits that no
+ * sum of them is exact, whose order would not show. */
 static void *values(fc_dtype dtype, int64_t count)
 {
     void *data = malloc((size_t)bytes(dtype, count) + 1);
     require(data != NULL, "no memory");
-    uint32_t state = 12345;
+    uint64_t state = 12345;
     for (int64_t i = 0; i < count; i++) {
-        state = state * 1664525u + 1013904223u;
-        const double value = (double)(state >> 16) / 32768 - 1;
+        state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+        const double value = (double)(state >> 11) / (double)(INT64_C(1) << 52) - 1;
         if (dtype == FC_FLOAT32)
             ((float *)data)[i] = (float)value;
         else

@@ -207,7 +207,7 @@ static void pool_all(int64_t h, int64_t w, bool first, int threads)
 
 int main(void)
 {
-    memory = calloc((size_t)384 * 384 * 64 * 3, sizeof(float));
+    memory = __real_calloc((size_t)384 * 384 * 64 * 3, sizeof(float));
     fc_set_num_threads(THREADS);
     for (int i = 0; memory && i < SIZES; i++)
         for (int first = 0; first < 2; first++) {
