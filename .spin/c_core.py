@@ -140,9 +140,8 @@ def no_memory(calls: int) -> None:
 def races(seconds: int) -> None:
     """Compute, fork and change the number of threads all at once, below ThreadSanitizer (gcc)."""
     _programs("gcc", [EXAMPLE])
-    kernels = BUILD / "gcc"
     flags = ("-O1", "-g", "-fsanitize=thread")
-    (program,) = _programs("gcc", [TESTS / "races.c"], *flags, kind="tsan", kernels=kernels)
+    (program,) = _programs("gcc", [TESTS / "races.c"], *flags, kind="tsan", taken="isa_[an]*")
     # The generic kernels are watched too; without random addresses, since thread checking wants
     # memory where it expects it.
     options = {"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0", "FASTCONV_ISA": "generic"}
@@ -161,7 +160,7 @@ def fuzz(seconds: int) -> None:
     checks = "-fsanitize=fuzzer,address,undefined", "-fno-sanitize=pointer-overflow"
     flags = ("-O1", "-g", *checks, "-fno-sanitize-recover=all")
     target = [TESTS / "fuzz_calls.c"]
-    (program,) = _programs("clang", target, *flags, kind="fuzz", kernels=BUILD / "clang")
+    (program,) = _programs("clang", target, *flags, kind="fuzz", taken="isa_*")
     corpus = ROOT / "build" / "fuzz"
     corpus.mkdir(parents=True, exist_ok=True)
     if not any(corpus.iterdir()):  # long enough for whole calls: it grows its own slowly
@@ -240,16 +239,22 @@ def _programs(
     *flags: str,
     link: Sequence[str] = (),
     kind: str = "",
-    kernels: Path | None = None,
+    taken: str = "",
 ) -> list[Path]:
-    """Build C programs with the C core, in a folder for this compiler and kind of build."""
+    """Build C programs with the C core, in a folder for this compiler and kind of build.
+
+    Kernels whose file names match `taken` are those of the compiler's strict build.
+    """
     import c_program  # from tests/
 
     flags = flags if kind else (*STRICT, *flags)
     names = ", ".join(program.name for program in programs)
     click.secho(f"{' '.join([compiler, *flags, *link])}: csrc/ and {names}", bold=True)
     folder = BUILD / f"{compiler}{kind and '-'}{kind}"
-    return c_program.build(compiler, programs, folder, *flags, link=link, kernels=kernels)
+    finished = BUILD / compiler if taken else None
+    return c_program.build(
+        compiler, programs, folder, *flags, link=link, finished=finished, taken=taken
+    )
 
 
 def _printed(*command: str | Path, quiet: bool = False) -> str:

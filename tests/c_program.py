@@ -21,12 +21,13 @@ def build(
     folder: Path,
     *flags: str,
     link: Sequence[str] = (),
-    kernels: Path | None = None,
+    finished: Path | None = None,
+    taken: str = "",
 ) -> list[Path]:
     """Compile every C file below csrc/ into `folder`, and each of the programs with them.
 
-    Vector kernels are taken from `kernels`, the folder of another build, where that is given: with
-    sanitizers they take a minute a file. Those of the generic table are of this build always.
+    Objects of csrc/isa/ whose names match `taken` come from `finished`, another build's folder:
+    what sanitizers make of kernels takes a compiler minutes.
 
     Objects newer than their source and all headers are kept, so that programs that share a folder,
     a compiler and flags share the core. Returns the executables. A failure of the compiler is a
@@ -37,8 +38,8 @@ def build(
 
     def compile_one(source: Path) -> Path:
         target = folder / f"{'_'.join(source.relative_to(ROOT).parts)}.o"
-        if kernels and source.parent.name == "isa" and "generic" not in source.name:
-            return kernels / target.name
+        if finished and source.parent.name == "isa" and source.match(taken):
+            return finished / target.name
         beside = max((h.stat().st_mtime for h in source.parent.glob("*.h")), default=0.0)
         changed = max(source.stat().st_mtime, newest, beside)
         if not target.exists() or target.stat().st_mtime <= changed:
