@@ -10,6 +10,7 @@
 #include "choose.h"
 
 #include "dispatch.h"
+#include "floating_point.h"
 #include "winograd_cut.h"
 
 static const double PRODUCT = 1.15, INPUT = 8, OUTPUT = 8, KERNEL = 12, BATCH = 8;
@@ -77,15 +78,11 @@ static double direct_cost(const struct fc_convolution *convolution)
            (double)convolution->kernel.c_in * (double)convolution->kernel.c_out;
 }
 
-int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
-                   const struct fc_convolution *convolution)
+/* Not inlined: its arithmetic must stay between the changes of the floating-point state. */
+__attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pass pass,
+                                              const struct fc_convolution *convolution)
 {
     int best = FC_DIRECT_FORM;
-    const struct fc_kernel_view *kernel = &convolution->kernel;
-    if (algorithm == FC_DIRECT || !channels_fit(convolution))
-        return best;
-    if (algorithm == FC_AUTO && fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS)
-        return best;
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
         if (!form_fits(form, convolution))
@@ -99,6 +96,21 @@ int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
     if (best != FC_DIRECT_FORM && algorithm == FC_AUTO && direct_cost(convolution) <= least)
         return FC_DIRECT_FORM;
     return best;
+}
+
+/* In the library's floating-point state, so that the caller's rounding cannot choose, nor its sticky
+ * flags change. */
+int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
+                   const struct fc_convolution *convolution)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const bool few = fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS;
+    if (algorithm == FC_DIRECT || (algorithm == FC_AUTO && few) || !channels_fit(convolution))
+        return FC_DIRECT_FORM;
+    const fc_float_state before = fc_float_enter(false);
+    const int form = cheapest(algorithm, pass, convolution);
+    fc_float_leave(before);
+    return form;
 }
 
 fc_status fc_convolve_by(fc_algorithm algorithm, const struct fc_convolution *convolution)

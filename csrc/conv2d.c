@@ -48,6 +48,8 @@ static fc_status check_algorithm(const fc_conv2d_params *params, const struct fc
 fc_status fc_check_conv2d(const fc_conv2d_params *params, const fc_image *x,
                           const fc_weights *kernel, const fc_image *y, struct fc_window *window)
 {
+    if (!params || !x || !kernel || !y)
+        return FC_BAD_ARGUMENT;
     fc_status status = fc_conv2d_window(params, x->h, x->w, kernel->kh, kernel->kw, window);
     if (status == FC_OK)
         status = check_channels(params, x->c, y->c, kernel);
@@ -64,6 +66,8 @@ fc_status fc_check_conv2d_transpose(const fc_conv2d_params *params, const int64_
                                     const fc_image *x, const fc_weights *kernel, const fc_image *y,
                                     struct fc_window *window)
 {
+    if (!params || !x || !kernel || !y)
+        return FC_BAD_ARGUMENT;
     fc_status status = fc_conv2d_transpose_window(params, output_padding, x->h, x->w, kernel->kh,
                                                   kernel->kw, window);
     if (status == FC_OK && params->padding_mode != FC_CONSTANT)

@@ -135,8 +135,8 @@ static void set_axes(struct fc_window *window, const int64_t in[2], const int64_
 
 static fc_status check_conv2d_words(const fc_conv2d_params *params)
 {
-    if ((unsigned)params->dtype > FC_FLOAT64 || (unsigned)params->padding > FC_EXPLICIT ||
-        (unsigned)params->padding_mode > FC_WRAP)
+    if (!params || (unsigned)params->dtype > FC_FLOAT64 ||
+        (unsigned)params->padding > FC_EXPLICIT || (unsigned)params->padding_mode > FC_WRAP)
         return FC_BAD_ARGUMENT;
     if ((unsigned)params->algorithm > FC_WINOGRAD)
         return FC_BAD_ALGORITHM;
@@ -168,7 +168,7 @@ fc_status fc_conv2d_window(const fc_conv2d_params *params, int64_t h, int64_t w,
 fc_status fc_pool2d_window(const fc_pool2d_params *params, int64_t h, int64_t w,
                            struct fc_window *window)
 {
-    if ((unsigned)params->dtype > FC_FLOAT64 || (unsigned)params->pooling > FC_AVG)
+    if (!params || (unsigned)params->dtype > FC_FLOAT64 || (unsigned)params->pooling > FC_AVG)
         return FC_BAD_ARGUMENT;
     set_axes(window, (int64_t[]){h, w}, params->pool_size, params->strides, params->dilation_rate);
     for (int d = 0; d < 2 && params->padding == FC_EXPLICIT; d++) {
@@ -286,33 +286,39 @@ fc_status fc_conv2d_transpose_output_size(const fc_conv2d_params *params,
 
 /* ------------------------------------------------------------------ arrays */
 
-static fc_status check_sizes(const int64_t size[4], const int64_t stride[4], fc_dtype dtype)
+/* An array without elements has no bytes to count, and may have no data. */
+static fc_status check_array(const void *data, const int64_t size[4], const int64_t stride[4],
+                             fc_dtype dtype)
 {
     int64_t reach = dtype == FC_FLOAT32 ? 4 : 8, bytes = reach;
+    bool empty = false;
     for (int i = 0; i < 4; i++) {
-        int64_t span;
         if (size[i] < 0)
             return FC_BAD_ARGUMENT;
-        if (size[i] == 0)
-            return FC_OK;
-        if (__builtin_mul_overflow(bytes, size[i], &bytes) ||
-            __builtin_mul_overflow(size[i] - 1, stride[i] < 0 ? -stride[i] : stride[i], &span) ||
+        empty |= size[i] == 0;
+    }
+    for (int i = 0; i < 4 && !empty; i++) {
+        int64_t step = stride[i], span;
+        if ((step < 0 && __builtin_sub_overflow(0, step, &step)) ||
+            __builtin_mul_overflow(bytes, size[i], &bytes) ||
+            __builtin_mul_overflow(size[i] - 1, step, &span) ||
             __builtin_mul_overflow(span, 8, &span) || __builtin_add_overflow(reach, span, &reach))
             return FC_OVERFLOW;
     }
-    return bytes < 0 ? FC_OVERFLOW : FC_OK;
+    return data || empty ? FC_OK : FC_BAD_ARGUMENT;
 }
 
 fc_status fc_check_image(const fc_image *image, fc_dtype dtype)
 {
-    return check_sizes(
-        (int64_t[]){image->n, image->h, image->w, image->c},
+    return check_array(
+        image->data, (int64_t[]){image->n, image->h, image->w, image->c},
         (int64_t[]){image->stride_n, image->stride_h, image->stride_w, image->stride_c}, dtype);
 }
 
 fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype)
 {
-    return check_sizes((int64_t[]){weights->kh, weights->kw, weights->c_in, weights->c_out},
+    return check_array(weights->data,
+                       (int64_t[]){weights->kh, weights->kw, weights->c_in, weights->c_out},
                        (int64_t[]){weights->stride_kh, weights->stride_kw, weights->stride_c_in,
                                    weights->stride_c_out},
                        dtype);

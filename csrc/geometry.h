@@ -37,7 +37,8 @@ void fc_axis_outputs(const struct fc_axis *axis, int64_t tap, int64_t *begin, in
 /* The taps of output o that read the image: [*begin, *end). */
 void fc_axis_taps(const struct fc_axis *axis, int64_t o, int64_t *begin, int64_t *end);
 
-/* Sizes not negative, and the element counts and byte offsets of the array fit in an int64_t. */
+/* Sizes not negative, the element counts and byte offsets of the array fit in an int64_t, and data
+ * is not NULL where there are elements. */
 fc_status fc_check_image(const fc_image *image, fc_dtype dtype);
 fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype);
 

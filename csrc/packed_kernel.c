@@ -66,7 +66,11 @@ fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kerne
                          int64_t w, fc_packed_kernel **packed)
 {
     struct fc_window window;
-    const fc_image x = {.n = 0, .h = h, .w = w, .c = kernel->c_in * params->groups};
+    fc_image x = {.n = 0, .h = h, .w = w};
+    if (!params || !kernel || !packed)
+        return FC_BAD_ARGUMENT;
+    if (__builtin_mul_overflow(kernel->c_in, params->groups, &x.c))
+        return FC_OVERFLOW;
     fc_status status = fc_conv2d_window(params, h, w, kernel->kh, kernel->kw, &window);
     if (status != FC_OK)
         return status;
@@ -86,7 +90,7 @@ fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kerne
         return FC_NO_MEMORY;
     made->params = *params;
     made->kernel = *kernel;
-    made->kernel.data = NULL;
+    made->kernel.data = made; /* not kept, but what is checked has data */
     made->h = h;
     made->w = w;
     made->form = fc_choose_form(params->algorithm, FC_PASS_PACKED, &convolution);
@@ -134,6 +138,8 @@ fc_status fc_conv2d_packed(const fc_conv2d_params *params, const fc_image *x,
                            const fc_image *y)
 {
     struct fc_window window;
+    if (!params || !x || !packed)
+        return FC_BAD_ARGUMENT;
     if (!same_geometry(params, &packed->params) || x->h != packed->h || x->w != packed->w)
         return FC_PACKED_MISMATCH;
     fc_status status = fc_check_conv2d(params, x, &packed->kernel, y, &window);

@@ -246,13 +246,14 @@ void fc_parallel_for(int64_t items, int width, enum fc_denormals denormals, fc_t
     atomic_store(&pool.taken, false);
 }
 
+/* In whole numbers, since a division of doubles would raise the caller's inexact flag. */
 int fc_parallel_width(int64_t items, double work)
 {
-    double width = work / WORK_PER_WORKER;
-    if (width < 2 || items < 2 || inside_task)
+    if (work < 2 * WORK_PER_WORKER || items < 2 || inside_task)
         return 1;
     const int allowed = fc_get_num_threads();
-    width = width < (double)items ? width : (double)items;
+    const int64_t worth = work < 1e18 ? (int64_t)work / (int64_t)WORK_PER_WORKER : INT64_MAX;
+    const int64_t width = worth < items ? worth : items;
     return width < allowed ? (int)width : allowed;
 }
 

@@ -12,6 +12,8 @@ import pytest
 from c_program import CSRC, ROOT, build, output
 
 EXAMPLE = ROOT / "docs" / "example.c"
+SAME_BITS = ROOT / "tests" / "same_bits.c"
+DIGESTS = (ROOT / "tests" / "same_bits.txt").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "c-api.md").read_text(encoding="utf-8")
 
 
@@ -33,9 +35,15 @@ def compiler() -> str:
 
 
 @pytest.fixture(scope="module")
-def example(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the documented program; -O1 compiles in half of the time and computes the same."""
-    return build(compiler, [EXAMPLE], tmp_path_factory.mktemp("example"), "-O1")[0]
+def programs(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Give both programs; -O1 compiles in half of the time and computes the same."""
+    return build(compiler, [EXAMPLE, SAME_BITS], tmp_path_factory.mktemp("programs"), "-O1")
+
+
+@pytest.fixture
+def example(programs: list[Path]) -> Path:
+    """Give the documented program."""
+    return programs[0]
 
 
 def test_page_shows_the_program() -> None:
@@ -60,6 +68,14 @@ def test_every_instruction_set_prints_the_same(example: Path) -> None:
 def test_unknown_instruction_set_is_refused(example: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         output([example], FASTCONV_ISA="mmx")
+
+
+@pytest.mark.parametrize("threads", ["1", "2", "7"])
+def test_bits_are_those_stored(programs: list[Path], threads: str) -> None:
+    """Whoever changes a bit on purpose says so: spin digests --write, and why, in the commit."""
+    for isa in output([programs[1]]).split():
+        printed = output([programs[1], isa], FASTCONV_NUM_THREADS=threads)
+        assert printed.splitlines() == DIGESTS.splitlines(), isa
 
 
 def test_core_does_not_know_python() -> None:

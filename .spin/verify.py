@@ -1,0 +1,72 @@
+"""The tasks that run the tests in other ways; those of the C core alone are in c_core.py."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+sys.path.append(str(Path(__file__).parent))  # spin loads this file by its path
+from running import ROOT, passed_on, passes_on, pytest, python, record, run
+
+
+@click.command(context_settings=passes_on)
+@passed_on
+def isa_matrix(arguments: Sequence[str]) -> None:
+    """Run the tests once for each instruction set of this CPU, chosen as a user would."""
+    listing = "from fastconv import _fastconv_core as _core; print(*_core.available_isas())"
+    names = subprocess.check_output([sys.executable, "-c", listing], cwd=ROOT, text=True).split()
+    for name in names:
+        pytest("-q", *arguments, FASTCONV_ISA=name)
+
+
+@click.command(context_settings=passes_on)
+@passed_on
+def asan(arguments: Sequence[str]) -> None:
+    """Run the tests on a C core that checks its memory and its arithmetic (gcc)."""
+    options = {"ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1"}
+    _sanitized("asan", "address,undefined", "libasan.so", arguments, options)
+
+
+@click.command(context_settings=passes_on)
+@passed_on
+def tsan(arguments: Sequence[str]) -> None:
+    """Run the tests on a C core that checks its threads for races (gcc)."""
+    options = {"TSAN_OPTIONS": "halt_on_error=1:die_after_fork=0"}
+    _sanitized("tsan", "thread", "libtsan.so", arguments, options)
+
+
+def _sanitized(
+    task: str, sanitizers: str, library: str, arguments: Sequence[str], options: dict[str, str]
+) -> None:
+    """Build a copy of the project with gcc's sanitizers and run the tests on it."""
+    flags = f"-fsanitize={sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    # C++'s library too: the sanitizer looks for it when it starts, before PyTorch brings it.
+    runtime = " ".join(
+        subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
+        for name in (library, "libstdc++.so")
+    )
+    with TemporaryDirectory() as folder:
+        copy, site = Path(folder, "fastconv"), Path(folder, "site")
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".git", "build", "*.so"))
+        pip = ("-m", "pip", "install", "--no-build-isolation", "--no-deps", "--target", site, copy)
+        python(*pip, CC="gcc", CFLAGS=flags, LDFLAGS=flags)
+        # The package's own tests look at files, symbols and import times of a proper install, and
+        # those of the benchmarks run other engines, which a sanitizer stops for reasons of theirs.
+        others = [f"--ignore=tests/test_{name}.py" for name in ("package", "benchmarks")]
+        report = Path(folder, "report.xml")
+        options |= {"LD_PRELOAD": runtime, "PYTHONPATH": str(site)}
+        test = ("-P", "-m", "pytest", "--capture=sys", *others)
+        start = time.monotonic()
+        # Without random addresses, since thread checking wants memory where it expects it.
+        run("setarch", "-R", sys.executable, *test, f"--junit-xml={report}", *arguments, **options)
+        count = int(re.search(r' tests="(\d+)"', report.read_text(encoding="utf-8"))[1])
+        words = f"spin {' '.join([task, *arguments])}"
+        record(task, words, f"{count:,} tests, 0 reports", time.monotonic() - start)
