@@ -586,5 +586,5 @@ def sigmoid(x: Array) -> Array:
 def softmax(x: Array) -> Array:
     """Return e**x over its sum along the last axis."""
     x = np.asarray(x, np.longdouble)
-    powers = exp(x - x.max(axis=-1, keepdims=True))
+    powers = exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

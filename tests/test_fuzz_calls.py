@@ -12,7 +12,6 @@ from __future__ import annotations
 import operator
 import resource
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -186,12 +185,11 @@ TAKES = {
 OPERATIONS = {dtype: operations.make_operations(dtype, seed=3) for dtype in ("float32", "float64")}
 
 
-@dataclass(frozen=True)
 class Call:
     """A call, and what is changed of it."""
 
-    operation: Operation
-    changed: dict[str, Any]
+    def __init__(self, operation: Operation, changed: dict[str, Any]) -> None:
+        self.operation, self.changed = operation, changed
 
     def __repr__(self) -> str:
         """Return the function and what is changed, in short."""
@@ -313,8 +311,13 @@ def expected(name: str, given_: dict[str, Any]) -> dict[str, Array]:
 
 
 def check_right(name: str, results: dict[str, Array], given_: dict[str, Any]) -> None:
-    """Compare what a call answers with the reference."""
-    right = expected(name, given_)
+    """Compare what a call answers with the reference, where this has the room for a canvas."""
+    try:
+        right = expected(name, given_)
+    except (MemoryError, ValueError) as error:
+        assert "too big" in str(error) or isinstance(error, MemoryError)  # noqa: PT017
+        count("fuzz of calls", "too sparse for the reference")
+        return
     results = {key: value for key, value in results.items() if value is not None}
     assert results.keys() == right.keys()
     for key, found in results.items():
