@@ -290,13 +290,10 @@ def plain(value: Any) -> Any:
 
 def expected(name: str, given_: dict[str, Any]) -> dict[str, Array]:
     """Return the reference's results of a call that was answered, by name."""
-    words = {k: plain(v) for k, v in given_.items() if not isinstance(v, np.ndarray)}
-    arrays = {
-        k: np.asarray(v) for k, v in given_.items() if isinstance(v, np.ndarray) and k != "out"
-    }
+    arrays = {k: v for k, v in given_.items() if k in ARGUMENTS and v is not None}
+    unknown = (*ARGUMENTS, "algorithm", "out")
+    words = {k: plain(v) for k, v in given_.items() if k not in unknown}
     needs = words.pop("needs", ("x", "kernel", "bias"))
-    for unknown in ("algorithm", "out"):
-        words.pop(unknown, None)
     if "padding_value" in words:
         words["padding_value"] = float(words["padding_value"])
     wanted = words.pop("return_indices", False)
