@@ -32,7 +32,7 @@ Results = dict[str, Array]
 Problem = Conv2DProblem | TransposeProblem | DenseProblem | PoolProblem
 
 # Every algorithm that convolutions can be asked for; dense layers and pooling have no choice.
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "winograd")
 
 # What belongs to one sample, so that neither the batch nor the data format may change its bits.
 OF_A_SAMPLE = {"y", "packed", "dx", "max", "indices", "min", "dx max", "dx min", "dx indices"}

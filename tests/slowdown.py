@@ -140,8 +140,8 @@ MEASURES = {"denormals": denormals, "oversubscription": oversubscription}
 def main(names: list[str]) -> None:
     """Measure what is named, or everything, and record it."""
     for name in names or MEASURES:
-        print(f"{name}: fastconv {fastconv.__version__}, FMA peak "
-              f"{_core.fma_peak(0.1, "float32", 1) / 1e9:.1f} GFLOP/s on one thread")  # fmt: skip
+        peak = _core.fma_peak(0.1, "float32", 1) / 1e9
+        print(f"{name}: fastconv {fastconv.__version__}, FMA peak {peak:.1f} GFLOP/s a thread")
         start = time.perf_counter()
         figure = MEASURES[name]()
         print(figure)
