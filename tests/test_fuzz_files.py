@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import resource
 import struct
 import time
 import tracemalloc
@@ -107,15 +106,6 @@ def changed(data: bytes, by: list[Change]) -> bytes:
     for change in by:
         data = change(data)
     return data
-
-
-@pytest.fixture(autouse=True)
-def bounded() -> Iterator[None]:
-    """Refuse memory beyond a few GB, so that a reader that asks for it fails, and only that."""
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (8 << 30, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def answer(read: Callable[[], Any], allowed: tuple[type[Exception], ...], path: Path) -> Any:
