@@ -111,14 +111,14 @@ def changed(data: bytes, by: list[Change]) -> bytes:
 def answer(read: Callable[[], Any], allowed: tuple[type[Exception], ...], path: Path) -> Any:
     """Return what a reader finds, or None where it refuses the file as it may."""
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     found, message = None, str(path)
     try:
         found = read()
     except allowed as error:
         message = str(error)
     finally:
-        seconds, peak = time.perf_counter() - start, tracemalloc.get_traced_memory()[1]
+        seconds, peak = time.process_time() - start, tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert str(path) in message, "the message does not name the file"
     assert peak < MOST_BYTES, f"{peak:,} bytes"

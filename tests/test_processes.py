@@ -208,6 +208,8 @@ INTERRUPTED = """
     from networks import blobs, compiled, small
     from fastconv.callbacks import Callback
 
+    # A shell's background jobs are told to ignore it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     x, y = blobs(2000)
 
     class StopAt(Callback):
