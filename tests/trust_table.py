@@ -207,7 +207,7 @@ def fuzzed(records: Mapping[str, Record]) -> str:
     """Return the README's sentence on how many inputs were tried."""
     names = {"fuzz of calls": "Python calls", "fuzz of files": "files", "fuzz": "C calls"}
     found = [f"{what}: {records[n].figure}" for n, what in names.items() if n in records]
-    return "Inputs tried in the last long run: " + "; ".join(found) + ".\n"
+    return f"Fuzzed in the last run: {'; '.join(found) or 'nothing yet'}.\n"
 
 
 def write() -> None:
