@@ -43,8 +43,10 @@ bool fc_fits_planes(const struct fc_convolution *convolution)
 {
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
     const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
-    /* lanes filled: w of whole units here, c_out of one unit there */
+    /* One row and one tap may be a dense layer's batch, whose length no sum may depend on.
+     * Lanes filled: w of whole units here, c_out of one unit there. */
     return !convolution->packed && convolution->kernel.groups == 1 &&
+           (convolution->axis[0].out > 1 || convolution->kernel.kh * convolution->kernel.kw > 1) &&
            convolution->axis[1].stride == 1 && convolution->kernel.kh > 0 &&
            convolution->kernel.kw > 0 && convolution->kernel.c_in > 0 && 2 * c_out < unit &&
            c_out * fc_ceil_div(w, unit) * unit < unit * w;

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -162,3 +165,39 @@ def cast(name: str, value: npt.ArrayLike, dtype: np.dtype[np.floating[Any]]) -> 
     """Return an array-like of real numbers as an ndarray of `dtype`, itself where it is one."""
     found: Array = array(name, value).astype(dtype, copy=False)
     return found
+
+
+_room: ContextVar[int | None] = ContextVar("room", default=None)
+
+
+@contextmanager
+def room_for_weights(elements: int) -> Iterator[None]:
+    """Let first weights have so many elements together, in this block and this thread.
+
+    An architecture from a file may ask for more than any machine has, and a kernel that grants
+    memory before it is touched would let it.
+    """
+    token = _room.set(elements)
+    try:
+        yield
+    finally:
+        _room.reset(token)
+
+
+def take_room(shape: Sequence[int]) -> None:
+    """Count a first weight of this shape, if weights are counted.
+
+    Raises
+    ------
+    ValueError
+        There is no room for it.
+    """
+    room = _room.get()
+    if room is None:
+        return
+    left = room - math.prod(shape)
+    if left < 0:
+        raise ValueError(
+            f"a weight of shape {text(tuple(shape))} does not fit a file of so few elements"
+        )
+    _room.set(left)

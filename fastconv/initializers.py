@@ -67,6 +67,7 @@ class Constant(Initializer):
         rng: np.random.Generator | None = None,
     ) -> Array:
         """Return `value` everywhere; `rng` is not used."""
+        _checks.take_room(shape)
         return np.full(shape, self.value, _checks.float_dtype(dtype))
 
 
@@ -141,6 +142,7 @@ class VarianceScaling(Initializer):
         rng: np.random.Generator | None = None,
     ) -> Array:
         """Return new random values; see `Initializer`."""
+        _checks.take_room(shape)
         found = _checks.float_dtype(dtype)
         if self.seed is not None or rng is None:
             rng = np.random.Generator(np.random.PCG64(self.seed))

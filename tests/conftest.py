@@ -1,16 +1,20 @@
-"""What every test module shares: the hypothesis profiles and the ``isa`` fixture.
+"""What every test module shares: the hypothesis profiles, the ``isa`` fixture, and the tally.
 
 ``FASTCONV_TEST_PROFILE`` chooses the profile: "ci" (the default, the same examples at every run) or
-"long" (new examples at every run, many more).
+"long" (new examples at every run, many more). With ``FASTCONV_TRUST=1``, what the tests count is
+recorded for docs/trust.md at the end of a run without a failure.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+import trust_record
 
 # The isa fixture holds for a whole test, which is what it is for; building a whole problem is slow
 # beside what hypothesis is used to. Neither says anything about a test's health.
@@ -45,3 +49,18 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
     with _core.forced_isa(request.param):
         yield request.param
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Charge a test's time to the promises that it counts for."""
+    before, start = trust_record.TALLY.snapshot(), time.perf_counter()
+    yield
+    seconds = time.perf_counter() - start
+    trust_record.TALLY.attribute(before, item.nodeid.partition("::")[0], seconds)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """Record what was counted, if all of it passed and that was asked for."""
+    if exitstatus == pytest.ExitCode.OK and os.environ.get("FASTCONV_TRUST"):
+        trust_record.TALLY.write()

@@ -8,16 +8,72 @@ Inside, arrays are channels_last; sizes along one axis of an image are one ``Axi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Float64 = npt.NDArray[np.float64]
-Pair = int | tuple[int, int]
-Padding = str | int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
+from reference_pooling import (
+    average_weights,
+    avg_pool2d,
+    avg_pool2d_backward,
+    global_avg_pool2d,
+    global_avg_pool2d_backward,
+    global_max_pool2d,
+    global_max_pool2d_backward,
+    image_axes,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool2d_with_indices,
+    min_pool2d,
+    min_pool2d_backward,
+    min_pool2d_with_indices,
+    pool_axes,
+    scatter,
+)
+from reference_sizes import (
+    Array,
+    Axis,
+    Float64,
+    Padding,
+    Pair,
+    as_pair,
+    explicit_sides,
+    from_last,
+    last_shape,
+    make_axis,
+    sides,
+    split_same,
+    to_last,
+)
+
+__all__ = [
+    "Axis",
+    "as_pair",
+    "average_weights",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "explicit_sides",
+    "from_last",
+    "global_avg_pool2d",
+    "global_avg_pool2d_backward",
+    "global_max_pool2d",
+    "global_max_pool2d_backward",
+    "image_axes",
+    "last_shape",
+    "make_axis",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool2d_with_indices",
+    "min_pool2d",
+    "min_pool2d_backward",
+    "min_pool2d_with_indices",
+    "pool_axes",
+    "scatter",
+    "sides",
+    "split_same",
+    "to_last",
+]
 
 
 class Gradients(NamedTuple):
@@ -26,113 +82,6 @@ class Gradients(NamedTuple):
     dx: Float64
     dkernel: Float64
     dbias: Float64
-
-
-# ---------------------------------------------------------------------------------------- sizes
-
-
-def as_pair(value: Any) -> tuple[int, int]:
-    """Return ``(value, value)`` for an int and the pair itself for a pair."""
-    return (value, value) if isinstance(value, int) else (value[0], value[1])
-
-
-@dataclass(frozen=True)
-class Axis:
-    """A window of ``k`` taps that slides along one axis of an image."""
-
-    n: int
-    before: int
-    after: int
-    k: int
-    stride: int
-    dilation: int
-    out: int
-
-    @property
-    def k_eff(self) -> int:
-        """The distance from the first tap to the last, plus one."""
-        return (self.k - 1) * self.dilation + 1
-
-    def tap(self, a: int) -> slice:
-        """Select, of a padded axis, what tap ``a`` meets at each output position."""
-        first = a * self.dilation
-        return slice(first, first + (self.out - 1) * self.stride + 1, self.stride)
-
-    def inside(self, i: int) -> list[tuple[int, int]]:
-        """List ``(tap, input position)`` of window ``i``, leaving out taps in the padding."""
-        first = i * self.stride - self.before
-        positions = [(a, first + a * self.dilation) for a in range(self.k)]
-        return [(a, p) for a, p in positions if 0 <= p < self.n]
-
-    def padded_taps(self, i: int) -> int:
-        """Count the taps of window ``i`` over input or padding, not beyond both (ceil mode)."""
-        first = i * self.stride - self.before
-        positions = [first + a * self.dilation for a in range(self.k)]
-        return sum(-self.before <= p < self.n + self.after for p in positions)
-
-
-def split_same(total: int, padding: str) -> tuple[int, int]:
-    """Share ``total`` rows of padding: the odd one after ("same") or before ("same_lower")."""
-    small, large = total // 2, total - total // 2
-    return (small, large) if padding == "same" else (large, small)
-
-
-def explicit_sides(padding: Any, dimension: int) -> tuple[int, int]:
-    """Return (before, after) of dimension 0 (height) or 1 (width) where padding is numbers."""
-    return as_pair(padding if isinstance(padding, int) else padding[dimension])
-
-
-def sides(padding: Padding, dimension: int, n: int, k_eff: int, stride: int) -> tuple[int, int]:
-    """Return the rows of padding (before, after) along one axis."""
-    if padding == "valid":
-        return 0, 0
-    if isinstance(padding, str):
-        out = -(-n // stride)
-        return split_same(max((out - 1) * stride + k_eff - n, 0), padding)
-    return explicit_sides(padding, dimension)
-
-
-def make_axis(
-    dimension: int,
-    size: tuple[int, int],
-    window: tuple[int, int],
-    strides: Pair,
-    padding: Padding,
-    dilation_rate: Pair,
-    ceil_mode: bool = False,
-) -> Axis:
-    """Work out one axis of a convolution or a pooling: 0 is the height, 1 the width."""
-    n, k = size[dimension], window[dimension]
-    stride, dilation = as_pair(strides)[dimension], as_pair(dilation_rate)[dimension]
-    k_eff = (k - 1) * dilation + 1
-    before, after = sides(padding, dimension, n, k_eff, stride)
-    room = n + before + after - k_eff
-    out = room // stride + 1
-    if ceil_mode:
-        out = (room + stride - 1) // stride + 1
-        if (out - 1) * stride >= n + before:
-            out -= 1
-    return Axis(n, before, after, k, stride, dilation, out)
-
-
-def to_last(x: Array, data_format: str) -> Float64:
-    """Return x as float64 in channels_last."""
-    x = np.asarray(x, np.float64)
-    return x if data_format == "channels_last" else np.moveaxis(x, 1, -1)
-
-
-def from_last(x: Array, data_format: str) -> Array:
-    """Return a channels_last array in the data format asked for."""
-    return np.ascontiguousarray(x if data_format == "channels_last" else np.moveaxis(x, -1, 1))
-
-
-def last_shape(shape: tuple[int, ...], data_format: str) -> tuple[int, int, int, int]:
-    """Return (n, h, w, c) of a shape in the data format given."""
-    if data_format == "channels_last":
-        n, h, w, c = shape
-    else:
-        n, c, h, w = shape
-    return n, h, w, c
 
 
 # ---------------------------------------------------------------------------------- convolution
@@ -357,207 +306,6 @@ def dense_backward(dy: Array, x: Array, kernel: Array) -> Gradients:
     return Gradients(dy @ kernel.T, x.T @ dy, dy.sum(axis=0))
 
 
-# -------------------------------------------------------------------------------------- pooling
-
-
-def pool_axes(
-    size: tuple[int, int],
-    pool_size: Pair,
-    strides: Pair | None,
-    padding: Padding,
-    dilation_rate: Pair,
-    ceil_mode: bool,
-) -> tuple[Axis, Axis]:
-    """Work out both axes of a pooling, whose strides are the pool size unless told."""
-    window = as_pair(pool_size)
-    steps = window if strides is None else as_pair(strides)
-    geometry = (size, window, steps, padding, dilation_rate, ceil_mode)
-    return make_axis(0, *geometry), make_axis(1, *geometry)
-
-
-def max_pool2d_with_indices(
-    x: Array,
-    pool_size: Pair = 2,
-    *,
-    strides: Pair | None = None,
-    padding: Padding = "valid",
-    dilation_rate: Pair = 1,
-    ceil_mode: bool = False,
-    data_format: str = "channels_last",
-) -> tuple[Float64, npt.NDArray[np.int64]]:
-    """Walk each window in row-major order; a strictly larger value, or the first NaN, takes it."""
-    x = to_last(x, data_format)
-    n, h, w, channels = x.shape
-    rows, cols = pool_axes((h, w), pool_size, strides, padding, dilation_rate, ceil_mode)
-    y = np.full((n, rows.out, cols.out, channels), -np.inf)
-    indices = np.full(y.shape, -1, np.int64)
-    for i in range(rows.out):
-        for j in range(cols.out):
-            for _, r in rows.inside(i):
-                for _, c in cols.inside(j):
-                    value, best = x[:, r, c], y[:, i, j]
-                    takes = indices[:, i, j] < 0
-                    takes |= (value > best) | (np.isnan(value) & ~np.isnan(best))
-                    y[:, i, j] = np.where(takes, value, best)
-                    indices[:, i, j] = np.where(takes, r * w + c, indices[:, i, j])
-    return from_last(y, data_format), from_last(indices, data_format)
-
-
-def max_pool2d(x: Array, pool_size: Pair = 2, **geometry: Any) -> Float64:
-    """Return the largest value of each window."""
-    return max_pool2d_with_indices(x, pool_size, **geometry)[0]
-
-
-def min_pool2d_with_indices(
-    x: Array, pool_size: Pair = 2, **geometry: Any
-) -> tuple[Float64, npt.NDArray[np.int64]]:
-    """Return the smallest values and where they were: the largest of -x, negated."""
-    y, indices = max_pool2d_with_indices(-np.asarray(x, np.float64), pool_size, **geometry)
-    return -y, indices
-
-
-def min_pool2d(x: Array, pool_size: Pair = 2, **geometry: Any) -> Float64:
-    """Return the smallest value of each window."""
-    return min_pool2d_with_indices(x, pool_size, **geometry)[0]
-
-
-def scatter(
-    dy: Array, indices: Array, input_shape: tuple[int, ...], data_format: str = "channels_last"
-) -> Float64:
-    """Add each dy to the input place that its index names; -1 names none."""
-    n, h, w, channels = last_shape(input_shape, data_format)
-    dy = to_last(dy, data_format)
-    places = indices if data_format == "channels_last" else np.moveaxis(indices, 1, -1)
-    dx = np.zeros((n, h * w, channels))
-    somewhere = places >= 0
-    image, _, _, channel = np.nonzero(somewhere)
-    np.add.at(dx, (image, places[somewhere], channel), dy[somewhere])
-    return from_last(dx.reshape(n, h, w, channels), data_format)
-
-
-def max_pool2d_backward(dy: Array, x: Array, pool_size: Pair = 2, **geometry: Any) -> Float64:
-    """Give each gradient to the first of the largest values of its window."""
-    _, indices = max_pool2d_with_indices(x, pool_size, **geometry)
-    return scatter(dy, indices, x.shape, geometry.get("data_format", "channels_last"))
-
-
-def min_pool2d_backward(dy: Array, x: Array, pool_size: Pair = 2, **geometry: Any) -> Float64:
-    """Give each gradient to the first of the smallest values of its window."""
-    _, indices = min_pool2d_with_indices(x, pool_size, **geometry)
-    return scatter(dy, indices, x.shape, geometry.get("data_format", "channels_last"))
-
-
-def average_weights(rows: Axis, cols: Axis, count_include_pad: bool) -> Float64:
-    """Return, for each output pixel, one over the number of taps that count; 0 where none does."""
-    weights = np.zeros((rows.out, cols.out))
-    for i in range(rows.out):
-        for j in range(cols.out):
-            count = len(rows.inside(i)) * len(cols.inside(j))
-            if count_include_pad:
-                count = rows.padded_taps(i) * cols.padded_taps(j)
-            weights[i, j] = 1.0 / count if count else 0.0
-    return weights
-
-
-def avg_pool2d(
-    x: Array,
-    pool_size: Pair = 2,
-    *,
-    strides: Pair | None = None,
-    padding: Padding = "valid",
-    dilation_rate: Pair = 1,
-    ceil_mode: bool = False,
-    count_include_pad: bool = False,
-    data_format: str = "channels_last",
-) -> Float64:
-    """Return the mean of the taps of each window that count."""
-    x = to_last(x, data_format)
-    n, h, w, channels = x.shape
-    rows, cols = pool_axes((h, w), pool_size, strides, padding, dilation_rate, ceil_mode)
-    weights = average_weights(rows, cols, count_include_pad)
-    y = np.zeros((n, rows.out, cols.out, channels))
-    for i in range(rows.out):
-        for j in range(cols.out):
-            for _, r in rows.inside(i):
-                for _, c in cols.inside(j):
-                    y[:, i, j] += x[:, r, c]
-            y[:, i, j] *= weights[i, j]
-    return from_last(y, data_format)
-
-
-def avg_pool2d_backward(
-    dy: Array,
-    input_shape: tuple[int, ...],
-    pool_size: Pair = 2,
-    *,
-    strides: Pair | None = None,
-    padding: Padding = "valid",
-    dilation_rate: Pair = 1,
-    ceil_mode: bool = False,
-    count_include_pad: bool = False,
-    data_format: str = "channels_last",
-) -> Float64:
-    """Share each gradient among the taps that its mean was taken of."""
-    dy = to_last(dy, data_format)
-    n, h, w, channels = last_shape(input_shape, data_format)
-    rows, cols = pool_axes((h, w), pool_size, strides, padding, dilation_rate, ceil_mode)
-    weights = average_weights(rows, cols, count_include_pad)
-    dx = np.zeros((n, h, w, channels))
-    for i in range(rows.out):
-        for j in range(cols.out):
-            for _, r in rows.inside(i):
-                for _, c in cols.inside(j):
-                    dx[:, r, c] += dy[:, i, j] * weights[i, j]
-    return from_last(dx, data_format)
-
-
-# ------------------------------------------------------------------------------- global pooling
-
-
-def image_axes(data_format: str) -> tuple[int, int]:
-    """Return the two axes of a batch that are the image's."""
-    return (1, 2) if data_format == "channels_last" else (2, 3)
-
-
-def global_max_pool2d(
-    x: Array, *, keepdims: bool = False, data_format: str = "channels_last"
-) -> Float64:
-    """Return the largest value of each plane; NaN if it holds one."""
-    y: Float64 = np.asarray(x, np.float64).max(axis=image_axes(data_format), keepdims=keepdims)
-    return y
-
-
-def global_max_pool2d_backward(
-    dy: Array, x: Array, *, keepdims: bool = False, data_format: str = "channels_last"
-) -> Float64:
-    """Give each gradient to the first of the largest values of its plane."""
-    dy = dy if keepdims else np.expand_dims(dy, image_axes(data_format))
-    _, h, w, _ = last_shape(x.shape, data_format)
-    return max_pool2d_backward(dy, x, (h, w), data_format=data_format)
-
-
-def global_avg_pool2d(
-    x: Array, *, keepdims: bool = False, data_format: str = "channels_last"
-) -> Float64:
-    """Return the mean of each plane."""
-    y: Float64 = np.asarray(x, np.float64).mean(axis=image_axes(data_format), keepdims=keepdims)
-    return y
-
-
-def global_avg_pool2d_backward(
-    dy: Array,
-    input_shape: tuple[int, ...],
-    *,
-    keepdims: bool = False,
-    data_format: str = "channels_last",
-) -> Float64:
-    """Share each gradient evenly over its plane."""
-    dy = np.asarray(dy, np.float64)
-    dy = dy if keepdims else np.expand_dims(dy, image_axes(data_format))
-    _, h, w, _ = last_shape(input_shape, data_format)
-    return np.broadcast_to(dy / (h * w), input_shape).copy()
-
-
 # ---------------------------------------------------------------------------------- elementwise
 
 
@@ -586,5 +334,5 @@ def sigmoid(x: Array) -> Array:
 def softmax(x: Array) -> Array:
     """Return e**x over its sum along the last axis."""
     x = np.asarray(x, np.longdouble)
-    powers = exp(x - x.max(axis=-1, keepdims=True))
+    powers = exp(x - x.max(axis=-1, keepdims=True, initial=-np.inf))
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True))

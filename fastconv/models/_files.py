@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
 
 from fastconv import _extras
 from fastconv._checks import Array
+from fastconv.models import _safetensors
 
 ARCHITECTURE = "fastconv.architecture"
 """The name of the model's architecture among a file's metadata."""
@@ -41,6 +45,8 @@ def write(
 def read(path: str | os.PathLike[str], wanted: Mapping[str, Array]) -> dict[str, Array]:
     """Return the arrays of a file that holds exactly the names, shapes and dtypes of `wanted`.
 
+    The header is compared with them before memory is taken for any array.
+
     Raises
     ------
     ValueError
@@ -49,25 +55,30 @@ def read(path: str | os.PathLike[str], wanted: Mapping[str, Array]) -> dict[str,
         There is no such file.
     """
     source = Path(path)
-    found = _tensors(source, source.read_bytes())
-    missing, foreign = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    if missing or foreign:
-        raise ValueError(
-            f"{source} does not hold the weights of this model: it lacks {missing or 'none'} "
-            f"and has {foreign or 'none'} that the model has not"
+    with source.open("rb") as file:
+        header = _header(source, file)
+        found = header.tensors
+        missing, foreign = (
+            sorted(wanted.keys() - found.keys()),
+            sorted(found.keys() - wanted.keys()),
         )
-    for name, weight in wanted.items():
-        given = found[name]
-        if given.shape != weight.shape or given.dtype != weight.dtype:
+        if missing or foreign:
             raise ValueError(
-                f"{source} holds {name} as {given.dtype} of shape {given.shape}, where the model "
-                f"has {weight.dtype} of shape {weight.shape}"
+                f"{source} does not hold the weights of this model: it lacks {missing or 'none'} "
+                f"and has {foreign or 'none'} that the model has not"
             )
-    return {name: found[name] for name in wanted}
+        for name, weight in wanted.items():
+            given = found[name]
+            if given.shape != weight.shape or given.dtype != weight.dtype.name:
+                raise ValueError(
+                    f"{source} holds {name} as {given.dtype} of shape {given.shape}, where the "
+                    f"model has {weight.dtype} of shape {weight.shape}"
+                )
+        return {name: _array(source, file, header, name) for name in wanted}
 
 
-def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """Return the named words of a file.
+def metadata(path: str | os.PathLike[str]) -> tuple[dict[str, str], int]:
+    """Return the named words of a file, and how many elements its arrays have together.
 
     Raises
     ------
@@ -77,20 +88,25 @@ def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
         There is no such file.
     """
     source = Path(path)
-    data = source.read_bytes()
-    _tensors(
-        source, data
-    )  # which also checks the header: its length, its JSON, that words are words
-    length = int.from_bytes(data[:8], "little")
-    found: dict[str, str] = json.loads(data[8 : 8 + length]).get("__metadata__") or {}
-    return found
+    with source.open("rb") as file:
+        header = _header(source, file)
+    return header.words, sum(math.prod(tensor.shape) for tensor in header.tensors.values())
 
 
-def _tensors(source: Path, data: bytes) -> dict[str, Array]:
-    """Return the arrays in a file's bytes."""
-    safetensors = _extras.require("safetensors.numpy", "reading weights")
+def _header(source: Path, file: BinaryIO) -> _safetensors.Header:
+    """Return the header of an open file."""
     try:
-        found: dict[str, Array] = safetensors.load(data)
-    except Exception as error:  # its own error class, or KeyError for a dtype that NumPy lacks
+        return _safetensors.read_header(file, os.fstat(file.fileno()).st_size)
+    except ValueError as error:  # that of JSON and that of UTF-8 among them
         raise ValueError(f"{source} is not a safetensors file that can be read: {error}") from error
-    return found
+
+
+def _array(source: Path, file: BinaryIO, header: _safetensors.Header, name: str) -> Array:
+    """Return one array of float32 or float64."""
+    tensor = header.tensors[name]
+    little = np.dtype(tensor.dtype).newbyteorder("<")
+    values: Array = np.empty(tensor.shape, little)
+    file.seek(header.start + tensor.begin)
+    if file.readinto(values.reshape(-1).view(np.uint8)) < values.nbytes:  # type: ignore[attr-defined]
+        raise ValueError(f"{source} has become shorter while {name} was read")
+    return values.astype(tensor.dtype, copy=False)

@@ -139,8 +139,6 @@ class Layered(ABC):
             The file is no safetensors file, or its names, shapes or dtypes are not the model's.
         FileNotFoundError
             There is no such file.
-        ImportError
-            safetensors is not installed.
         """
         self._known_shape()
         self.set_weights(list(_files.read(path, self.named_weights).values()))

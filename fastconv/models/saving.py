@@ -6,11 +6,15 @@ import json
 import os
 from typing import Any
 
+from fastconv import _checks
 from fastconv.models import _files
 from fastconv.models._architecture import CustomObjects
 from fastconv.models.sequential import Sequential
 
 __all__ = ["load_model"]
+
+SPARE = 1 << 20
+"""Elements that a model's first weights may have beyond twice those of its file."""
 
 
 def load_model(
@@ -19,7 +23,8 @@ def load_model(
     """Return the model that `Sequential.save` wrote, built, with its weights, not compiled.
 
     The file holds numbers and words alone: reading it runs no code but the constructors of
-    fastconv's layers, and of the classes in `custom_objects`.
+    fastconv's layers, and of the classes in `custom_objects`, and takes no more memory than its
+    own length has earned.
 
     Parameters
     ----------
@@ -35,8 +40,6 @@ def load_model(
         or its weights do not fit its architecture.
     FileNotFoundError
         There is no such file.
-    ImportError
-        safetensors is not installed.
 
     Examples
     --------
@@ -48,14 +51,16 @@ def load_model(
     >>> bool((again.predict([[1, 2, 3]]) == model.predict([[1, 2, 3]])).all())
     True
     """
-    text = _files.metadata(filepath).get(_files.ARCHITECTURE)
+    words, elements = _files.metadata(filepath)
+    text = words.get(_files.ARCHITECTURE)
     if text is None:
         raise ValueError(
             f"{filepath} holds no architecture of fastconv's; weights alone are read by the "
             "load_weights of a model that they fit"
         )
     try:
-        model = _from_architecture(json.loads(text), custom_objects)
+        with _checks.room_for_weights(2 * elements + SPARE):
+            model = _from_architecture(json.loads(text), custom_objects)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(
             f"{filepath} holds an architecture that cannot be used: {error}"
