@@ -1,0 +1,56 @@
+"""Which algorithm "auto" takes, for layers of well-known networks: so that a change shows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from closeness import same_bits
+from fastconv import functional
+from strategies import Conv2DProblem
+
+FAST, PLAIN = "winograd", "direct"
+
+# (layer, called, packed, dx, dkernel)
+TABLE = {
+    "lenet conv1": (Conv2DProblem(1, 28, 28, 1, 6, 5, 5, 1, 2), PLAIN, PLAIN, PLAIN, PLAIN),
+    "lenet conv2": (Conv2DProblem(1, 14, 14, 6, 16, 5, 5), PLAIN, PLAIN, PLAIN, PLAIN),
+    "vgg conv1_1": (Conv2DProblem(1, 32, 32, 3, 64, 3, 3, 1, 1), PLAIN, PLAIN, PLAIN, PLAIN),
+    "vgg conv1_2": (Conv2DProblem(1, 56, 56, 64, 64, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
+    "vgg conv5": (Conv2DProblem(1, 14, 14, 512, 512, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
+    "resnet 64": (Conv2DProblem(1, 56, 56, 64, 64, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
+    "resnet 512": (Conv2DProblem(1, 7, 7, 512, 512, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
+    "resnet 3x3 stride 2": (Conv2DProblem(1, 28, 28, 64, 64, 3, 3, 2, 1), *[PLAIN] * 4),
+    "resnet 1x1": (Conv2DProblem(1, 14, 14, 64, 256, 1, 1), PLAIN, PLAIN, PLAIN, PLAIN),
+    "googlenet 5x5": (Conv2DProblem(1, 28, 28, 32, 96, 5, 5, 1, 2), FAST, FAST, FAST, FAST),
+    "inception 1x7": (Conv2DProblem(1, 17, 17, 128, 128, 1, 7, 1, "same"), *[FAST] * 4),
+    "inception 7x1": (Conv2DProblem(1, 17, 17, 192, 192, 7, 1, 1, "same"), *[FAST] * 4),
+    "openpose 7x7": (Conv2DProblem(1, 23, 23, 64, 64, 7, 7, 1, 3), PLAIN, PLAIN, PLAIN, PLAIN),
+    "deeplab dilation 2": (Conv2DProblem(1, 28, 28, 128, 128, 3, 3, 1, 2, 2), *[FAST] * 4),
+    "xception depthwise": (Conv2DProblem(1, 19, 19, 64, 64, 3, 3, 1, 1, 1, 64), *[PLAIN] * 4),
+    "narrow 1x3": (Conv2DProblem(1, 28, 28, 16, 16, 1, 3, 1, "same"), *[PLAIN] * 4),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_auto_takes(name: str) -> None:
+    """The bits of "auto" are those of the algorithm that stands in the table, and of no other."""
+    problem, *expected = TABLE[name]
+    a = problem.draw_arrays()
+    results = {}
+    for algorithm in ("auto", PLAIN, *([FAST] if FAST in expected else [])):
+        words = {**problem.geometry, "algorithm": algorithm}
+        packed = functional.pack_kernel(a["kernel"], (problem.h, problem.w), **words)
+        gradients = functional.conv2d_backward(a["dy"], a["x"], a["kernel"], **words)
+        results[algorithm] = (
+            functional.conv2d(a["x"], a["kernel"], **words),
+            functional.conv2d(a["x"], packed, **words),
+            gradients.dx,
+            gradients.dkernel,
+        )
+    for i, algorithm in enumerate(expected):
+        got, right = results["auto"][i], results[algorithm][i]
+        assert same_bits(got, right), ("forward", "packed", "dx", "dkernel")[i]
+        if FAST in expected:
+            other = results[PLAIN if algorithm == FAST else FAST][i]
+            assert not np.array_equal(got, other)
