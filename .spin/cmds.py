@@ -66,6 +66,20 @@ def compare(arguments: Sequence[str]) -> None:
     python("-m", "benchmarks.compare", *arguments)
 
 
+@click.command(context_settings=passes_on)
+@passed_on
+def choice(arguments: Sequence[str]) -> None:
+    """Hold algorithm="auto" to its alternatives: spin choice [ARGUMENTS]."""
+    python("-m", "benchmarks.choice", *arguments)
+
+
+@click.command(context_settings=passes_on)
+@passed_on
+def track(arguments: Sequence[str]) -> None:
+    """Compare two revisions by instructions and by time: spin track REV1 [REV2] [ARGUMENTS]."""
+    python("-m", "benchmarks.track", *arguments)
+
+
 # ------------------------------------------------------------------ how
 
 
