@@ -23,8 +23,18 @@ struct fc_runs {
     ptrdiff_t step;
 };
 
+/* Memory that something later needs: each run of a tile fetches so many lines more, step bytes apart,
+ * into the second-level cache. */
+struct fc_fetch {
+    const char *at;
+    ptrdiff_t step;
+    int64_t lines;
+};
+
 /* A tile of outputs: pixels x columns.
  *   conv_tile: sum(p, k) = sum over runs r and elements l of x(r, p, l) * kernel(r, l)[k]
+ *   conv_pair: the same; the second half of an even number of pixels lies x_second, y_second and so
+ *              on from the first
  *   lane_tile: sum(p, k) = sum over runs r of x(r, p, k) * kernel(r, 0)[k]     (length is ignored)
  *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
  * Every sum is one chain of multiply-adds in the order written. Rows of kernel are kernel_step apart
@@ -36,8 +46,10 @@ struct fc_tile {
     void *y;
     struct fc_runs runs;
     ptrdiff_t kernel_step, partial_step, residual_step, y_step;
+    ptrdiff_t x_second, partial_second, residual_second, y_second;
     int pixels, columns, units;
     fc_activation activation;
+    struct fc_fetch ahead[2];
 };
 
 /* A tile of a kernel gradient, added to dkernel in place, over rows x width pixels:
@@ -85,6 +97,7 @@ struct fc_finish {
 struct fc_conv2d_kernels {
     int tile_pixels, tile_units, dkernel_elements;
     void (*conv_tile)(const struct fc_tile *tile);
+    void (*conv_pair)(const struct fc_tile *tile);
     void (*lane_tile)(const struct fc_tile *tile);
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*lane_dkernel_tile)(const struct fc_dkernel_tile *tile);

@@ -10,6 +10,7 @@ struct fc_convolve_plan {
     struct fc_blocks blocks;
     bool direct;    /* x is read where it lies: one tap or depthwise, channels together */
     bool skip_rows; /* taps in zero padding above and below are left out */
+    int64_t images; /* images that an item computes together, each a whole block */
     int64_t chunk;  /* channels of x packed at once */
     int64_t panels, panel_shares; /* panels an item computes; items that share a block */
     int64_t items;

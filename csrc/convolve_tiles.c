@@ -7,12 +7,16 @@
 
 /* ------------------------------------------------------------------- terms */
 
-/* One tap, channels together: the whole block is one run. */
-static void list_together(struct fc_convolve_item *item, int64_t channels)
+/* One tap, channels together: runs follow each other, so that something is fetched at each. */
+static void list_together(struct fc_convolve_item *item, int64_t channels, int64_t slab)
 {
-    item->terms.slabs = item->terms.each = 1;
-    item->terms.offset[0] = item->terms.kernel_offset[0] = 0;
-    item->tile.runs.length = channels;
+    item->terms.slabs = fc_ceil_div(channels, slab);
+    item->terms.each = 1;
+    for (int64_t r = 0; r < item->terms.slabs; r++) {
+        item->terms.offset[r] = r * slab;
+        item->terms.kernel_offset[r] = r * slab * item->tile.kernel_step;
+    }
+    item->tile.runs.length = fc_min(slab, channels);
 }
 
 /* A run for each row of taps of each slab, or, where taps lie apart, for each tap. */
@@ -73,9 +77,10 @@ static void choose_terms(struct fc_convolve_item *item, const struct taps *taps)
 
 /* ------------------------------------------------------------------- tiles */
 
-static char *y_at(const struct fc_convolve_item *item, const fc_image *y, int64_t row, int64_t k)
+static char *y_at(const struct fc_convolve_item *item, const fc_image *y, int64_t image,
+                  int64_t row, int64_t k)
 {
-    return (char *)y->data + (item->n * y->stride_n + row * y->stride_h +
+    return (char *)y->data + ((item->n + image) * y->stride_n + row * y->stride_h +
                               item->patch.column * y->stride_w + k * y->stride_c) *
                                  item->job->element;
 }
@@ -87,53 +92,90 @@ static bool in_place(const struct fc_convolution *convolution)
            (!convolution->residual.data || convolution->residual.stride_c == 1);
 }
 
-/* Where sums go: to the strip, or, for the last block of channels, finished into y. */
-static void aim_row(struct fc_convolve_item *item, bool first, bool last, char *strip, int64_t row,
-                    int64_t k)
+/* Columns k to k + units of a panel: of the strip, and, from y_k on, of y. */
+struct aim {
+    const struct fc_source *source;
+    char *strip;
+    int64_t k, y_k;
+    int columns;
+    bool first, last; /* block of channels of the reduction */
+};
+
+/* Where the outputs of a row come from and go to: the strip, or, for the last block of channels, y.
+ * Kept apart from the tile, and no struct is copied here: a wide load of what narrow stores have just
+ * written waits until they reach the cache, behind all the arithmetic in flight (4 % of the time). */
+struct row {
+    const char *x, *partial, *residual;
+    char *y;
+};
+
+/* Row r of an image, and, in the tile, what all rows share. */
+static void aim_row(struct fc_convolve_item *item, const struct aim *aim, int64_t image, int64_t r,
+                    struct row *at)
 {
     const struct fc_convolution *convolution = item->job->convolution;
-    struct fc_tile *tile = &item->tile;
-    tile->partial = first ? NULL : strip;
-    tile->partial_step = item->job->plan->channels.panel;
-    tile->bias = tile->residual = NULL;
-    tile->activation = FC_LINEAR;
-    if (!last || !in_place(convolution)) {
-        tile->y = strip;
-        tile->y_step = tile->partial_step;
-        tile->columns = tile->units * (int)item->job->plan->channels.unit;
-        return;
-    }
-    tile->y = y_at(item, &convolution->y, row, k);
-    tile->y_step = convolution->y.stride_w;
-    tile->activation = convolution->activation;
-    if (convolution->bias)
-        tile->bias = (const char *)convolution->bias + k * item->job->element;
-    if (convolution->residual.data) {
-        tile->residual = y_at(item, &convolution->residual, row, k);
-        tile->residual_step = convolution->residual.stride_w;
+    const struct fc_convolve_plan *plan = item->job->plan;
+    const ptrdiff_t element = item->job->element;
+    const int64_t row = fc_patch_row(&plan->blocks, &item->patch, r);
+    const int64_t pixel = (image * item->patch.rows + r) * item->patch.columns;
+    const int64_t lane = plan->channels.lanes ? aim->k : 0;
+    char *strip = aim->strip + (pixel * plan->channels.panel + aim->k) * element;
+    at->x = aim->source->x + (image * aim->source->image + r * aim->source->next + lane) * element;
+    at->partial = aim->first ? NULL : strip;
+    at->residual = NULL;
+    at->y = strip;
+    if (aim->last && in_place(convolution)) {
+        at->y = y_at(item, &convolution->y, image, row, aim->y_k);
+        if (convolution->residual.data)
+            at->residual = y_at(item, &convolution->residual, image, row, aim->y_k);
     }
 }
 
-/* Columns [begin, end) of a row of outputs, in tiles of near-equal size. row is the tile of column 0. */
-static void compute_columns(struct fc_convolve_item *item, const struct fc_tile *row, int64_t begin,
-                            int64_t end)
+/* What the tiles of all rows share. */
+static void aim_tile(struct fc_convolve_item *item, const struct aim *aim)
+{
+    const struct fc_convolution *convolution = item->job->convolution;
+    const struct fc_channels *channels = &item->job->plan->channels;
+    struct fc_tile *tile = &item->tile;
+    tile->partial = tile->bias = tile->residual = NULL;
+    tile->partial_step = tile->y_step = channels->panel;
+    tile->activation = FC_LINEAR;
+    tile->columns = tile->units * (int)channels->unit;
+    if (!aim->last || !in_place(convolution))
+        return;
+    tile->columns = aim->columns;
+    tile->y_step = convolution->y.stride_w;
+    tile->residual_step = convolution->residual.stride_w;
+    tile->activation = convolution->activation;
+    if (convolution->bias)
+        tile->bias = (const char *)convolution->bias + aim->y_k * item->job->element;
+}
+
+/* Columns [begin, end) of one row, or of each row of a pair, in tiles of near-equal size. */
+static void compute_columns(struct fc_convolve_item *item, const struct row *row, int64_t begin,
+                            int64_t end, bool pair)
 {
     const struct fc_conv2d_kernels *kernels = item->job->kernels;
     const ptrdiff_t element = item->job->element;
     struct fc_tile *tile = &item->tile;
-    const int64_t count = end - begin, tiles = fc_ceil_div(count, kernels->tile_pixels);
+    const int64_t count = end - begin, most = kernels->tile_pixels / (pair ? 2 : 1);
+    const int64_t tiles = fc_ceil_div(count, most);
     int64_t first = begin;
     for (int64_t t = 1; t <= tiles; t++) {
         const int64_t next = begin + count * t / tiles;
-        tile->pixels = (int)(next - first);
-        tile->x = (const char *)row->x + first * tile->runs.step * element;
-        tile->y = (char *)row->y + first * tile->y_step * element;
+        tile->pixels = (int)(next - first) * (pair ? 2 : 1);
+        tile->x = row->x + first * tile->runs.step * element;
+        tile->y = row->y + first * tile->y_step * element;
         if (row->partial)
-            tile->partial = (const char *)row->partial + first * tile->partial_step * element;
+            tile->partial = row->partial + first * tile->partial_step * element;
         if (row->residual)
-            tile->residual = (const char *)row->residual + first * tile->residual_step * element;
+            tile->residual = row->residual + first * tile->residual_step * element;
+        fc_ahead_share(&item->kernel_ahead, tile->runs.count, &tile->ahead[0]);
+        fc_ahead_share(&item->x_ahead, tile->runs.count, &tile->ahead[1]);
         if (item->job->plan->channels.lanes)
             kernels->lane_tile(tile);
+        else if (pair)
+            kernels->conv_pair(tile);
         else
             kernels->conv_tile(tile);
         first = next;
@@ -141,49 +183,114 @@ static void compute_columns(struct fc_convolve_item *item, const struct fc_tile 
 }
 
 /* Columns at the edges of the image, one by one, each with the taps that read the image. */
-static void compute_edge(struct fc_convolve_item *item, const struct fc_tile *row,
-                         struct taps *taps, int64_t begin, int64_t end)
+static void compute_edge(struct fc_convolve_item *item, const struct row *row, struct taps *taps,
+                         int64_t begin, int64_t end)
 {
     for (int64_t column = begin; column < end; column++) {
         fc_axis_taps(&item->job->convolution->axis[1], item->patch.column + column,
                      &taps->axis[1].begin, &taps->axis[1].end);
         choose_terms(item, taps);
-        compute_columns(item, row, column, column + 1);
+        compute_columns(item, row, column, column + 1, false);
     }
 }
 
-static void compute_row(struct fc_convolve_item *item, int64_t row, const char *x)
+static struct taps taps_of_row(const struct fc_convolve_item *item, int64_t r)
+{
+    const struct fc_convolve_plan *plan = item->job->plan;
+    const struct fc_axis *axis = item->job->convolution->axis;
+    struct taps taps = {{{0, axis[0].taps}, {0, axis[1].taps}}};
+    if (plan->skip_rows)
+        fc_axis_taps(&axis[0], fc_patch_row(&plan->blocks, &item->patch, r), &taps.axis[0].begin,
+                     &taps.axis[0].end);
+    return taps;
+}
+
+static void compute_row(struct fc_convolve_item *item, const struct aim *aim, int64_t image,
+                        int64_t r)
 {
     const struct fc_convolve_plan *plan = item->job->plan;
     const struct fc_axis *axis = item->job->convolution->axis;
     const int64_t columns = item->patch.columns;
-    struct taps taps = {{{0, axis[0].taps}, {0, axis[1].taps}}};
+    struct taps taps = taps_of_row(item, r);
     int64_t left = 0, right = columns, unused;
-    if (plan->skip_rows)
-        fc_axis_taps(&axis[0], row, &taps.axis[0].begin, &taps.axis[0].end);
     if (plan->skip_rows && plan->channels.lanes && axis[1].taps > 0) {
         fc_axis_outputs(&axis[1], 0, &left, &unused);
         fc_axis_outputs(&axis[1], axis[1].taps - 1, &unused, &right);
         left = fc_min(fc_max(left - item->patch.column, 0), columns);
         right = fc_max(fc_min(right - item->patch.column, columns), left);
     }
-    struct fc_tile tile = item->tile;
-    tile.x = x;
+    struct row row;
+    aim_row(item, aim, image, r, &row);
     choose_terms(item, &taps);
-    compute_columns(item, &tile, left, right);
-    compute_edge(item, &tile, &taps, 0, left);
-    compute_edge(item, &tile, &taps, right, columns);
+    compute_columns(item, &row, left, right, false);
+    compute_edge(item, &row, &taps, 0, left);
+    compute_edge(item, &row, &taps, right, columns);
+}
+
+/* Two rows with the same taps: tiles with columns of both. */
+static void compute_pair(struct fc_convolve_item *item, const struct aim *aim, int64_t image,
+                         int64_t r, int64_t second_image, int64_t second_r)
+{
+    const ptrdiff_t element = item->job->element;
+    const struct taps taps = taps_of_row(item, r);
+    struct fc_tile *tile = &item->tile;
+    struct row row, second;
+    aim_row(item, aim, image, r, &row);
+    aim_row(item, aim, second_image, second_r, &second);
+    tile->x_second = (second.x - row.x) / element;
+    tile->y_second = (second.y - row.y) / element;
+    if (row.partial)
+        tile->partial_second = (second.partial - row.partial) / element;
+    if (row.residual)
+        tile->residual_second = (second.residual - row.residual) / element;
+    choose_terms(item, &taps);
+    compute_columns(item, &row, 0, item->patch.columns, true);
+}
+
+/* Whether two rows together make fewer tiles than one after the other. */
+static bool pairs_rows(const struct fc_convolve_item *item)
+{
+    const int64_t columns = item->patch.columns, pixels = item->job->kernels->tile_pixels;
+    return !item->job->plan->channels.lanes &&
+           fc_ceil_div(columns, pixels / 2) < 2 * fc_ceil_div(columns, pixels);
+}
+
+static bool same_taps(const struct fc_convolve_item *item, int64_t r, int64_t s)
+{
+    const struct taps a = taps_of_row(item, r), b = taps_of_row(item, s);
+    return a.axis[0].begin == b.axis[0].begin && a.axis[0].end == b.axis[0].end;
+}
+
+/* Every row of every image: a row is paired with that of the next image, which has the same taps, or
+ * in the last of an odd number of images with the next row. */
+static void compute_rows(struct fc_convolve_item *item, const struct aim *aim)
+{
+    const int64_t rows = item->patch.rows;
+    const bool pairs = pairs_rows(item);
+    int64_t image = 0;
+    aim_tile(item, aim);
+    for (; pairs && image + 1 < item->images; image += 2)
+        for (int64_t r = 0; r < rows; r++)
+            compute_pair(item, aim, image, r, image + 1, r);
+    for (; image < item->images; image++)
+        for (int64_t r = 0; r < rows; r++)
+            if (pairs && r + 1 < rows && same_taps(item, r, r + 1)) {
+                compute_pair(item, aim, image, r, image, r + 1);
+                r++;
+            } else {
+                compute_row(item, aim, image, r);
+            }
 }
 
 /* A channel's pixels lie apart from its neighbours': the strip's row is turned into place. */
-static void turn_row(const struct fc_convolve_item *item, const char *strip, int64_t row, int64_t k,
-                     int64_t columns)
+static void turn_row(const struct fc_convolve_item *item, const char *strip, int64_t image,
+                     int64_t row, int64_t k, int64_t columns)
 {
     const struct fc_convolution *convolution = item->job->convolution;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
     item->job->kernels->finish_block(&(struct fc_finish){
         .block = {.x = strip,
-                  .y = y_at(item, y, row, k),
+                  .y = y_at(item, y, image, row, k),
                   .x_pixel = item->job->plan->channels.panel,
                   .x_channel = 1,
                   .y_pixel = y->stride_w,
@@ -191,7 +298,7 @@ static void turn_row(const struct fc_convolve_item *item, const char *strip, int
                   .pixels = item->patch.columns,
                   .channels = columns},
         .bias = convolution->bias ? (const char *)convolution->bias + k * item->job->element : NULL,
-        .residual = residual->data ? y_at(item, residual, row, k) : NULL,
+        .residual = residual->data ? y_at(item, residual, image, row, k) : NULL,
         .residual_pixel = residual->stride_w,
         .residual_channel = residual->stride_c,
         .activation = convolution->activation,
@@ -212,24 +319,27 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
 
     item->tile.kernel_step = width;
     if (job->plan->direct && !channels->lanes)
-        list_together(item, end - c);
+        list_together(item, end - c, item->x_ahead.each ? slab : end - c);
     else
         list_terms(item, end - c, slab, source);
     item->tile.runs.step = job->convolution->axis[1].stride * source->pixel;
     for (int64_t k = 0; k < width; k += most) {
         item->tile.kernel = job->packed + (kernel + k) * job->element;
         item->tile.units = (int)(fc_min(width - k, most) / channels->unit);
-        for (int64_t r = 0; r < item->patch.rows; r++) {
-            const int64_t row = fc_patch_row(&job->plan->blocks, &item->patch, r);
-            item->tile.columns = (int)fc_min(outputs - k, most);
-            aim_row(item, c == 0, last,
-                    strip + (r * item->patch.columns * channels->panel + k) * job->element, row,
-                    y_first + k);
-            compute_row(item, row,
-                        source->x + (r * source->next + (channels->lanes ? k : 0)) * job->element);
-        }
+        compute_rows(item, &(struct aim){.source = source,
+                                         .strip = strip,
+                                         .k = k,
+                                         .y_k = y_first + k,
+                                         .columns = (int)fc_min(outputs - k, most),
+                                         .first = c == 0,
+                                         .last = last});
     }
-    for (int64_t r = 0; last && !in_place(job->convolution) && r < item->patch.rows; r++)
-        turn_row(item, strip + r * item->patch.columns * channels->panel * job->element,
-                 fc_patch_row(&job->plan->blocks, &item->patch, r), y_first, outputs);
+    if (!last || in_place(job->convolution))
+        return;
+    for (int64_t i = 0; i < item->images; i++)
+        for (int64_t r = 0; r < item->patch.rows; r++)
+            turn_row(item,
+                     strip + (i * item->patch.rows + r) * item->patch.columns * channels->panel *
+                                 job->element,
+                     i, fc_patch_row(&job->plan->blocks, &item->patch, r), y_first, outputs);
 }

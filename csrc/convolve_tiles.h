@@ -3,6 +3,7 @@
 #ifndef FC_CONVOLVE_TILES_H
 #define FC_CONVOLVE_TILES_H
 
+#include "convolve_ahead.h"
 #include "convolve_plan.h"
 
 struct fc_convolve_job {
@@ -24,18 +25,20 @@ struct fc_terms {
 /* One item, and its worker's scratch. */
 struct fc_convolve_item {
     const struct fc_convolve_job *job;
-    int64_t n, group, panel, end_panel;
+    int64_t n, images, group, panel, end_panel;
     struct fc_patch patch;
     char *x, *strip;
     struct fc_terms terms, chosen;
     struct fc_tile tile;
+    struct fc_ahead kernel_ahead, x_ahead;
 };
 
 /* x as the tiles of a patch see it, packed or in place: elements from slab to slab, from kernel row
- * to kernel row, from pixel to pixel, and from one row of outputs to the next. */
+ * to kernel row, from pixel to pixel, from one row of outputs to the next, and from one image to the
+ * next. */
 struct fc_source {
     const char *x;
-    ptrdiff_t slab, row, pixel, next;
+    ptrdiff_t slab, row, pixel, next, image;
 };
 
 /* Panel p times channels [c, end), a block of slabs of `slab` channels: added to the strip, or, by the

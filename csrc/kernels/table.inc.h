@@ -16,6 +16,7 @@ const struct fc_kernels FC_TABLE = {
                .tile_units = TILE_VECTORS * LANES * (int)sizeof(real) / FC_UNIT_BYTES,
                .dkernel_elements = TILE_PIXELS,
                .conv_tile = conv_tile,
+               .conv_pair = conv_pair,
                .lane_tile = lane_tile,
                .dkernel_tile = dkernel_tile,
                .lane_dkernel_tile = lane_dkernel_tile,

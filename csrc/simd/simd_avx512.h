@@ -101,6 +101,7 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
 #define TILE_PIXELS 14
 #define TILE_VECTORS 2
 #define TILE_CASES FC_CASES_14
+#define PAIR_CASES FC_CASES_7
 
 /* What inline assembly calls a vector register. */
 #define VREGISTER "v"

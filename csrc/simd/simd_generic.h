@@ -100,6 +100,7 @@ FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #define TILE_PIXELS 2
 #define TILE_VECTORS 4
 #define TILE_CASES FC_CASES_2
+#define PAIR_CASES FC_CASES_1
 
 /* What inline assembly calls a vector register. */
 #if defined(__x86_64__)

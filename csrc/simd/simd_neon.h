@@ -90,6 +90,7 @@ FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
 #define TILE_PIXELS 6
 #define TILE_VECTORS 4
 #define TILE_CASES FC_CASES_6
+#define PAIR_CASES FC_CASES_3
 
 /* What inline assembly calls a vector register. */
 #define VREGISTER "w"

@@ -12,10 +12,13 @@
 #define FC_UNROLL(i, count) FC_UNROLLED for (int i = 0; i < (count); i++)
 
 /* A body for every count up to the tile size of an instruction set, as the cases of a switch. */
-#define FC_CASES_2(body) body(1) body(2)
-#define FC_CASES_6(body) FC_CASES_2(body) body(3) body(4) body(5) body(6)
+#define FC_CASES_1(body) body(1)
+#define FC_CASES_2(body) FC_CASES_1(body) body(2)
+#define FC_CASES_3(body) FC_CASES_2(body) body(3)
+#define FC_CASES_6(body) FC_CASES_3(body) body(4) body(5) body(6)
+#define FC_CASES_7(body) FC_CASES_6(body) body(7)
 #define FC_CASES_14(body) \
-    FC_CASES_6(body) body(7) body(8) body(9) body(10) body(11) body(12) body(13) body(14)
+    FC_CASES_7(body) body(8) body(9) body(10) body(11) body(12) body(13) body(14)
 
 #define FC_INLINE static inline __attribute__((always_inline, unused))
 
