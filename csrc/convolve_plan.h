@@ -22,6 +22,9 @@ struct fc_convolve_plan {
  * a one-tap direction that never reads padding becomes dense. */
 void fc_make_dense(struct fc_convolution *convolution);
 
+/* Whether one tap reads each pixel of x for the same pixel of y. */
+bool fc_is_dense(const struct fc_convolution *convolution);
+
 /* Makes directions of a dense convolution that follow each other in memory one. What is summed over
  * pixels must not be merged: its order would depend on strides. */
 void fc_merge_pixels(struct fc_convolution *convolution);

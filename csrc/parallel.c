@@ -18,10 +18,11 @@
 #include "fastconv.h"
 #include "floating_point.h"
 
-/* The least share of a worker: 20 us at 50 GFLOP/s, which is what a core does on small problems. A
- * sleeping worker is woken by 2 us of the caller's time and runs 14 us later (140 on a busy
- * machine), a spinning one 0.4 us later: below two such shares there is nothing to gain. */
-static const double WORK_PER_WORKER = 1e6;
+/* The least share of a worker: 40 us at 50 GFLOP/s, which is what a core does on small problems, 20 on
+ * middling ones. A sleeping worker is woken by 2 us of the caller's time and runs 14 us later (140 on
+ * a busy machine), a spinning one 0.4 us later. With two shares of 20 us the asleep one makes 40 us
+ * into 29; with half of that, which was tried, 20 us into 19 at best. */
+static const double WORK_PER_WORKER = 2e6;
 
 enum {
     SPIN_NANOSECONDS = 20000,
