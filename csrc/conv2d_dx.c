@@ -6,6 +6,8 @@
  * dilation dilation / g over dy, with the taps in reverse, that writes every stride-th pixel. */
 #include "conv2d.h"
 
+#include <string.h>
+
 #include "choose.h"
 #include "dispatch.h"
 #include "pack_rows.h"
@@ -87,6 +89,50 @@ static fc_status convolve_phase(const fc_conv2d_params *params, const struct pha
                           });
 }
 
+/* Outputs that no tap reaches: with stride 2 and one tap three quarters of dx. Every row, or every
+ * column, of a phase. */
+struct zeros {
+    fc_image dx; /* its rows and columns are those to be filled */
+    int64_t element;
+};
+
+static void zero_row(void *context, int64_t item, int worker)
+{
+    (void)worker;
+    const struct zeros *zeros = context;
+    const fc_image *dx = &zeros->dx;
+    char *row = (char *)dx->data +
+                (item / dx->h * dx->stride_n + item % dx->h * dx->stride_h) * zeros->element;
+    if (dx->stride_c == 1 && dx->stride_w == dx->c) {
+        memset(row, 0, (size_t)(dx->w * dx->c * zeros->element));
+    } else if (dx->stride_c == 1) {
+        for (int64_t w = 0; w < dx->w; w++)
+            memset(row + w * dx->stride_w * zeros->element, 0, (size_t)(dx->c * zeros->element));
+    } else {
+        for (int64_t c = 0; c < dx->c; c++)
+            for (int64_t w = 0; w < dx->w; w++)
+                memset(row + (c * dx->stride_c + w * dx->stride_w) * zeros->element, 0,
+                       (size_t)zeros->element);
+    }
+}
+
+/* Rows of one phase, every step[0]-th from the region's, and columns, every step[1]-th. */
+static void zero_phase(const fc_conv2d_params *params, const struct region *region,
+                       const int64_t first[2], const int64_t step[2])
+{
+    const int64_t element = (int64_t)fc_element_size(params->dtype);
+    struct zeros zeros = {.dx = region->dx, .element = element};
+    fc_image *dx = &zeros.dx;
+    dx->data = (char *)dx->data + (first[0] * dx->stride_h + first[1] * dx->stride_w) * element;
+    dx->h = fc_ceil_div(region->end[0] - region->begin[0] - first[0], step[0]);
+    dx->w = fc_ceil_div(region->end[1] - region->begin[1] - first[1], step[1]);
+    dx->stride_h *= step[0];
+    dx->stride_w *= step[1];
+    const double work = FC_WORK_PER_ELEMENT * (double)(dx->n * dx->h * dx->w) * (double)dx->c;
+    fc_parallel_for(dx->n * dx->h, fc_parallel_width(dx->n * dx->h, work), FC_KEEP_DENORMALS,
+                    zero_row, &zeros);
+}
+
 static fc_status convolve_region(const fc_conv2d_params *params, const struct fc_window *window,
                                  const fc_image *dy, const fc_weights *kernel, const void *bias,
                                  const struct region *region)
@@ -94,16 +140,24 @@ static fc_status convolve_region(const fc_conv2d_params *params, const struct fc
     const struct fc_axis *axis = window->axis;
     const int64_t phases[2] = {fc_min(axis[0].stride, region->end[0] - region->begin[0]),
                                fc_min(axis[1].stride, region->end[1] - region->begin[1])};
-    for (int64_t i = 0; i < phases[0]; i++)
+    for (int64_t i = 0; i < phases[0]; i++) {
+        struct phase phase[2] = {find_phase(&axis[0], region->begin[0], region->end[0], i)};
+        if (phase[0].axis.taps == 0 && !bias) { /* whole rows */
+            zero_phase(params, region, (int64_t[]){i, 0}, (int64_t[]){axis[0].stride, 1});
+            continue;
+        }
         for (int64_t j = 0; j < phases[1]; j++) {
-            const struct phase phase[2] = {
-                find_phase(&axis[0], region->begin[0], region->end[0], i),
-                find_phase(&axis[1], region->begin[1], region->end[1], j),
-            };
+            phase[1] = find_phase(&axis[1], region->begin[1], region->end[1], j);
+            if (phase[1].axis.taps == 0 && !bias) {
+                zero_phase(params, region, (int64_t[]){i, j},
+                           (int64_t[]){axis[0].stride, axis[1].stride});
+                continue;
+            }
             const fc_status status = convolve_phase(params, phase, dy, kernel, bias, region);
             if (status != FC_OK)
                 return status;
         }
+    }
     return FC_OK;
 }
 

@@ -52,20 +52,21 @@ struct fc_tile {
     struct fc_fetch ahead[2];
 };
 
-/* A tile of a kernel gradient, added to dkernel in place, over rows x width pixels:
+/* A tile of a kernel gradient, added to dkernel in place, or stored if first, over rows x width pixels:
  *   dkernel_tile:      dkernel[l][k] += sum over pixels of x[l] * dy[k]        for l < elements
  *   lane_dkernel_tile: dkernel[r][k] += sum over pixels of x[offset[r] + k] * dy[k] for r < elements
  * The sum is one chain over the pixels in row-major order, then added once. A pixel's x is
- * x_row * row + x_step * column further, its dy dy_step further than the one before it (rows follow
- * each other). Whole units of dy, dkernel (and x of the lane form) are read; elements are at most
+ * x_row * row + x_step * column further, its dy dy_row * row + dy_step * column. Whole units of dy, dkernel (and x of the lane form) are read; elements are at most
  * dkernel_elements, units at most tile_units. */
 struct fc_dkernel_tile {
     const void *x, *dy;
     void *dkernel;
     const ptrdiff_t *offset;
-    ptrdiff_t x_step, x_row, dy_step, dkernel_step;
+    ptrdiff_t x_step, x_row, dy_step, dy_row, dkernel_step;
     int64_t rows, width;
     int elements, units;
+    bool first;
+    struct fc_fetch ahead[2]; /* a share at each row */
 };
 
 /* y[p][c] for pixels x channels, laid out anyhow at both ends: a copy, a transposition, or both. */

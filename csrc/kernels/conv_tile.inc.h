@@ -103,11 +103,14 @@ FC_INLINE void finish_tile(const struct fc_tile *tile, const int pixels, const i
                    sum[p][v]);
 }
 
-FC_INLINE void fetch_lines(const struct fc_fetch *ahead, int64_t r)
+/* The share of run, or row, r. */
+FC_INLINE void fetch_lines(const struct fc_fetch ahead[2], int64_t r)
 {
-    const char *at = ahead->at + r * ahead->lines * ahead->step;
-    for (int64_t i = ahead->lines; i > 0; i--, at += ahead->step)
-        __builtin_prefetch(at, 0, 2);
+    for (int i = 0; i < 2; i++) {
+        const char *at = ahead[i].at + r * ahead[i].lines * ahead[i].step;
+        for (int64_t lines = ahead[i].lines; lines > 0; lines--, at += ahead[i].step)
+            __builtin_prefetch(at, 0, 2);
+    }
 }
 
 /* half: the pixels of the first row, all of them where there is no second. */
@@ -123,8 +126,7 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
     const int64_t length = lanes ? 1 : tile->runs.length;
     for (int64_t r = 0; r < tile->runs.count; r++) {
         if (!lanes)
-            for (int i = 0; i < 2; i++)
-                fetch_lines(&tile->ahead[i], r);
+            fetch_lines(tile->ahead, r);
         const real *x = (const real *)tile->x + tile->runs.offset[r];
         const real *kernel = (const real *)tile->kernel + tile->runs.kernel_offset[r];
         const real *second = half < pixels ? x + tile->x_second : x + 9 * step;

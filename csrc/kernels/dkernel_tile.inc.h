@@ -14,9 +14,11 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const bool lanes
         FC_UNROLL (v, vectors)
             sum[e][v] = vzero();
 
-    const real *dy = tile->dy;
     for (int64_t row = 0; row < tile->rows; row++) {
+        if (!lanes)
+            fetch_lines(tile->ahead, row);
         const real *x = (const real *)tile->x + row * tile->x_row;
+        const real *dy = (const real *)tile->dy + row * tile->dy_row;
         for (int64_t p = 0; p < tile->width; p++, x += tile->x_step, dy += tile->dy_step) {
             vreal d[TILE_VECTORS];
             FC_UNROLL (v, vectors)
@@ -31,7 +33,7 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const bool lanes
     FC_UNROLL (e, elements)
         FC_UNROLL (v, vectors) {
             real *dkernel = (real *)tile->dkernel + e * tile->dkernel_step + v * LANES;
-            vstore(dkernel, vadd(vload(dkernel), sum[e][v]));
+            vstore(dkernel, tile->first ? sum[e][v] : vadd(vload(dkernel), sum[e][v]));
         }
 }
 
