@@ -8,7 +8,7 @@
  * 1.25 measured the same).
  *
  * One tap needs no packing: with 14 pixels 4 KB apart, all in one set of the first-level cache, a tile
- * still keeps 89 % of the peak, where packing 256 channels for 64 outputs takes a fifth of the time.
+ * still keeps 89 % of the peak, where packing 256 channels for 64 outputs takes a quarter of the time.
  *
  * None of this changes a bit of the result: the order of a sum is fixed by fc_plan_channels. */
 #include "convolve_plan.h"

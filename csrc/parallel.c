@@ -20,8 +20,8 @@
 
 /* The least share of a worker: 40 us at 50 GFLOP/s, which is what a core does on small problems, 20 on
  * middling ones. A sleeping worker is woken by 2 us of the caller's time and runs 14 us later (140 on
- * a busy machine), a spinning one 0.4 us later. With two shares of 20 us the asleep one makes 40 us
- * into 29; with half of that, which was tried, 20 us into 19 at best. */
+ * a busy machine), a spinning one 0.4 us later. By these figures two shares of 20 us take 29 us
+ * instead of 40, and two of 10 us 19 instead of 20: not worth a core. */
 static const double WORK_PER_WORKER = 2e6;
 
 enum {
