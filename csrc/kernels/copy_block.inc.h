@@ -26,6 +26,9 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
 {
     vreal a[LANES];
     const bool whole = rows == LANES && columns == LANES;
+    enum { AHEAD = 256 / (int)sizeof(real) };
+    FC_UNROLL (i, LANES)
+        __builtin_prefetch(x + i * x_row + AHEAD);
     FC_UNROLL (i, LANES)
         a[i] = whole      ? vload(x + i * x_row)
                : i < rows ? vload_first(x + i * x_row, columns)
@@ -70,12 +73,18 @@ FC_INLINE void copy_vectors(const struct fc_block *block, const int vectors)
 
 static void copy_pixels(const struct fc_block *block)
 {
+    const int channels = (int)block->channels;
     if (block->channels == FC_SLAB)
         copy_vectors(block, FC_SLAB / LANES);
     else if (block->channels == 2 * FC_SLAB)
         copy_vectors(block, 2 * FC_SLAB / LANES);
     else if (block->channels % LANES == 0)
         copy_vectors(block, (int)(block->channels / LANES));
+    else if (block->channels < LANES)
+        for (int64_t p = 0; p < block->pixels; p++)
+            vstore_first((real *)block->y + p * block->y_pixel,
+                         vload_first((const real *)block->x + p * block->x_pixel, channels),
+                         channels);
     else
         for (int64_t p = 0; p < block->pixels; p++)
             copy_line((const real *)block->x + p * block->x_pixel,

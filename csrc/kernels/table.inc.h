@@ -6,6 +6,7 @@
 #include "dkernel_tile.inc.h"
 #include "math.inc.h"
 #include "pool2d.inc.h"
+#include "pool2d_award.inc.h"
 #include "pool2d_rows.inc.h"
 #include "reduce.inc.h"
 #include "winograd.inc.h"
@@ -30,6 +31,7 @@ const struct fc_kernels FC_TABLE = {
     .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
                .split_pairs = split_pairs,
                .merge_pairs = merge_pairs,
+               .award = award_gradients,
                .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
                           [FC_LOG] = log_array,
