@@ -14,6 +14,7 @@
 #include "choose.h"
 #include "conv2d.h"
 #include "convolve_plan.h"
+#include "depthwise_dkernel.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "winograd.h"
@@ -365,6 +366,8 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
     fc_make_dense(&convolution);
     if (!make_plan(&convolution, &plan, &total))
         return FC_OVERFLOW;
+    if (fc_fits_depthwise_dkernel(&convolution))
+        return fc_depthwise_dkernel(&convolution, &plan.blocks, plan.steps, plan.chunks);
     char *scratch = fc_workspace_acquire(total);
     if (!scratch)
         return FC_NO_MEMORY;
