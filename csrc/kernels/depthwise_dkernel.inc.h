@@ -16,15 +16,14 @@ FC_INLINE void dkernel_taps(const void *const *pixel, const vreal *dy, int64_t c
     vreal sum[5];
     FC_UNROLL (b, kw)
         sum[b] = vload(sums + b * unit);
-    FC_UNROLL (q, (DKERNEL_COLUMNS - 1) * stride + kw) {
-        if (q >= (count - 1) * stride + kw)
-            break;
-        const real *p = (const real *)pixel[q] + c;
-        const vreal x = partial ? vload_first(p, lanes) : vload(p);
-        FC_UNROLL (j, DKERNEL_COLUMNS)
-            if (j < count && q - j * stride >= 0 && q - j * stride < kw)
-                sum[q - j * stride] = vfma(x, dy[j], sum[q - j * stride]);
-    }
+    FC_UNROLL (q, (DKERNEL_COLUMNS - 1) * stride + kw)
+        if (q < (count - 1) * stride + kw) {
+            const real *p = (const real *)pixel[q] + c;
+            const vreal x = partial ? vload_first(p, lanes) : vload(p);
+            FC_UNROLL (j, DKERNEL_COLUMNS)
+                if (j < count && q - j * stride >= 0 && q - j * stride < kw)
+                    sum[q - j * stride] = vfma(x, dy[j], sum[q - j * stride]);
+        }
     FC_UNROLL (b, kw)
         vstore(sums + b * unit, sum[b]);
 }
@@ -36,12 +35,11 @@ FC_INLINE void dkernel_any_taps(const struct fc_depthwise_dkernel *row, const vo
 {
     for (int64_t b = 0; b < row->kw; b++) {
         vreal sum = vload(sums + b * unit);
-        FC_UNROLL (j, DKERNEL_COLUMNS) {
-            if (j >= count)
-                break;
-            const real *p = (const real *)pixel[j * row->column_step + b * row->column_tap] + c;
-            sum = vfma(partial ? vload_first(p, lanes) : vload(p), dy[j], sum);
-        }
+        FC_UNROLL (j, DKERNEL_COLUMNS)
+            if (j < count) {
+                const real *p = (const real *)pixel[j * row->column_step + b * row->column_tap] + c;
+                sum = vfma(partial ? vload_first(p, lanes) : vload(p), dy[j], sum);
+            }
         vstore(sums + b * unit, sum);
     }
 }
