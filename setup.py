@@ -34,7 +34,10 @@ core = Extension(
     sources=["fastconv/_fastconv_core.pyx", *map(str, sorted(Path("csrc").rglob("*.c")))],
     depends=[*map(str, sorted([*Path("csrc").rglob("*.h"), *Path("fastconv").glob("*.px[di]")]))],
     include_dirs=["csrc", numpy.get_include()],
-    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION")],
+    define_macros=[
+        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+    ],
     extra_compile_args=FLAGS,
     extra_link_args=["-pthread"],
 )

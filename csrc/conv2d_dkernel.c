@@ -15,6 +15,7 @@
 #include "choose.h"
 #include "conv2d.h"
 #include "conv2d_dkernel_sums.h"
+#include "depthwise_dkernel.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "winograd.h"
@@ -125,6 +126,8 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
     fc_make_dense(&convolution);
     if (!fc_plan_dkernel(&convolution, &plan, &total))
         return FC_OVERFLOW;
+    if (fc_fits_depthwise_dkernel(&convolution))
+        return fc_depthwise_dkernel(&convolution, &plan.blocks, plan.steps, plan.chunks);
     char *scratch = fc_workspace_acquire(total);
     if (!scratch)
         return FC_NO_MEMORY;

@@ -10,6 +10,7 @@
 
 #include "convolve_planes.h"
 #include "convolve_tiles.h"
+#include "depthwise.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "workspace.h"
@@ -217,6 +218,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
         return FC_OK;
     if (convolution.kernel.kh * convolution.kernel.kw == 0)
         convolution.kernel.c_in = 0; /* a phase without taps: the epilogue alone */
+    if (fc_fits_depthwise(&convolution))
+        return fc_convolve_depthwise(&convolution);
     fc_make_dense(&convolution);
     if (fc_fits_planes(&convolution))
         return fc_convolve_planes(&convolution);

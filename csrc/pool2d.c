@@ -39,6 +39,7 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
                                   .kernels = fc_current_kernels(params->dtype)};
     if (indices)
         pass.indices = *indices;
+    fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y, &pass.indices}, indices ? 3 : 2);
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], false);
     status = fc_pool2d_plan(&pass);

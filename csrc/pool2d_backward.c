@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "parallel.h"
+#include "pool2d_max_dx.h"
 #include "pool2d_pass.h"
 #include "workspace.h"
 
@@ -276,16 +277,28 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     if (average) {
         pass.x = *dy;
         pass.y = *dx;
+        fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y}, 2);
         status = fc_pool2d_plan(&pass);
         return status == FC_OK ? fc_pool2d_run(&pass, dx->data, NULL) : status;
     }
-    if (!indices)
+    struct fc_pool2d_axis adjoint[2];
+    for (int d = 0; d < 2; d++)
+        fc_pool2d_axis_set(&adjoint[d], &window.axis[d], true);
+    if (!indices) {
+        fc_image dy_planes = *dy, dx_planes = *dx;
+        bool fits;
         pass.x = *x;
+        fc_pool2d_merge_planes((fc_image *[]){&pass.x, &dy_planes, &dx_planes}, 3);
+        status = fc_pool2d_max_dx(&pass, adjoint, &dy_planes, &dx_planes, &fits);
+        if (fits)
+            return status;
+        pass.x = *x;
+    }
     struct scatter scatter = {.pass = pass,
                               .dy = dy,
                               .dx = dx,
                               .indices = indices,
                               .size = fc_element_size(params->dtype)};
-    fc_pool2d_axis_set(&scatter.vertical, &window.axis[0], true);
+    scatter.vertical = adjoint[0];
     return run_scatter(&scatter);
 }

@@ -47,11 +47,25 @@ struct fc_pool2d_scatter {
     ptrdiff_t dx_row, dx_pixel;
 };
 
+/* The gradient of a maximum: of the windows that hold an element, those that it has won.
+ *   dx[p * dx_column + l] = sum over i < rows, j < taps of dy[p * dy_column + i * dy_row + j * dy_tap + l]
+ *       where numbers[p * number_column + i * number_row + j * number_tap + l] is
+ *       first + i * first_row + j * first_tap, for p < columns, l < lanes
+ * One chain of additions that begins with zero. Whole vectors of numbers are read. */
+struct fc_pool2d_award {
+    const void *numbers, *dy;
+    void *dx;
+    int64_t columns, lanes, rows, taps;
+    ptrdiff_t number_column, number_row, number_tap, dy_column, dy_row, dy_tap, dx_column;
+    int64_t first, first_row, first_tap;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     /* even[i] = x[2 * i], odd[i] = x[2 * i + 1], for count elements of x; and the way back. */
     void (*split_pairs)(const void *x, void *even, void *odd, int64_t count);
     void (*merge_pairs)(const void *even, const void *odd, void *y, int64_t count);
+    void (*award)(const struct fc_pool2d_award *award);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
      * not in [begin, end); returns its number, or rows * lanes. */
     int64_t (*scatter)(const struct fc_pool2d_scatter *scatter, int64_t from);

@@ -142,6 +142,11 @@ static void set_steps(struct run *run)
     tile->number_row = pass->axis[0].step * pass->x.w;
     tile->number_tap = horizontal->step;
     tile->number_column = channels;
+    if (pass->tap_numbers) {
+        tile->number_row = horizontal->axis.taps;
+        tile->number_tap = 1;
+        tile->number_column = tile->y_column;
+    }
 }
 
 /* The address of a source in x or in stage, and its phase. */
@@ -233,6 +238,20 @@ struct window_rows {
     double divisor;
 };
 
+/* The number of the first tap of a window that lies on the image, and where its lanes go. */
+static void number_taps(struct run *run, const struct window_rows *rows, int64_t column,
+                        int64_t first)
+{
+    const struct fc_pool2d_pass *pass = run->pass;
+    const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
+    const int64_t i =
+        (rows->first + vertical->before - rows->row * vertical->stride) / vertical->dilation;
+    const int64_t j =
+        (first + horizontal->before - column * horizontal->stride) / horizontal->dilation;
+    run->tile.number = i * horizontal->taps + j;
+    run->tile.numbers = (char *)run->indices + (target(run, rows->row, column) - run->y);
+}
+
 /* `count` targets of one class whose windows have one shape. */
 static void run_columns(struct run *run, const struct window_rows *rows, int64_t column,
                         int64_t count)
@@ -254,8 +273,10 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
         tile->divisor = rows->divisor * (column >= horizontal->begin && column < horizontal->end
                                              ? (double)taps
                                              : divisor(pass, 1, column));
+    if (pass->tap_numbers)
+        number_taps(run, rows, column, first);
     pass->kernels->pool2d.pool[pass->pooling](tile);
-    if (pass->numbered)
+    if (pass->numbered && !pass->tap_numbers)
         put_indices(run, rows->row, column, count, empty ? -1 : rows->first * pass->x.w + first);
 }
 

@@ -22,6 +22,7 @@ struct fc_pool2d_pass {
     bool include_pad;
     bool numbered;       /* indices of the winners are wanted too */
     bool targets_packed; /* targets go to the caller's scratch, [row][column][channel] of a block */
+    bool tap_numbers; /* indices are left as the kernel's numbers: the winner's tap, row by row */
     struct fc_pool2d_axis axis[2];
     fc_image x;       /* the sources */
     fc_image y;       /* the targets; data is not used */
@@ -48,6 +49,10 @@ enum { FC_POOL2D_PIECE = 1024 }; /* elements of a row of a window that are summe
 /* Chooses lanes and block sizes. FC_OVERFLOW: numbers of a window's elements exceed 31 bits. */
 fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass);
 
+/* Planes of a batch of few channels each, and without gaps, become those of one image, where all the
+ * images have them: windows know neither images nor channels, and so the lanes are filled. */
+void fc_pool2d_merge_planes(fc_image *const *images, int count);
+
 /* Bytes of scratch that fc_pool2d_run_block needs. */
 static inline size_t fc_pool2d_scratch(const struct fc_pool2d_pass *pass)
 {
@@ -55,7 +60,8 @@ static inline size_t fc_pool2d_scratch(const struct fc_pool2d_pass *pass)
 }
 
 /* Fills a block of targets; y and indices point to its first element, indices may be NULL where
- * numbered is not set. */
+ * numbered is not set. With tap_numbers, indices are elements of the size of y's and laid out as
+ * they are; whole vectors of them are written. */
 void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool2d_block *block,
                          void *y, int64_t *indices, void *scratch);
 

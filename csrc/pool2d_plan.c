@@ -18,20 +18,19 @@ static bool is_channels_last(const fc_image *image)
     return image->c > 1 && (image->w == 1 || channel <= pixel);
 }
 
-/* Wide where channels fill half of the widest vector, unless that takes a transposition that
- * columns can do without. The larger image decides: the other one is the one to be rearranged. */
+/* Wide where channels fill half of the widest vector, also where planes have to be transposed for it:
+ * that takes half a cycle an element there and back, while columns as lanes cost more than it by
+ * their ends and their phases (17 x 17 planes, 3 x 3 windows: 5.3 ms, transposed 1.6). The larger
+ * image decides: the other one is the one to be rearranged. */
 static void choose_lanes(struct fc_pool2d_pass *pass)
 {
     const fc_image *image = pass->adjoint ? &pass->y : &pass->x;
-    const struct fc_pool2d_axis *axis = &pass->axis[1];
     const int64_t enough = FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype) / 2;
-    const bool channels_last = is_channels_last(image);
-    pass->wide =
-        image->c >= enough && (channels_last || (axis->end - axis->begin) / axis->period < enough);
+    pass->wide = image->c >= enough;
     if (pass->wide)
         pass->channels = fc_min(image->c, DIRECT_CHANNELS);
     else
-        pass->channels = channels_last ? image->c : 1;
+        pass->channels = is_channels_last(image) ? image->c : 1;
 }
 
 /* Whether the kernel can read or write the lanes of image where they are, given that targets of one
@@ -52,10 +51,11 @@ static int64_t staged_row(const struct fc_pool2d_pass *pass, int64_t columns)
 
 static bool fits(const struct fc_pool2d_pass *pass, int64_t rows, int64_t columns)
 {
-    const bool line = !pass->direct_y || pass->numbered || pass->targets_packed;
+    const bool packed = pass->targets_packed && !pass->tap_numbers;
+    const bool line = !pass->direct_y || packed || (pass->numbered && !pass->tap_numbers);
     if (line && columns > LINE / pass->channels)
         return false;
-    if (pass->targets_packed && rows > 1 &&
+    if (packed && rows > 1 &&
         (columns < pass->axis[1].targets || rows > LINE / (columns * pass->channels)))
         return false;
     return pass->direct_x || staged_row(pass, columns) <=
@@ -111,7 +111,7 @@ static void size_scratch(struct fc_pool2d_pass *pass)
     pass->stage_bytes = fc_round_to_line((size_t)staged * size);
     pass->line_bytes = fc_round_to_line((size_t)line * size);
     pass->number_bytes = 0;
-    if (pass->numbered)
+    if (pass->numbered && !pass->tap_numbers)
         pass->number_bytes =
             fc_round_to_line((size_t)(pass->columns * pass->channels) * size + FC_UNIT_BYTES);
 }
@@ -121,9 +121,24 @@ static void size_scratch(struct fc_pool2d_pass *pass)
 static bool numbers_fit(const struct fc_pool2d_pass *pass)
 {
     int64_t last;
+    if (pass->tap_numbers)
+        return !__builtin_mul_overflow(pass->axis[0].axis.taps, pass->axis[1].axis.taps, &last) &&
+               last <= INT32_MAX;
     const int64_t rows = fc_pool2d_axis_span(&pass->axis[0], 1);
     const int64_t columns = fc_pool2d_axis_span(&pass->axis[1], 1);
     return !__builtin_mul_overflow(rows - 1, pass->x.w, &last) && last + columns <= INT32_MAX;
+}
+
+void fc_pool2d_merge_planes(fc_image *const *images, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (images[i]->c >= STAGED_CHANNELS || is_channels_last(images[i]) ||
+            images[i]->stride_n != images[i]->c * images[i]->stride_c)
+            return;
+    for (int i = 0; i < count; i++) {
+        images[i]->c *= images[i]->n;
+        images[i]->n = 1;
+    }
 }
 
 fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass)

@@ -12,8 +12,10 @@ try:
         __version__,
         get_flush_denormals,
         get_num_threads,
+        get_output_pool,
         set_flush_denormals,
         set_num_threads,
+        set_output_pool,
         threads,
     )
 except ModuleNotFoundError as error:
@@ -43,8 +45,10 @@ __all__ = [
     "__version__",
     "get_flush_denormals",
     "get_num_threads",
+    "get_output_pool",
     "set_flush_denormals",
     "set_num_threads",
+    "set_output_pool",
     "show_config",
     "threads",
 ]

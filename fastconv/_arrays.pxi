@@ -120,7 +120,7 @@ cdef cnp.ndarray output_array(object out, str name, int ndim, cnp.npy_intp *size
     """The array to compute into: a new one where `out` is None or not aligned, else `out`."""
     cdef int i
     if out is None:
-        return cnp.PyArray_EMPTY(ndim, size, kind, 0)
+        return new_array(ndim, size, kind)
     if not cnp.PyArray_Check(out):
         raise _errors.bad_out(name, out, "")
     cdef cnp.ndarray array = out
@@ -132,7 +132,7 @@ cdef cnp.ndarray output_array(object out, str name, int ndim, cnp.npy_intp *size
             or is_masked(out)):
         raise _errors.bad_out(name, out, "be a writeable array of shape %s and dtype %s" % (
             tuple([size[j] for j in range(ndim)]), cnp.PyArray_DescrFromType(kind)))
-    return array if addressable(array) else cnp.PyArray_EMPTY(ndim, size, kind, 0)
+    return array if addressable(array) else new_array(ndim, size, kind)
 
 
 cdef object delivered(object out, cnp.ndarray y):
@@ -168,5 +168,4 @@ cdef int no_overlap(object out, object first, str first_name) except -1:
 
 cdef cnp.ndarray like(cnp.ndarray array):
     """A new C-contiguous array of the same shape and dtype."""
-    return cnp.PyArray_EMPTY(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array),
-                             cnp.PyArray_TYPE(array), 0)
+    return new_array(cnp.PyArray_NDIM(array), cnp.PyArray_DIMS(array), cnp.PyArray_TYPE(array))

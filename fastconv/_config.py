@@ -19,6 +19,7 @@ def show_config() -> None:
     print(f"instruction set: {info['isa']} (available: {', '.join(info['isas'])})")
     print(f"threads: {info['threads']}")
     print(f"compiler: {info['compiler']}")
+    print(f"output pool: {_core.get_output_pool() >> 20} MiB")
     print(f"denormals: {'flushed' if _core.get_flush_denormals() else 'kept'}")
 
 

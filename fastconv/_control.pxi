@@ -134,6 +134,64 @@ def set_flush_denormals(flush):
     fc_set_flush_denormals(flag(flush, "flush"))
 
 
+cdef str _POOL_SIZE = "an int of at least 0, in bytes"
+
+
+cdef int limit_output_pool(object size) except -1:
+    cdef int64_t count = whole_number(size, "size", _POOL_SIZE)
+    if count < 0:
+        raise _errors.bad_value("size", size, _POOL_SIZE, ValueError)
+    fc_set_output_pool(<size_t>count)
+    return 0
+
+
+def get_output_pool():
+    """Return how many bytes of outputs that have died may wait for the next call.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.get_output_pool() // 2**20
+    256
+    """
+    return fc_get_output_pool()
+
+
+def set_output_pool(size):
+    """Set how many bytes of outputs that have died may wait for the next call, process-wide.
+
+    Fresh memory costs a page fault for every 4 KB, often more time than what is computed into it.
+    So the memory of a large output (128 KiB or more) is kept when its array dies, for an output of
+    about the same size. Such arrays own their data and behave as any other.
+
+    Parameters
+    ----------
+    size : int
+        256 MiB unless set or given by ``FASTCONV_OUTPUT_POOL``. With 0 nothing is kept, what was is
+        freed, and outputs are allocated by NumPy as other arrays are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.set_output_pool(256 * 2**20)
+    """
+    limit_output_pool(size)
+
+
+def output_pool_held():
+    """Return how many bytes wait for use in the pool of outputs."""
+    return fc_output_pool_held()
+
+
 def available_isas():
     """Return the names of the instruction sets that this build and this CPU have, best last."""
     names = []
@@ -194,6 +252,13 @@ def build_info():
         "compiler": FC_COMPILER.decode().strip(),
     }
 
+
+if _os.environ.get("FASTCONV_OUTPUT_POOL"):
+    try:
+        limit_output_pool(int(_os.environ["FASTCONV_OUTPUT_POOL"]))
+    except ValueError as error:
+        raise _errors.bad_value("FASTCONV_OUTPUT_POOL", _os.environ["FASTCONV_OUTPUT_POOL"],
+                                _POOL_SIZE, ImportError) from error
 
 if fc_isa_name() == NULL:
     raise _errors.unknown_isa(_os.environ.get("FASTCONV_ISA"), available_isas())

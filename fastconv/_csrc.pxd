@@ -1,4 +1,4 @@
-# The C API as _fastconv_core sees it: a mirror of csrc/fastconv.h.
+# The C API as _fastconv_core sees it: a mirror of csrc/fastconv.h, and the pool of outputs.
 from libc.stdint cimport int64_t
 
 
@@ -145,3 +145,12 @@ cdef extern from "fastconv.h" nogil:
     const char *fc_available_isa(int)
     bint fc_force_isa(const char *)
     double fc_fma_peak(fc_dtype, int, double)
+
+
+cdef extern from "output_pool.h" nogil:
+    void *fc_output_acquire(size_t)
+    void fc_output_release(void *)
+    size_t fc_output_capacity(const void *)
+    void fc_set_output_pool(size_t)
+    size_t fc_get_output_pool()
+    size_t fc_output_pool_held()

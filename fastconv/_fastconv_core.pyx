@@ -26,6 +26,7 @@ cnp.import_array()
 cdef extern from "numpy/arrayobject.h" nogil:
     bint PyArray_ISNOTSWAPPED(cnp.ndarray)
 
+include "_outputs.pxi"
 include "_arrays.pxi"
 include "_words.pxi"
 include "_gradients.pxi"

@@ -40,7 +40,18 @@ LAYERS = {
     "dilation 6": Conv2DProblem(1, 19, 19, 32, 32, 3, 3, 1, 6, 6),
     "depthwise 3x3": Conv2DProblem(2, 19, 19, 91, 91, 3, 3, 1, 1, 1, 91),
     "depthwise 5x5 stride 2": Conv2DProblem(1, 28, 28, 40, 40, 5, 5, 2, "same", 1, 40),
+    "depthwise 3x3 stride 2": Conv2DProblem(3, 17, 20, 64, 64, 3, 3, 2, 1, 1, 64),
+    "depthwise 5x5": Conv2DProblem(2, 14, 15, 130, 130, 5, 5, 1, 2, 1, 130),
+    "depthwise dilated": Conv2DProblem(1, 19, 19, 20, 20, 3, 3, 1, 2, 2, 20),
+    "depthwise few channels": Conv2DProblem(2, 9, 37, 3, 3, 3, 3, 1, 1, 1, 3),
+    "depthwise wide": Conv2DProblem(1, 3, 2501, 8, 8, 3, 3, 1, 1, 1, 8),
+    "depthwise reflected": Conv2DProblem(
+        2, 9, 8, 24, 24, 5, 3, (1, 2), 2, 1, 24, padding_mode="reflect"
+    ),
+    "depthwise padding value": Conv2DProblem(2, 9, 8, 24, 24, 3, 3, 1, 2, 1, 24, padding_value=3.0),
     "depthwise multiplier 2": Conv2DProblem(1, 9, 9, 20, 40, 3, 3, 1, 1, 1, 20),
+    "resnext 4 channels a group": Conv2DProblem(2, 13, 14, 44, 44, 3, 3, 1, 1, 1, 11),
+    "groups of 3 to 5 channels": Conv2DProblem(2, 9, 10, 21, 35, 3, 3, 1, 1, 1, 7),
     "resnext groups": Conv2DProblem(1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 8),
     "very wide": Conv2DProblem(1, 3, 3001, 5, 7, 3, 3, 1, 1),
     "very tall": Conv2DProblem(1, 3001, 3, 5, 7, 3, 3, 1, 1),

@@ -26,6 +26,9 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
 {
     vreal a[LANES];
     const bool whole = rows == LANES && columns == LANES;
+    enum { AHEAD = 256 / (int)sizeof(real) };
+    FC_UNROLL (i, LANES)
+        __builtin_prefetch(x + i * x_row + AHEAD);
     FC_UNROLL (i, LANES)
         a[i] = whole      ? vload(x + i * x_row)
                : i < rows ? vload_first(x + i * x_row, columns)
@@ -70,12 +73,18 @@ FC_INLINE void copy_vectors(const struct fc_block *block, const int vectors)
 
 static void copy_pixels(const struct fc_block *block)
 {
+    const int channels = (int)block->channels;
     if (block->channels == FC_SLAB)
         copy_vectors(block, FC_SLAB / LANES);
     else if (block->channels == 2 * FC_SLAB)
         copy_vectors(block, 2 * FC_SLAB / LANES);
     else if (block->channels % LANES == 0)
         copy_vectors(block, (int)(block->channels / LANES));
+    else if (block->channels < LANES)
+        for (int64_t p = 0; p < block->pixels; p++)
+            vstore_first((real *)block->y + p * block->y_pixel,
+                         vload_first((const real *)block->x + p * block->x_pixel, channels),
+                         channels);
     else
         for (int64_t p = 0; p < block->pixels; p++)
             copy_line((const real *)block->x + p * block->x_pixel,
@@ -107,14 +116,68 @@ static void copy_block(const struct fc_block *block)
     }
 }
 
-/* Element by element: the lanes of narrow groups come from anywhere. */
+/* Lanes from planes: a transposition whose rows come from anywhere. */
+static void gather_planes(const struct fc_gather *gather, int64_t first, int lanes)
+{
+    const ptrdiff_t *offset = gather->offset + first;
+    for (int64_t p = 0; p < gather->pixels; p += LANES) {
+        const int pixels = (int)(gather->pixels - p < LANES ? gather->pixels - p : LANES);
+        const real *x = (const real *)gather->x + p;
+        real *y = (real *)gather->y + p * gather->y_pixel + first;
+        const bool whole = pixels == LANES && lanes == LANES;
+        vreal a[LANES];
+        FC_UNROLL (i, LANES)
+            a[i] = whole       ? vload(x + offset[i])
+                   : i < lanes ? vload_first(x + offset[i], pixels)
+                               : vzero();
+        transpose(a);
+        FC_UNROLL (j, LANES)
+            if (whole)
+                vstore(y + j * gather->y_pixel, a[j]);
+            else if (j < pixels)
+                vstore_first(y + j * gather->y_pixel, a[j], lanes);
+    }
+}
+
+/* Lanes from so few channels that one vector holds them: a permutation a pixel. */
+static void gather_permuted(const struct fc_gather *gather, int64_t first, int lanes, int span)
+{
+    const ptrdiff_t *offset = gather->offset + first;
+    integer number[LANES] = {0};
+    for (int i = 0; i < lanes; i++)
+        number[i] = (integer)(offset[i] - offset[0]);
+    const vint order = viload(number);
+    const real *x = (const real *)gather->x + offset[0];
+    real *y = (real *)gather->y + first;
+    for (int64_t p = 0; p < gather->pixels; p++) {
+        const vreal lane = vpermute(vload_first(x + p * gather->x_pixel, span), order);
+        if (lanes == LANES)
+            vstore(y + p * gather->y_pixel, lane);
+        else
+            vstore_first(y + p * gather->y_pixel, lane, lanes);
+    }
+}
+
+/* The lanes of narrow groups: of 4 channels, 4 of 16 lanes read the same one. Element by element it
+ * takes a cycle each, more than the multiply-adds that follow. */
 static void gather_lanes(const struct fc_gather *gather)
 {
-    for (int64_t p = 0; p < gather->pixels; p++) {
-        const real *x = (const real *)gather->x + p * gather->x_pixel;
-        real *y = (real *)gather->y + p * gather->y_pixel;
-        for (int64_t i = 0; i < gather->lanes; i++)
-            y[i] = x[gather->offset[i]];
+    for (int64_t first = 0; first < gather->lanes; first += LANES) {
+        const int lanes = (int)(gather->lanes - first < LANES ? gather->lanes - first : LANES);
+        const ptrdiff_t *offset = gather->offset + first;
+        const ptrdiff_t span = offset[lanes - 1] - offset[0] + 1; /* offsets ascend, or descend */
+        if (gather->x_pixel == 1 && gather->pixels > 1) {
+            gather_planes(gather, first, lanes);
+        } else if (span >= 1 && span <= LANES) {
+            gather_permuted(gather, first, lanes, (int)span);
+        } else {
+            for (int64_t p = 0; p < gather->pixels; p++) {
+                const real *x = (const real *)gather->x + p * gather->x_pixel;
+                real *y = (real *)gather->y + p * gather->y_pixel + first;
+                for (int i = 0; i < lanes; i++)
+                    y[i] = x[offset[i]];
+            }
+        }
     }
 }
 

@@ -20,10 +20,19 @@ static void split_pairs(const void *source, void *even_target, void *odd_target,
         vstore(even + i, a);
         vstore(odd + i, b);
     }
-    for (; 2 * i < count; i++) {
-        even[i] = x[2 * i];
-        if (2 * i + 1 < count)
-            odd[i] = x[2 * i + 1];
+    const int rest = (int)(count - 2 * i);
+    if (rest > 0) {
+        vreal a = vload_first(x + 2 * i, rest < LANES ? rest : LANES);
+        vreal b = rest > LANES ? vload_first(x + 2 * i + LANES, rest - LANES) : vzero();
+        FC_UNROLLED for (int zipped = LANES; zipped > 1; zipped /= 2)
+        {
+            const vreal low = vzip_low(a, b);
+            b = vzip_high(a, b);
+            a = low;
+        }
+        vstore_first(even + i, a, (rest + 1) / 2);
+        if (rest > 1)
+            vstore_first(odd + i, b, rest / 2);
     }
 }
 
@@ -38,10 +47,13 @@ static void merge_pairs(const void *even_source, const void *odd_source, void *t
         vstore(y + 2 * i, vzip_low(a, b));
         vstore(y + 2 * i + LANES, vzip_high(a, b));
     }
-    for (; 2 * i < count; i++) {
-        y[2 * i] = even[i];
-        if (2 * i + 1 < count)
-            y[2 * i + 1] = odd[i];
+    const int rest = (int)(count - 2 * i);
+    if (rest > 0) {
+        const vreal a = vload_first(even + i, (rest + 1) / 2);
+        const vreal b = rest > 1 ? vload_first(odd + i, rest / 2) : vzero();
+        vstore_first(y + 2 * i, vzip_low(a, b), rest < LANES ? rest : LANES);
+        if (rest > LANES)
+            vstore_first(y + 2 * i + LANES, vzip_high(a, b), rest - LANES);
     }
 }
 

@@ -6,7 +6,10 @@
 #include "dkernel_tile.inc.h"
 #include "math.inc.h"
 #include "pool2d.inc.h"
+#include "pool2d_award.inc.h"
 #include "pool2d_rows.inc.h"
+#include "depthwise.inc.h"
+#include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
 #include "winograd.inc.h"
 
@@ -25,12 +28,17 @@ const struct fc_kernels FC_TABLE = {
                .finish_block = finish_block,
                .channel_sums = channel_sums,
                .fma_burst = fma_burst},
+    .depthwise = {.pixels = depthwise_pixels,
+                  .plane = depthwise_plane,
+                  .dkernel = depthwise_dkernel,
+                  .pack_band = pack_depthwise_band},
     .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
                  .outer = winograd_outer},
     .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
                .split_pairs = split_pairs,
                .merge_pairs = merge_pairs,
+               .award = award_gradients,
                .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
                           [FC_LOG] = log_array,

@@ -72,6 +72,19 @@ FC_INLINE vmask vfirst(int n)
 FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskload)(p, vfirst(n)); }
 FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(maskstore)(p, vfirst(n), a); }
 
+/* a[order[i]] in lane i; a double moves as two halves. */
+FC_INLINE vreal vpermute(vreal a, vint order)
+{
+#if FC_REAL == 32
+    return _mm256_permutevar8x32_ps(a, order);
+#else
+    const __m256i first = _mm256_slli_epi64(order, 1);
+    const __m256i halves = _mm256_or_si256(
+        first, _mm256_slli_epi64(_mm256_add_epi64(first, _mm256_set1_epi64x(1)), 32));
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(a), halves));
+#endif
+}
+
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 #if FC_REAL == 32
 #define FC_HALVES(a, b, which) _mm256_permute2f128_ps(a, b, which)

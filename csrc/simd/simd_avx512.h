@@ -74,6 +74,9 @@ FC_INLINE vreal vas_real(vint a) { return _mm512_castsi512_pd(a); }
 #define vishift_left(a, n) FC_IOP(slli)(a, n)
 #define vishift_right(a, n) FC_IOP(srli)(a, n)
 
+/* a[order[i]] in lane i. */
+FC_INLINE vreal vpermute(vreal a, vint order) { return FC_OP(permutexvar)(order, a); }
+
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 #if FC_REAL == 32
 FC_INLINE vreal vzip_low(vreal a, vreal b)

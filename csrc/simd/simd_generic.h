@@ -87,6 +87,18 @@ FC_INLINE void vstore_first(real *p, vreal a, int n)
         p[i] = a[i];
 }
 
+/* a[order[i]] in lane i. */
+FC_INLINE vreal vpermute(vreal a, vint order)
+{
+    real from[LANES], to[LANES];
+    integer number[LANES];
+    vstore(from, a);
+    vistore(number, order);
+    for (int i = 0; i < LANES; i++)
+        to[i] = from[number[i]];
+    return vload(to);
+}
+
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 #if FC_REAL == 32
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0], a[1], b[1]}; }

@@ -82,6 +82,18 @@ FC_INLINE void vstore_first(real *p, vreal a, int n)
         p[i] = lanes[i];
 }
 
+/* a[order[i]] in lane i. */
+FC_INLINE vreal vpermute(vreal a, vint order)
+{
+    real from[LANES], to[LANES];
+    integer number[LANES];
+    vstore(from, a);
+    vistore(number, order);
+    for (int i = 0; i < LANES; i++)
+        to[i] = from[number[i]];
+    return vload(to);
+}
+
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }

@@ -1,0 +1,27 @@
+/* depthwise.h: convolutions with one channel of x and one output a group, forward and dx. */
+#ifndef FC_DEPTHWISE_H
+#define FC_DEPTHWISE_H
+
+#include "convolve.h"
+#include "kernels.h"
+#include "pixel_table.h"
+
+/* Whether it is one, with a window that is small enough for the tables below. */
+bool fc_fits_depthwise(const struct fc_convolution *convolution);
+
+fc_status fc_convolve_depthwise(const struct fc_convolution *convolution);
+
+/* One call, for both layouts; packed is the kernel in panels. */
+struct fc_depthwise_job {
+    const struct fc_convolution *convolution;
+    const struct fc_kernels *kernels;
+    struct fc_channels channels;
+    const char *packed;
+    ptrdiff_t element;
+};
+
+/* Where channels lie together (pixels), and where columns do or nothing does (planes). */
+fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job);
+fc_status fc_depthwise_planes(const struct fc_depthwise_job *job);
+
+#endif

@@ -1,0 +1,167 @@
+/* depthwise_dkernel.c: the kernel gradient of a depthwise convolution where channels lie together.
+ *
+ * Blocks of outputs and chunks of blocks are those of any kernel gradient, and so are the sums: a
+ * chain of multiply-adds over a block, row by row, then one addition to the chunk's sum. But nothing
+ * is packed: a row of a block is walked over a table of pixels, with the channels innermost. */
+#include "depthwise_dkernel.h"
+
+#include <string.h>
+
+#include "depthwise.h"
+#include "dispatch.h"
+#include "parallel.h"
+#include "workspace.h"
+
+struct plan {
+    const struct fc_convolution *convolution;
+    const struct fc_blocks *blocks;
+    const struct fc_kernels *kernels;
+    ptrdiff_t element;
+    int64_t steps, chunks;
+    int64_t shares, share;        /* of the channels, for threads that chunks do not feed */
+    int64_t need, width;          /* rows and columns of a table of pixels */
+    int64_t unit, taps, elements; /* of the sums: [unit of channels][tap][channel of the unit] */
+    size_t sum_bytes, table_bytes, worker_bytes;
+    char *padding, *sums, *scratch;
+};
+
+/* Channels [begin, end) of a chunk at work. */
+struct part {
+    const struct plan *plan;
+    int64_t begin, end;
+    char *scratch, *block, *sums;
+};
+
+/* Adds a block's sum to those of the chunk. */
+static void add_block(const struct part *part, int64_t n, const struct fc_patch *patch)
+{
+    const struct plan *plan = part->plan;
+    const struct fc_convolution *convolution = plan->convolution;
+    const struct fc_axis *axis = convolution->axis;
+    const fc_image *dy = &convolution->y;
+    const int64_t elements =
+        fc_ceil_div(part->end - part->begin, plan->unit) * plan->unit * plan->taps;
+    char *block = part->block + part->begin * plan->taps * plan->element;
+    const struct fc_pixel_table table =
+        fc_pixel_table_in(part->scratch, convolution, plan->padding, plan->need, plan->width);
+    struct fc_depthwise_dkernel row = {
+        .pixel = table.pixel,
+        .sums = part->block,
+        .columns = patch->columns,
+        .begin = part->begin,
+        .end = part->end,
+        .kh = axis[0].taps,
+        .kw = axis[1].taps,
+        .row_tap = axis[0].dilation,
+        .column_step = axis[1].stride,
+        .column_tap = axis[1].dilation,
+        .dy_pixel = dy->stride_w,
+    };
+    memset(block, 0, (size_t)(elements * plan->element));
+    for (int64_t r = 0; r < patch->rows; r++) {
+        const int64_t h = fc_patch_row(plan->blocks, patch, r);
+        fc_pixel_table_aim(&table, n, h, 1, patch->x_column, patch->x_columns);
+        row.dy =
+            (const char *)dy->data +
+            (n * dy->stride_n + h * dy->stride_h + patch->column * dy->stride_w) * plan->element;
+        plan->kernels->depthwise.dkernel(&row);
+    }
+    plan->kernels->conv2d.channel_sums(block, 0, 1, elements,
+                                       part->sums + part->begin * plan->taps * plan->element);
+}
+
+static void sum_chunk(void *context, int64_t item, int worker)
+{
+    const struct plan *plan = context;
+    const int64_t blocks = fc_block_count(plan->blocks), chunk = item / plan->shares;
+    struct part part = {
+        .plan = plan,
+        .begin = item % plan->shares * plan->share,
+        .scratch = plan->scratch + (size_t)worker * plan->worker_bytes,
+        .sums = plan->sums + (size_t)chunk * plan->sum_bytes,
+    };
+    part.block = part.scratch + plan->table_bytes;
+    part.end = fc_min(part.begin + plan->share, plan->convolution->y.c);
+    const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
+    for (int64_t step = plan->steps * chunk / plan->chunks; step < end; step++) {
+        const struct fc_patch patch =
+            fc_block_at(plan->convolution->axis, plan->blocks, step % blocks);
+        if (patch.rows)
+            add_block(&part, step / blocks, &patch);
+    }
+}
+
+/* The first chunk's sums, complete, to dkernel. */
+static void store(const struct plan *plan)
+{
+    const struct fc_kernel_view *kernel = &plan->convolution->kernel;
+    for (int64_t tap = 0; tap < plan->taps; tap++)
+        for (int64_t c = 0; c < kernel->groups; c += plan->unit)
+            plan->kernels->conv2d.copy_block(&(struct fc_block){
+                .x = plan->sums + (c * plan->taps + tap * plan->unit) * plan->element,
+                .y = (char *)kernel->data +
+                     (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
+                      c * kernel->stride_group) *
+                         plan->element,
+                .x_channel = 1,
+                .y_pixel = 1,
+                .y_channel = kernel->stride_group,
+                .pixels = 1,
+                .channels = fc_min(plan->unit, kernel->groups - c)});
+}
+
+/* Bits do not depend on how channels are shared, so that the threads may decide. */
+static void share_channels(struct plan *plan, int threads)
+{
+    const int64_t units = fc_ceil_div(plan->convolution->y.c, plan->unit);
+    const int64_t wanted = threads > 1 ? fc_ceil_div(2 * threads, plan->chunks) : 1;
+    plan->share = fc_ceil_div(units, fc_min(wanted, units)) * plan->unit;
+    plan->shares = fc_ceil_div(plan->convolution->y.c, plan->share);
+}
+
+static void size_scratch(struct plan *plan)
+{
+    const struct fc_axis *axis = plan->convolution->axis;
+    plan->unit = FC_UNIT_BYTES / (int64_t)plan->element;
+    plan->taps = axis[0].taps * axis[1].taps;
+    plan->elements = fc_ceil_div(plan->convolution->y.c, plan->unit) * plan->unit * plan->taps;
+    plan->sum_bytes = (size_t)(plan->elements * plan->element);
+    plan->need = fc_window_reach(&axis[0], 1);
+    plan->width = fc_window_reach(&axis[1], plan->blocks->columns);
+    plan->table_bytes = fc_pixel_table_bytes(plan->need, plan->width);
+    plan->worker_bytes = plan->table_bytes + plan->sum_bytes;
+}
+
+fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
+                               const struct fc_blocks *blocks, int64_t steps, int64_t chunks)
+{
+    struct plan plan = {.convolution = convolution,
+                        .blocks = blocks,
+                        .kernels = fc_current_kernels(convolution->dtype),
+                        .element = (ptrdiff_t)fc_element_size(convolution->dtype),
+                        .steps = steps,
+                        .chunks = chunks};
+    size_scratch(&plan);
+    const fc_image *dy = &convolution->y;
+    const double work = (double)dy->n * (double)dy->h * (double)dy->w * (double)dy->c *
+                        (2.0 * (double)plan.taps + FC_WORK_PER_ELEMENT);
+    share_channels(&plan, fc_parallel_width(chunks * dy->c, work));
+    const int width = fc_parallel_width(chunks * plan.shares, work);
+    const size_t pixel = fc_round_to_line((size_t)(convolution->x.c * plan.element));
+    char *scratch = fc_workspace_acquire(pixel + (size_t)chunks * plan.sum_bytes +
+                                         (size_t)width * plan.worker_bytes);
+    if (!scratch)
+        return FC_NO_MEMORY;
+    plan.padding = scratch;
+    plan.sums = plan.padding + pixel;
+    plan.scratch = plan.sums + (size_t)chunks * plan.sum_bytes;
+    fc_fill_padding_pixel(convolution, plan.padding);
+    memset(plan.sums, 0, (size_t)chunks * plan.sum_bytes);
+    fc_parallel_for(chunks * plan.shares, width, FC_FLUSH_DENORMALS, sum_chunk, &plan);
+    if (chunks > 1)
+        plan.kernels->conv2d.channel_sums(plan.sums + plan.sum_bytes, plan.elements, chunks - 1,
+                                          plan.elements, plan.sums);
+    store(&plan);
+    fc_workspace_release(scratch);
+    return FC_OK;
+}

@@ -1,0 +1,17 @@
+/* depthwise_dkernel.h: the kernel gradient of a depthwise convolution. */
+#ifndef FC_DEPTHWISE_DKERNEL_H
+#define FC_DEPTHWISE_DKERNEL_H
+
+#include "blocks.h"
+#include "convolve.h"
+
+/* Whether fc_depthwise_dkernel takes it: depthwise, channels together in x and in dy. Here y of a
+ * convolution is dy and its kernel dkernel. */
+bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution);
+
+/* The sum over the blocks of the batch, image after image, divided into chunks: the bits that any
+ * other layout gets from fc_conv2d_dkernel. */
+fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
+                               const struct fc_blocks *blocks, int64_t steps, int64_t chunks);
+
+#endif

@@ -1,0 +1,79 @@
+/* depthwise_kernels.h: the contracts of the kernels under depthwise convolution. */
+#ifndef FC_DEPTHWISE_KERNELS_H
+#define FC_DEPTHWISE_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastconv.h"
+
+enum { FC_DEPTHWISE_ROWS = 2 }; /* output rows of a strip, at most */
+
+/* One or two rows of outputs whose channels lie together; x is read through a table of its pixels,
+ * which knows of padding.
+ *   y[i * y_row + j * y_pixel + c] = activation(bias[c] + residual[i, j, c] + sum over taps (a, b) of
+ *       pixel[i * row_step + a * row_tap][j * column_step + b * column_tap][c] * weight(a, b, c))
+ * for i < rows, j < columns, c < channels. Every sum is one chain of multiply-adds that begins with
+ * zero, row by row of the taps. The weights of channel c and tap t are at
+ *   kernel[c / panel * panel * taps + t * w + c % panel], w = min(panel, units - c / panel * panel)
+ * where units are the channels rounded up to whole units. What is NULL is left out. */
+struct fc_depthwise_pixels {
+    const void *const *const *pixel;
+    const void *kernel, *bias, *residual;
+    void *y;
+    int64_t rows, columns, channels, kh, kw;
+    int64_t row_step, row_tap, column_step, column_tap;
+    int64_t panel, units;
+    ptrdiff_t y_row, y_pixel, residual_row, residual_pixel;
+    fc_activation activation;
+};
+
+/* Rows of outputs of one channel whose columns lie together, from a packed plane of x in which all
+ * rows of outputs are `pitch` apart, so that they are one long row with gaps:
+ *   strip[o] = sum over taps t of x[offset[t] + o] * kernel[t], o < rows * pitch, in one chain
+ *   y[i * y_row + j * y_pixel] = activation(bias + residual[i, j] + strip[i * pitch + j])
+ * for i < rows, j < columns. Up to 4 vectors of x and strip behind the end are touched. */
+struct fc_depthwise_plane {
+    const void *x, *kernel, *bias, *residual;
+    void *strip, *y;
+    const ptrdiff_t *offset;
+    int64_t taps, rows, columns, pitch, kernel_step;
+    ptrdiff_t y_row, y_pixel, residual_row, residual_pixel;
+    fc_activation activation;
+};
+
+/* Rows of a plane into a band of phases, of which the rest is filled with a value:
+ *   to[p * phase_elements + t / row_phases * pitch + (left + j) / column_phases] = x[r * x_row + j]
+ *       for r < rows, j < columns, t = top + r,
+ *       p = t % row_phases * column_phases + (left + j) % column_phases
+ * and value in all other of `elements` elements. */
+struct fc_depthwise_band {
+    const void *x;
+    void *to;
+    int64_t rows, columns, top, left, elements;
+    int64_t row_phases, column_phases, phase_elements, pitch;
+    ptrdiff_t x_row;
+    double value;
+};
+
+/* One row of outputs of a kernel gradient, added to the sums of taps (a, b) and channels c:
+ *   sums[c / unit * unit * taps + (a * kw + b) * unit + c % unit] +=
+ *       pixel[a * row_tap][j * column_step + b * column_tap][c] * dy[j * dy_pixel + c]
+ * for j < columns, begin <= c < end, one multiply-add after the other; begin is a whole unit. A unit of channels is 64 bytes; whole units of
+ * sums are written. */
+struct fc_depthwise_dkernel {
+    const void *const *const *pixel;
+    const void *dy;
+    void *sums;
+    int64_t columns, begin, end, kh, kw, row_tap, column_step, column_tap;
+    ptrdiff_t dy_pixel;
+};
+
+struct fc_depthwise_kernels {
+    void (*pixels)(const struct fc_depthwise_pixels *strip);
+    void (*plane)(const struct fc_depthwise_plane *plane);
+    void (*dkernel)(const struct fc_depthwise_dkernel *row);
+    void (*pack_band)(const struct fc_depthwise_band *band);
+};
+
+#endif

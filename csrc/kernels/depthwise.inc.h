@@ -1,0 +1,269 @@
+/* depthwise.inc.h: depthwise convolution, with channels in the lanes or with columns.
+ *
+ * Channels last: two rows of 4 outputs (2 where there are 16 registers) of one vector of channels,
+ * over which the window slides in registers: for 3 x 3 taps 24 loads of x and as many of the table,
+ * 18 of weights, 72 multiply-adds, so that three quarters of the FMA peak are within reach. The
+ * channels are the inner loop: each pixel is a stream of its own, while walking pixels, with the
+ * channels outside, takes a cache line and soon a page of each and is 2.5 times slower. Memory is the
+ * limit: 8 bytes an output, which 18 operations of 3 x 3 taps outrun at 60 GFLOP/s and 27 GB/s.
+ *
+ * Planes: the outputs of all rows as one long row, gaps included, so that narrow planes do not end in
+ * ragged vectors: 19 columns of 21 are of use, where rows of 19 would fill 19 lanes of 32. A tap is a
+ * shift of x: 36 loads, most of them across two cache lines, for 36 multiply-adds on 4 vectors. */
+enum { DEPTHWISE_COLUMNS = TILE_PIXELS * TILE_VECTORS >= 20 ? 4 : 2, PLANE_VECTORS = 4 };
+
+/* The sum of a channel vector becomes y. */
+FC_INLINE void finish_depthwise(const struct fc_depthwise_pixels *strip, vreal sum, int64_t i,
+                                int64_t j, int64_t c, const bool partial, int lanes)
+{
+    real *y = (real *)strip->y + i * strip->y_row + j * strip->y_pixel + c;
+    if (strip->bias)
+        sum = vadd(sum, vload_first((const real *)strip->bias + c, lanes));
+    if (strip->residual)
+        sum = vadd(sum, vload_first((const real *)strip->residual + i * strip->residual_row +
+                                        j * strip->residual_pixel + c,
+                                    lanes));
+    sum = activate(sum, strip->activation);
+    if (partial)
+        vstore_first(y, sum, lanes);
+    else
+        vstore(y, sum);
+}
+
+/* Where the weights of a vector of channels begin, and how far apart its taps are. */
+FC_INLINE const real *depthwise_weights(const struct fc_depthwise_pixels *strip, int64_t c,
+                                        int64_t taps, ptrdiff_t *step)
+{
+    const int64_t first = c / strip->panel * strip->panel, left = strip->units - first;
+    *step = left < strip->panel ? left : strip->panel;
+    return (const real *)strip->kernel + first * taps + c % strip->panel;
+}
+
+/* One vector of channels of a tile from column `column` on; all but strip, column and c are
+ * constants. */
+FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t column, int64_t c,
+                                const bool partial, int lanes, const int kh, const int kw,
+                                const int stride, const int rows, const int columns)
+{
+    ptrdiff_t step;
+    const real *weights = depthwise_weights(strip, c, kh * kw, &step);
+    vreal sum[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
+    FC_UNROLL (i, rows)
+        FC_UNROLL (j, columns)
+            sum[i][j] = vzero();
+    FC_UNROLL (r, (rows - 1) * stride + kh) {
+        const void *const *pixel = strip->pixel[r] + column * stride;
+        vreal w[FC_DEPTHWISE_ROWS][5];
+        FC_UNROLL (i, rows)
+            if (r - i * stride >= 0 && r - i * stride < kh)
+                FC_UNROLL (b, kw)
+                    w[i][b] = vload(weights + ((r - i * stride) * kw + b) * step);
+        FC_UNROLL (q, (columns - 1) * stride + kw) {
+            const real *p = (const real *)pixel[q] + c;
+            const vreal x = partial ? vload_first(p, lanes) : vload(p);
+            FC_UNROLL (i, rows)
+                if (r - i * stride >= 0 && r - i * stride < kh)
+                    FC_UNROLL (j, columns)
+                        if (q - j * stride >= 0 && q - j * stride < kw)
+                            sum[i][j] = vfma(x, w[i][q - j * stride], sum[i][j]);
+        }
+    }
+    FC_UNROLL (i, rows)
+        FC_UNROLL (j, columns)
+            finish_depthwise(strip, sum[i][j], i, column + j, c, partial, lanes);
+}
+
+FC_INLINE void depthwise_tile(const struct fc_depthwise_pixels *strip, int64_t column, const int kh,
+                              const int kw, const int stride, const int rows, const int columns)
+{
+    int64_t c = 0;
+    for (; c + LANES <= strip->channels; c += LANES)
+        depthwise_vector(strip, column, c, false, LANES, kh, kw, stride, rows, columns);
+    if (c < strip->channels)
+        depthwise_vector(strip, column, c, true, (int)(strip->channels - c), kh, kw, stride, rows,
+                         columns);
+}
+
+/* The last tile of a row begins where it ends with the row: what it shares with the one before it is
+ * computed twice. */
+FC_INLINE void depthwise_row(const struct fc_depthwise_pixels *strip, const int kh, const int kw,
+                             const int stride, const int rows)
+{
+    const int64_t columns = strip->columns;
+    if (columns < DEPTHWISE_COLUMNS) {
+        for (int64_t j = 0; j < columns; j++)
+            depthwise_tile(strip, j, kh, kw, stride, rows, 1);
+        return;
+    }
+    for (int64_t j = 0; j < columns; j += DEPTHWISE_COLUMNS)
+        depthwise_tile(strip, j + DEPTHWISE_COLUMNS <= columns ? j : columns - DEPTHWISE_COLUMNS,
+                       kh, kw, stride, rows, DEPTHWISE_COLUMNS);
+}
+
+FC_INLINE void depthwise_rows(const struct fc_depthwise_pixels *strip, const int k,
+                              const int stride)
+{
+    if (strip->rows == 2)
+        depthwise_row(strip, k, k, stride, 2);
+    else
+        depthwise_row(strip, k, k, stride, 1);
+}
+
+/* Any window: `columns` outputs of a row and one vector of channels. */
+FC_INLINE void depthwise_any(const struct fc_depthwise_pixels *strip, int64_t i, int64_t column,
+                             const int columns, int64_t c, const bool partial, int lanes)
+{
+    ptrdiff_t step;
+    const real *weights = depthwise_weights(strip, c, strip->kh * strip->kw, &step);
+    vreal sum[DEPTHWISE_COLUMNS];
+    FC_UNROLL (j, columns)
+        sum[j] = vzero();
+    for (int64_t a = 0; a < strip->kh; a++) {
+        const void *const *pixel =
+            strip->pixel[i * strip->row_step + a * strip->row_tap] + column * strip->column_step;
+        for (int64_t b = 0; b < strip->kw; b++) {
+            const vreal w = vload(weights);
+            FC_UNROLL (j, columns) {
+                const real *p = (const real *)pixel[j * strip->column_step] + c;
+                sum[j] = vfma(partial ? vload_first(p, lanes) : vload(p), w, sum[j]);
+            }
+            weights += step;
+            pixel += strip->column_tap;
+        }
+    }
+    FC_UNROLL (j, columns)
+        finish_depthwise(strip, sum[j], i, column + j, c, partial, lanes);
+}
+
+FC_INLINE void depthwise_any_tile(const struct fc_depthwise_pixels *strip, int64_t i,
+                                  int64_t column, const int columns)
+{
+    int64_t c = 0;
+    for (; c + LANES <= strip->channels; c += LANES)
+        depthwise_any(strip, i, column, columns, c, false, LANES);
+    if (c < strip->channels)
+        depthwise_any(strip, i, column, columns, c, true, (int)(strip->channels - c));
+}
+
+static void depthwise_pixels(const struct fc_depthwise_pixels *strip)
+{
+    const bool square = strip->kh == strip->kw && strip->row_tap == 1 && strip->column_tap == 1 &&
+                        strip->row_step == strip->column_step;
+    const int64_t kind = square ? strip->kh * 10 + strip->row_step : 0;
+    switch (kind) {
+    case 31:
+        depthwise_rows(strip, 3, 1);
+        return;
+    case 32:
+        depthwise_rows(strip, 3, 2);
+        return;
+    case 51:
+        depthwise_rows(strip, 5, 1);
+        return;
+    case 52:
+        depthwise_rows(strip, 5, 2);
+        return;
+    }
+    for (int64_t i = 0; i < strip->rows; i++) {
+        int64_t j = 0;
+        for (; j + DEPTHWISE_COLUMNS <= strip->columns; j += DEPTHWISE_COLUMNS)
+            depthwise_any_tile(strip, i, j, DEPTHWISE_COLUMNS);
+        for (; j < strip->columns; j++)
+            depthwise_any_tile(strip, i, j, 1);
+    }
+}
+
+/* ------------------------------------------------------------------ planes */
+
+/* Row i of outputs, from the strip to y. */
+FC_INLINE void finish_plane_row(const struct fc_depthwise_plane *plane, int64_t i)
+{
+    const real *sums = (const real *)plane->strip + i * plane->pitch;
+    real *y = (real *)plane->y + i * plane->y_row;
+    const real *residual = plane->residual;
+    real line[LANES];
+    if (residual)
+        residual += i * plane->residual_row;
+    for (int64_t j = 0; j < plane->columns; j += LANES) {
+        const int lanes = (int)(plane->columns - j < LANES ? plane->columns - j : LANES);
+        vreal sum = vload(sums + j);
+        if (plane->bias)
+            sum = vadd(sum, vset1(*(const real *)plane->bias));
+        if (residual) {
+            for (int l = 0; l < lanes; l++)
+                line[l] = residual[(j + l) * plane->residual_pixel];
+            sum = vadd(sum, vload_first(line, lanes));
+        }
+        sum = activate(sum, plane->activation);
+        if (plane->y_pixel == 1) {
+            vstore_first(y + j, sum, lanes);
+            continue;
+        }
+        vstore(line, sum);
+        for (int l = 0; l < lanes; l++)
+            y[(j + l) * plane->y_pixel] = line[l];
+    }
+}
+
+/* Four vectors of the long row of outputs; taps is a constant where it is a usual number. */
+FC_INLINE void plane_sums(const struct fc_depthwise_plane *plane, const int64_t taps)
+{
+    const real *x = plane->x, *kernel = plane->kernel;
+    real *strip = plane->strip;
+    for (int64_t o = 0; o < plane->rows * plane->pitch; o += PLANE_VECTORS * LANES) {
+        vreal sum[PLANE_VECTORS];
+        FC_UNROLL (v, PLANE_VECTORS)
+            sum[v] = vzero();
+        for (int64_t t = 0; t < taps; t++) {
+            const vreal w = vset1(kernel[t * plane->kernel_step]);
+            const real *shifted = x + plane->offset[t] + o;
+            FC_UNROLL (v, PLANE_VECTORS)
+                sum[v] = vfma(vload(shifted + v * LANES), w, sum[v]);
+        }
+        FC_UNROLL (v, PLANE_VECTORS)
+            vstore(strip + o + v * LANES, sum[v]);
+    }
+}
+
+static void depthwise_plane(const struct fc_depthwise_plane *plane)
+{
+    const bool plain =
+        !plane->bias && !plane->residual && plane->activation == FC_LINEAR && plane->y_pixel == 1;
+    plane_sums(plane, plane->taps);
+    for (int64_t i = 0; i < plane->rows; i++)
+        if (plain)
+            copy_line((const real *)plane->strip + i * plane->pitch,
+                      (real *)plane->y + i * plane->y_row, plane->columns);
+        else
+            finish_plane_row(plane, i);
+}
+
+static void pack_depthwise_band(const struct fc_depthwise_band *band)
+{
+    const vreal value = vset1((real)band->value);
+    const int64_t phases = band->column_phases, left = band->left;
+    real *all = band->to;
+    int64_t e = 0;
+    for (; e + LANES <= band->elements; e += LANES)
+        vstore(all + e, value);
+    if (e < band->elements)
+        vstore_first(all + e, value, (int)(band->elements - e));
+    for (int64_t r = 0; r < band->rows; r++) {
+        const real *x = (const real *)band->x + r * band->x_row;
+        const int64_t t = band->top + r;
+        real *to = all + t % band->row_phases * phases * band->phase_elements +
+                   t / band->row_phases * band->pitch;
+        if (phases == 1) {
+            copy_line(x, to + left, band->columns);
+        } else if (phases == 2) {
+            const int64_t odd = left % 2;
+            if (odd)
+                to[band->phase_elements + left / 2] = x[0];
+            split_pairs(x + odd, to + (left + odd) / 2,
+                        to + band->phase_elements + (left + odd) / 2, band->columns - odd);
+        } else {
+            for (int64_t j = 0; j < band->columns; j++)
+                to[(left + j) % phases * band->phase_elements + (left + j) / phases] = x[j];
+        }
+    }
+}

@@ -1,0 +1,71 @@
+/* pool2d_award.inc.h: the gradient of a maximum, read by the elements from the windows they won.
+ *
+ * Two loads, a comparison and a masked addition a window: 3 x 3 windows of stride 2 lie 2.25 times
+ * over each element, so that 16 of them take about 5 cycles, less than memory does to bring x and to
+ * take dx away (128 bytes). Scattering each window's gradient to its winner took a scalar load, an
+ * addition and a store an output, 5 to 20 cycles where outputs meet in one element. */
+
+/* Vectors of lanes from l on, all of them whole or, where `partial` is set, one of `first` lanes. */
+FC_INLINE void award_block(const struct fc_pool2d_award *award, int64_t p, int64_t l,
+                           const int vectors, const bool partial, int first, const int64_t rows,
+                           const int64_t taps)
+{
+    vreal sum[POOL_VECTORS];
+    FC_UNROLL (v, vectors)
+        sum[v] = vzero();
+    for (int64_t i = 0; i < rows; i++) {
+        const integer *numbers =
+            (const integer *)award->numbers + p * award->number_column + i * award->number_row + l;
+        const real *dy = (const real *)award->dy + p * award->dy_column + i * award->dy_row + l;
+        integer wanted = (integer)(award->first + i * award->first_row);
+        for (int64_t j = 0; j < taps; j++) {
+            const vint number = viset1(wanted);
+            FC_UNROLL (v, vectors) {
+                const vmask won = viequal(viload(numbers + v * LANES), number);
+                const vreal gradient = partial ? vload_first(dy, first) : vload(dy + v * LANES);
+                sum[v] = vselect(won, vadd(sum[v], gradient), sum[v]);
+            }
+            numbers += award->number_tap;
+            dy += award->dy_tap;
+            wanted += (integer)award->first_tap;
+        }
+    }
+    real *dx = (real *)award->dx + p * award->dx_column + l;
+    FC_UNROLL (v, vectors)
+        if (partial)
+            vstore_first(dx, sum[v], first);
+        else
+            vstore(dx + v * LANES, sum[v]);
+}
+
+FC_INLINE void award_windows(const struct fc_pool2d_award *award, const int64_t rows,
+                             const int64_t taps)
+{
+    const int rest = (int)(award->lanes % LANES);
+    for (int64_t p = 0; p < award->columns; p++) {
+        int64_t l = 0;
+        for (; l + POOL_VECTORS * LANES <= award->lanes; l += POOL_VECTORS * LANES)
+            award_block(award, p, l, POOL_VECTORS, false, 0, rows, taps);
+        for (; l + 2 * LANES <= award->lanes; l += 2 * LANES)
+            award_block(award, p, l, 2, false, 0, rows, taps);
+        for (; l + LANES <= award->lanes; l += LANES)
+            award_block(award, p, l, 1, false, 0, rows, taps);
+        if (rest)
+            award_block(award, p, l, 1, true, rest, rows, taps);
+    }
+}
+
+/* Windows of 2 x 2 and 3 x 3 with stride 2 come with one or two rows and taps: without loops. */
+static void award_gradients(const struct fc_pool2d_award *award)
+{
+    if (award->rows == 1 && award->taps == 1)
+        award_windows(award, 1, 1);
+    else if (award->rows == 1 && award->taps == 2)
+        award_windows(award, 1, 2);
+    else if (award->rows == 2 && award->taps == 1)
+        award_windows(award, 2, 1);
+    else if (award->rows == 2 && award->taps == 2)
+        award_windows(award, 2, 2);
+    else
+        award_windows(award, award->rows, award->taps);
+}
