@@ -17,6 +17,7 @@
 #include "conv2d_dkernel_sums.h"
 #include "depthwise_dkernel.h"
 #include "dispatch.h"
+#include "few_dkernel.h"
 #include "parallel.h"
 #include "winograd.h"
 #include "workspace.h"
@@ -123,6 +124,11 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
     const fc_status status = try_winograd(params->algorithm, &convolution, &done);
     if (status != FC_OK || done)
         return status;
+    if (convolution.y.n > 0 && fc_fits_few_dkernel(&convolution)) {
+        const fc_status few = fc_few_dkernel(&convolution, &done);
+        if (few != FC_OK || done)
+            return few;
+    }
     fc_make_dense(&convolution);
     if (!fc_plan_dkernel(&convolution, &plan, &total))
         return FC_OVERFLOW;

@@ -9,6 +9,7 @@
 
 #include "conv2d_kernels.h"
 #include "depthwise_kernels.h"
+#include "few_kernels.h"
 #include "math_kernels.h"
 #include "pool2d_kernels.h"
 #include "winograd_kernels.h"
@@ -16,6 +17,7 @@
 struct fc_kernels {
     struct fc_conv2d_kernels conv2d;
     struct fc_depthwise_kernels depthwise;
+    struct fc_few_kernels few;
     struct fc_winograd_kernels winograd;
     struct fc_pool2d_kernels pool2d;
     struct fc_math_kernels math;

@@ -4,6 +4,7 @@
 #include "conv_tile.inc.h"
 #include "copy_block.inc.h"
 #include "dkernel_tile.inc.h"
+#include "few.inc.h"
 #include "math.inc.h"
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
@@ -32,6 +33,7 @@ const struct fc_kernels FC_TABLE = {
                   .plane = depthwise_plane,
                   .dkernel = depthwise_dkernel,
                   .pack_band = pack_depthwise_band},
+    .few = {.row_dkernel = row_dkernel, .column_sums = column_sums},
     .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
                  .outer = winograd_outer},

@@ -1,0 +1,36 @@
+/* few_kernels.h: the contracts of the kernels for few channels. */
+#ifndef FC_FEW_KERNELS_H
+#define FC_FEW_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A tile of a kernel gradient, added to dkernel in place:
+ *   dkernel[e][k] += sum over rows x width pixels of x[e] * dy[k]   for e < elements, k < whole units
+ * The sum is one chain over the pixels in row-major order, then added once. A pixel's x is
+ * x_row * row + x_step * column further, its dy dy_row * row + dy_step * column, and what is read of
+ * it may overlap its neighbours'. Elements are at most dkernel_elements, units at most tile_units. */
+struct fc_row_dkernel {
+    const void *x, *dy;
+    void *dkernel;
+    ptrdiff_t x_step, x_row, dy_step, dy_row, dkernel_step;
+    int64_t rows, width;
+    int elements, units;
+};
+
+/* y[o * outputs + k] = sum over j < taps with 0 <= o + j - before < x_pixels, in this order, of
+ *     x[(o + j - before) * x_pixel + j * outputs + k]
+ * for o < pixels, k < outputs. Whole vectors of x are read, beyond the outputs too. */
+struct fc_column_sums {
+    const void *x;
+    void *y;
+    ptrdiff_t x_pixel;
+    int64_t pixels, x_pixels, outputs, taps, before;
+};
+
+struct fc_few_kernels {
+    void (*row_dkernel)(const struct fc_row_dkernel *tile);
+    void (*column_sums)(const struct fc_column_sums *sums);
+};
+
+#endif
