@@ -8,6 +8,7 @@
  */
 #include "convolve.h"
 
+#include "convolve_columns.h"
 #include "convolve_planes.h"
 #include "convolve_tiles.h"
 #include "depthwise.h"
@@ -221,6 +222,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
     if (fc_fits_depthwise(&convolution))
         return fc_convolve_depthwise(&convolution);
     fc_make_dense(&convolution);
+    if (fc_fits_columns(&convolution))
+        return fc_convolve_columns(&convolution);
     if (fc_fits_planes(&convolution))
         return fc_convolve_planes(&convolution);
     fc_merge_pixels(&convolution);
