@@ -2,12 +2,18 @@
  *
  * With 3 outputs (the input gradient of a network's first layer) 13 of 16 lanes would idle. Here the
  * two factors of a tile change places: conv_tile's "pixels" are the outputs, whose weights are
- * broadcast, and its "columns" are pixels, loaded from planes of x at the shift of each tap. A tile
- * of 6 outputs x 2 vectors takes 2 loads and 6 broadcasts for 12 multiply-adds; with 3 outputs six
- * chains cover three quarters of the latency, four times what 3 of 16 lanes give.
+ * broadcast, and its "columns" are pixels, loaded from planes of x at the shift of each tap.
+ *
+ * The rows of a padded plane follow each other without a gap, and so do the partial sums: a vector may
+ * hold pixels of two rows, and the sums at the kw - 1 pixels between two rows are not stored. 28
+ * columns and 5 taps thus fill 28 of 32 lanes, 14 columns 14 of 18, in tiles as large as in a wide
+ * image. Where rows of x are skipped, rows of y do not follow each other at the same pitch; and where
+ * much of the image is padding above or below, taps in it are left out row by row.
  *
  * Each sum runs over blocks of channels and, within a block, over taps and then channels. */
 #include "convolve_planes.h"
+
+#include <string.h>
 
 #include "blocks.h"
 #include "dispatch.h"
@@ -18,15 +24,19 @@
 enum {
     SCRATCH_BYTES = 512 * 1024, /* planes of one block, to stay in the second-level cache */
     BLOCK_COLUMNS = 256,
-    BLOCK_OUTPUTS = 4096
+    BLOCK_OUTPUTS = 4096,
+    STRIP_BYTES = 128 * 1024, /* sums of a block, to stay there too */
+    MOST_UNITS = 4,           /* of a tile, on any instruction set */
+    MOST_STEM_CHANNELS = 4,
+    MOST_STEM_OUTPUTS = 128
 };
 
 struct plan {
     struct fc_blocks blocks;
     int64_t unit, taps, block; /* outputs in 64 bytes; taps; channels that one chain sums */
-    int64_t pitch, strip_pitch;
+    int64_t pitch, strip_pitch, strip_plane;
     size_t weight_bytes, x_bytes, strip_bytes, worker_bytes;
-    bool skip_rows;
+    bool flat, skip_rows; /* rows follow each other; taps in padding are left out */
     int width;
 };
 
@@ -34,22 +44,45 @@ struct job {
     const struct fc_convolution *convolution;
     const struct plan *plan;
     const struct fc_conv2d_kernels *kernels;
+    const struct fc_few_kernels *few;
     struct fc_padded padded;
     ptrdiff_t element;
     char *weights, *scratch;
 };
 
+/* Whether rows of y are as far apart as the rows of x they read, and few of these are padding. */
+static bool is_flat(const struct fc_axis axis[2])
+{
+    return axis[0].stride == 1 && axis[0].dilation == 1 &&
+           4 * (fc_max(axis[0].before, 0) + fc_max(axis[0].after, 0)) <= axis[0].in;
+}
+
+/* Few channels to planes of many: with outputs in the lanes, these would be transposed. Their sums are
+ * one chain over taps and then channels either way, so that the data format changes no bit. */
+static bool fits_stem(const struct fc_convolution *convolution)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const fc_image *y = &convolution->y;
+    return y->stride_c != 1 && y->stride_w == 1 && kernel->c_in <= MOST_STEM_CHANNELS &&
+           kernel->c_in * kernel->kh * kernel->kw <= FC_BLOCK_TERMS &&
+           convolution->axis[0].stride == 1 && convolution->axis[0].dilation == 1 &&
+           kernel->c_out <= MOST_STEM_OUTPUTS && is_flat(convolution->axis);
+}
+
 bool fc_fits_planes(const struct fc_convolution *convolution)
 {
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
     const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
-    /* One row and one tap may be a dense layer's batch, whose length no sum may depend on.
-     * Lanes filled: w of whole units here, c_out of one unit there. */
-    return !convolution->packed && convolution->kernel.groups == 1 &&
-           (convolution->axis[0].out > 1 || convolution->kernel.kh * convolution->kernel.kw > 1) &&
-           convolution->axis[1].stride == 1 && convolution->kernel.kh > 0 &&
-           convolution->kernel.kw > 0 && convolution->kernel.c_in > 0 && 2 * c_out < unit &&
-           c_out * fc_ceil_div(w, unit) * unit < unit * w;
+    if (convolution->packed || convolution->kernel.groups != 1 ||
+        convolution->axis[1].stride != 1 || convolution->kernel.kh == 0 ||
+        convolution->kernel.kw == 0 || convolution->kernel.c_in == 0)
+        return false;
+    /* One row and one tap may be a dense layer's batch, whose length no sum may depend on. */
+    if (convolution->axis[0].out == 1 && convolution->kernel.kh * convolution->kernel.kw == 1)
+        return false;
+    /* lanes filled: w of whole units here, c_out of one unit there */
+    return (2 * c_out < unit && c_out * fc_ceil_div(w, unit) * unit < unit * w) ||
+           fits_stem(convolution);
 }
 
 /* -------------------------------------------------------------------- plan */
@@ -62,23 +95,29 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     plan->unit = FC_UNIT_BYTES / element;
     plan->taps = axis[0].taps * axis[1].taps;
     plan->block = fc_max(FC_BLOCK_TERMS / plan->taps, 1);
-    plan->skip_rows = fc_pads_with_zero(convolution);
-    fc_cut_blocks(axis, BLOCK_COLUMNS, BLOCK_OUTPUTS,
+    plan->flat = is_flat(axis);
+    plan->skip_rows = !plan->flat && fc_pads_with_zero(convolution);
+    fc_cut_blocks(axis, BLOCK_COLUMNS, fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out),
                   SCRATCH_BYTES / element / fc_min(plan->block, c_in), &plan->blocks);
-    const int64_t columns =
-        plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation + 2 * plan->unit;
-    plan->pitch = fc_ceil_div(columns, plan->unit) * plan->unit;
-    plan->strip_pitch = fc_ceil_div(plan->blocks.columns, FC_PANEL_UNITS * plan->unit) *
-                        FC_PANEL_UNITS * plan->unit;
+    plan->pitch = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
+    plan->strip_pitch =
+        plan->flat ? plan->pitch
+                   : fc_ceil_div(plan->pitch, MOST_UNITS * plan->unit) * MOST_UNITS * plan->unit;
+    /* Beyond it, whole vectors of the last row are read. */
+    plan->strip_plane =
+        (fc_ceil_div(plan->blocks.rows * plan->strip_pitch, MOST_UNITS * plan->unit) + 1) *
+        MOST_UNITS * plan->unit;
 
     const int64_t rows = (plan->blocks.rows - 1) * plan->blocks.row_stride + axis[0].taps;
     int64_t x, weights;
     if (__builtin_mul_overflow(rows * fc_min(plan->block, c_in), plan->pitch * element, &x) ||
         __builtin_mul_overflow(plan->taps * c_out * element, c_in, &weights))
         return false;
-    plan->x_bytes = fc_round_to_line((size_t)x);
+    /* Tiles read whole units at every tap's shift. */
+    plan->x_bytes =
+        fc_round_to_line((size_t)(x + (plan->pitch + MOST_UNITS * plan->unit) * element));
     plan->weight_bytes = fc_round_to_line((size_t)weights);
-    plan->strip_bytes = (size_t)(c_out * plan->blocks.rows * plan->strip_pitch * element);
+    plan->strip_bytes = (size_t)(c_out * plan->strip_plane * element);
     plan->worker_bytes = plan->x_bytes + plan->strip_bytes +
                          fc_round_to_line(2 * (size_t)plan->taps * sizeof(ptrdiff_t));
     const double work = 2.0 * (double)(convolution->y.n * convolution->y.h * convolution->y.w) *
@@ -137,29 +176,30 @@ static void list_terms(struct item *item, int64_t count)
     item->tile.runs.step = item->job->plan->taps * count;
 }
 
-/* One row of outputs for one block of channels: tiles of outputs x pixels. weights and x are those of
- * output 0 and of the row's first pixel. */
-static void add_row(struct item *item, const char *weights, const char *x, char *strip, bool first)
+/* `length` sums that follow each other, for one block of channels: tiles of outputs x pixels. weights,
+ * x and strip are those of output 0 and of the first pixel. */
+static void add_sums(struct item *item, const char *weights, const char *x, char *strip,
+                     int64_t length, bool first)
 {
     const struct job *job = item->job;
     const struct plan *plan = job->plan;
+    const struct fc_few_kernels *few = job->few;
     const int64_t outputs = job->convolution->kernel.c_out;
-    const int64_t most = job->kernels->tile_units * plan->unit;
-    const int64_t tiles = fc_ceil_div(outputs, job->kernels->tile_pixels);
+    const int64_t most = few->plane_units * plan->unit;
+    const int64_t tiles = fc_ceil_div(outputs, few->plane_outputs);
     struct fc_tile *tile = &item->tile;
-    tile->y_step = tile->partial_step = plan->blocks.rows * plan->strip_pitch;
-    for (int64_t column = 0; column < item->patch.columns; column += most)
+    tile->y_step = tile->partial_step = plan->strip_plane;
+    for (int64_t at = 0; at < length; at += most)
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t k = outputs * t / tiles;
-            const int64_t units = fc_ceil_div(item->patch.columns - column, plan->unit);
             tile->pixels = (int)(outputs * (t + 1) / tiles - k);
-            tile->units = (int)fc_min(units, job->kernels->tile_units);
+            tile->units = (int)fc_min(fc_ceil_div(length - at, plan->unit), few->plane_units);
             tile->columns = tile->units * (int)plan->unit;
             tile->x = weights + k * tile->runs.step * job->element;
-            tile->kernel = x + column * job->element;
-            tile->y = strip + (k * tile->y_step + column) * job->element;
+            tile->kernel = x + at * job->element;
+            tile->y = strip + (k * tile->y_step + at) * job->element;
             tile->partial = first ? NULL : tile->y;
-            job->kernels->conv_tile(tile);
+            few->plane_tile(tile);
         }
 }
 
@@ -172,6 +212,14 @@ static void add_channels(struct item *item, int64_t c, int64_t count)
         job->weights + c * job->convolution->kernel.c_out * plan->taps * job->element;
     list_terms(item, count);
     item->tile.kernel_step = item->patch.x_rows * plan->pitch;
+    item->tile.runs.offset = item->offset;
+    item->tile.runs.kernel_offset = item->kernel_offset;
+    item->tile.runs.count = plan->taps;
+    if (plan->flat) {
+        const int64_t last = (item->patch.rows - 1) * plan->pitch + item->patch.columns;
+        add_sums(item, weights, item->x, item->strip, last, c == 0);
+        return;
+    }
     for (int64_t r = 0; r < item->patch.rows; r++) {
         int64_t begin = 0, end = axis[0].taps;
         if (plan->skip_rows)
@@ -179,8 +227,41 @@ static void add_channels(struct item *item, int64_t c, int64_t count)
         item->tile.runs.offset = item->offset + begin * axis[1].taps;
         item->tile.runs.kernel_offset = item->kernel_offset + begin * axis[1].taps;
         item->tile.runs.count = (end - begin) * axis[1].taps;
-        add_row(item, weights, item->x + r * plan->blocks.row_stride * plan->pitch * job->element,
-                item->strip + r * plan->strip_pitch * job->element, c == 0);
+        add_sums(item, weights, item->x + r * plan->blocks.row_stride * plan->pitch * job->element,
+                 item->strip + r * plan->strip_pitch * job->element, item->patch.columns, c == 0);
+    }
+}
+
+/* Channels [c, c + count) as planes: of zero padding nothing but zeros is known, and filled at once. */
+static void pack_planes(const struct item *item, int64_t n, int64_t c, int64_t count)
+{
+    const struct job *job = item->job;
+    const fc_image *x = &job->convolution->x;
+    const struct fc_patch *patch = &item->patch;
+    const int64_t pitch = job->plan->pitch;
+    if (!fc_pads_with_zero(job->convolution)) {
+        fc_pack_planes(&job->padded, n, patch, pitch, c, count, item->x);
+        return;
+    }
+    const int64_t begin = fc_max(patch->x_column, 0);
+    const int64_t end = fc_min(patch->x_column + patch->x_columns, x->w);
+    memset(item->x, 0, (size_t)(count * patch->x_rows * pitch * job->element));
+    for (int64_t r = 0; r < patch->x_rows && begin < end; r++) {
+        const int64_t row = patch->x_row + r * patch->x_row_gap;
+        if (row < 0 || row >= x->h)
+            continue;
+        job->kernels->copy_block(&(struct fc_block){
+            .x = (const char *)x->data +
+                 (n * x->stride_n + row * x->stride_h + begin * x->stride_w + c * x->stride_c) *
+                     job->element,
+            .y = item->x + (r * pitch + begin - patch->x_column) * job->element,
+            .x_pixel = x->stride_w,
+            .x_channel = x->stride_c,
+            .y_pixel = 1,
+            .y_channel = patch->x_rows * pitch,
+            .pixels = end - begin,
+            .channels = count,
+        });
     }
 }
 
@@ -197,12 +278,17 @@ static void finish_rows(const struct item *item, int64_t n)
     const struct job *job = item->job;
     const struct plan *plan = job->plan;
     const fc_image *y = &job->convolution->y, *residual = &job->convolution->residual;
+    /* With one output its pixels lie together already. */
+    const bool dense =
+        y->c > 1 && y->stride_c == 1 && y->stride_w == y->c && y->c <= FC_FEW_OUTPUTS;
+    void (*finish)(const struct fc_finish *) =
+        dense && !residual->data ? job->few->finish_planes : job->kernels->finish_block;
     for (int64_t r = 0; r < item->patch.rows; r++)
-        job->kernels->finish_block(&(struct fc_finish){
+        finish(&(struct fc_finish){
             .block = {.x = item->strip + r * plan->strip_pitch * job->element,
                       .y = row_of(item, y, n, r),
                       .x_pixel = 1,
-                      .x_channel = plan->blocks.rows * plan->strip_pitch,
+                      .x_channel = plan->strip_plane,
                       .y_pixel = y->stride_w,
                       .y_channel = y->stride_c,
                       .pixels = item->patch.columns,
@@ -234,7 +320,7 @@ static void compute_item(void *context, int64_t index, int worker)
         return;
     for (int64_t c = 0; c < c_in; c += plan->block) {
         const int64_t count = fc_min(plan->block, c_in - c);
-        fc_pack_planes(&job->padded, n, &item.patch, plan->pitch, c, count, item.x);
+        pack_planes(&item, n, c, count);
         add_channels(&item, c, count);
     }
     finish_rows(&item, n);
@@ -256,6 +342,7 @@ fc_status fc_convolve_planes(const struct fc_convolution *convolution)
         .convolution = convolution,
         .plan = &plan,
         .kernels = kernels,
+        .few = &fc_current_kernels(convolution->dtype)->few,
         .padded = fc_padded_x(convolution, kernels, plan.skip_rows),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .weights = scratch,

@@ -5,6 +5,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "conv2d_kernels.h"
+
+enum { FC_FEW_OUTPUTS = 8 };
+
 /* A tile of a kernel gradient, added to dkernel in place:
  *   dkernel[e][k] += sum over rows x width pixels of x[e] * dy[k]   for e < elements, k < whole units
  * The sum is one chain over the pixels in row-major order, then added once. A pixel's x is
@@ -29,6 +33,13 @@ struct fc_column_sums {
 };
 
 struct fc_few_kernels {
+    int plane_outputs, plane_units; /* of a plane_tile, at most */
+    /* conv_tile with the two factors in each other's place: its "pixels" are outputs, its columns
+     * pixels, of whole units; no bias, residual or activation. */
+    void (*plane_tile)(const struct fc_tile *tile);
+    /* finish_block from planes, of which whole vectors are read, to channels that lie together in
+     * pixels that do: y_pixel is channels, at most FC_FEW_OUTPUTS; no residual. */
+    void (*finish_planes)(const struct fc_finish *finish);
     void (*row_dkernel)(const struct fc_row_dkernel *tile);
     void (*column_sums)(const struct fc_column_sums *sums);
 };

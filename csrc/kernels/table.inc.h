@@ -5,6 +5,7 @@
 #include "copy_block.inc.h"
 #include "dkernel_tile.inc.h"
 #include "few.inc.h"
+#include "planes.inc.h"
 #include "math.inc.h"
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
@@ -33,7 +34,12 @@ const struct fc_kernels FC_TABLE = {
                   .plane = depthwise_plane,
                   .dkernel = depthwise_dkernel,
                   .pack_band = pack_depthwise_band},
-    .few = {.row_dkernel = row_dkernel, .column_sums = column_sums},
+    .few = {.plane_outputs = PLANE_OUTPUTS,
+            .plane_units = PLANE_VECTORS / UNIT_VECTORS,
+            .plane_tile = plane_tile,
+            .finish_planes = finish_planes,
+            .row_dkernel = row_dkernel,
+            .column_sums = column_sums},
     .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
                  .outer = winograd_outer},

@@ -100,6 +100,20 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
     return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x31);
 }
 
+/* The first `channels` of every `group` lanes, side by side; what follows is undefined. */
+FC_INLINE vreal vcompact(vreal a, int group, int channels)
+{
+#if FC_REAL == 32
+    const vint lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const vint second = FC_IOP(cmpgt)(lanes, viset1(channels - 1));
+    return _mm256_permutevar8x32_ps(a, viadd(lanes, viand(second, viset1(group - channels))));
+#else
+    (void)group;
+    (void)channels;
+    return a;
+#endif
+}
+
 /* 6 x 2 accumulators, 2 vectors of the kernel and one of x: 15 of 16 registers. */
 #define TILE_PIXELS 6
 #define TILE_VECTORS 2

@@ -100,6 +100,15 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
 }
 #endif
 
+/* The first `channels` of every `group` lanes, side by side; what follows is zero. */
+FC_INLINE vreal vcompact(vreal a, int group, int channels)
+{
+    unsigned kept = (1u << channels) - 1;
+    for (int lane = group; lane < LANES; lane *= 2)
+        kept |= kept << lane;
+    return FC_OP(maskz_compress)((vmask)kept, a);
+}
+
 /* 14 x 2 accumulators, 2 vectors of the kernel and one of x: 31 of 32 registers. */
 #define TILE_PIXELS 14
 #define TILE_VECTORS 2

@@ -108,6 +108,15 @@ FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #endif
 
+/* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
+ * holds no more than a group. */
+FC_INLINE vreal vcompact(vreal a, int group, int channels)
+{
+    (void)group;
+    (void)channels;
+    return a;
+}
+
 /* 2 x 4 accumulators, 4 vectors of the kernel and one of x: 13 of SSE2's 16 registers. */
 #define TILE_PIXELS 2
 #define TILE_VECTORS 4

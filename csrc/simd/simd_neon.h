@@ -98,6 +98,15 @@ FC_INLINE vreal vpermute(vreal a, vint order)
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
 
+/* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
+ * holds no more than a group. */
+FC_INLINE vreal vcompact(vreal a, int group, int channels)
+{
+    (void)group;
+    (void)channels;
+    return a;
+}
+
 /* 6 x 4 accumulators, 4 vectors of the kernel and one of x: 29 of 32 registers. */
 #define TILE_PIXELS 6
 #define TILE_VECTORS 4

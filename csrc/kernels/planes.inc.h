@@ -1,0 +1,119 @@
+/* planes.inc.h: few outputs, with pixels in the lanes.
+ *
+ * A tile is 6 outputs x 4 vectors of pixels where there are 32 registers: 6 broadcasts and 4 loads (up
+ * to 8 reads, where they cross lines) for 24 multiply-adds, 14 reads on 2 ports in 12 cycles. 6 x 2,
+ * as conv_tile has it, spends as long on the list of taps as on the products. */
+enum {
+    PLANE_OUTPUTS = TILE_PIXELS < 6 ? TILE_PIXELS : 6,
+    PLANE_VECTORS = TILE_PIXELS > 6 ? 4 : TILE_VECTORS
+};
+
+FC_INLINE void plane_sums(const struct fc_tile *tile, const int outputs, const int vectors)
+{
+    vreal sum[PLANE_OUTPUTS][PLANE_VECTORS];
+    FC_UNROLL (k, outputs)
+        FC_UNROLL (v, vectors)
+            sum[k][v] = vzero();
+
+    const ptrdiff_t step = tile->runs.step, plane = tile->kernel_step;
+    const int64_t length = tile->runs.length;
+    for (int64_t r = 0; r < tile->runs.count; r++) {
+        const real *weights = (const real *)tile->x + tile->runs.offset[r];
+        const real *pixels = (const real *)tile->kernel + tile->runs.kernel_offset[r];
+        const real *base[2] = {weights, weights + 3 * step};
+        for (int64_t l = 0; l < length; l++, pixels += plane) {
+            vreal x[PLANE_VECTORS];
+            FC_UNROLL (v, vectors)
+                x[v] = vload(pixels + v * LANES);
+            FC_UNROLL (k, outputs) {
+                const vreal weight = vset1(base[k / 3][k % 3 * step + l]);
+                FC_UNROLL (v, vectors)
+                    sum[k][v] = vfma(weight, x[v], sum[k][v]);
+            }
+        }
+    }
+    if (tile->partial)
+        FC_UNROLL (k, outputs)
+            FC_UNROLL (v, vectors)
+                sum[k][v] = vadd(sum[k][v], vload((const real *)tile->partial +
+                                                  k * tile->partial_step + v * LANES));
+    FC_UNROLL (k, outputs)
+        FC_UNROLL (v, vectors)
+            vstore((real *)tile->y + k * tile->y_step + v * LANES, sum[k][v]);
+}
+
+#define FC_PLANE_CASE(outputs)                                                    \
+    case outputs:                                                                 \
+        if (PLANE_VECTORS > 2 * UNIT_VECTORS && tile->units <= PLANE_VECTORS / 2) \
+            plane_sums(tile, outputs, PLANE_VECTORS / 2);                         \
+        else                                                                      \
+            plane_sums(tile, outputs, PLANE_VECTORS);                             \
+        return;
+
+static void plane_tile(const struct fc_tile *tile)
+{
+    switch (tile->pixels) {
+#if TILE_PIXELS < 6
+        TILE_CASES(FC_PLANE_CASE)
+#else
+        FC_CASES_6(FC_PLANE_CASE)
+#endif
+    }
+}
+
+/* Stores a vector of groups as pixels of fewer channels; the rest of each store is covered by the
+ * next one, or lies beyond the block and is left out. `at` is where the vector's first lane goes. */
+FC_INLINE void store_group(const struct fc_block *block, vreal a, const int group, int64_t at)
+{
+    const int64_t left = block->pixels * block->channels - at;
+    real *y = (real *)block->y + at;
+    if (LANES > group)
+        a = vcompact(a, group, (int)block->channels);
+    if (left >= LANES)
+        vstore(y, a);
+    else if (left > 0)
+        vstore_first(y, a, (int)left);
+}
+
+/* LANES pixels of `group` channels, those beyond the real ones zero: after log2(group) rounds of
+ * interleaving, each as in a transposition, the channels of a pixel lie together. For 6 channels that
+ * takes 24 shuffles where a whole square takes 64. */
+FC_INLINE void interleave_planes(const struct fc_finish *finish, int64_t p, const int group)
+{
+    const struct fc_block *block = &finish->block;
+    vreal a[FC_FEW_OUTPUTS];
+    FC_UNROLL (c, group) {
+        a[c] = vzero();
+        if (c < block->channels) {
+            a[c] = vload((const real *)block->x + c * block->x_channel + p);
+            if (finish->bias)
+                a[c] = vadd(a[c], vset1(((const real *)finish->bias)[c]));
+            a[c] = activate(a[c], finish->activation);
+        }
+    }
+    FC_UNROLLED for (int round = 1; round < group; round *= 2)
+    {
+        vreal b[FC_FEW_OUTPUTS];
+        FC_UNROLL (c, group / 2) {
+            b[2 * c] = vzip_low(a[c], a[c + group / 2]);
+            b[2 * c + 1] = vzip_high(a[c], a[c + group / 2]);
+        }
+        FC_UNROLL (c, group)
+            a[c] = b[c];
+    }
+    FC_UNROLL (c, group)
+        if (c * LANES % group < block->channels)
+            store_group(block, a[c], group,
+                        (p + c * LANES / group) * block->channels + c * LANES % group);
+}
+
+static void finish_planes(const struct fc_finish *finish)
+{
+    const int64_t pixels = finish->block.pixels;
+    if (finish->block.channels <= FC_FEW_OUTPUTS / 2)
+        for (int64_t p = 0; p < pixels; p += LANES)
+            interleave_planes(finish, p, FC_FEW_OUTPUTS / 2);
+    else
+        for (int64_t p = 0; p < pixels; p += LANES)
+            interleave_planes(finish, p, FC_FEW_OUTPUTS);
+}

@@ -1,0 +1,110 @@
+"""Convolutions of few channels, with pixels or taps in the lanes: where rows and blocks end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import reference
+import strategies
+from closeness import assert_same_bits
+from fastconv import _fastconv_core as _core
+from fastconv import functional
+from guards import GuardedOutput, guarded_input
+from strategies import Conv2DProblem
+
+Array = npt.NDArray[Any]
+
+FMA_ISAS = tuple(isa for isa in _core.available_isas() if isa != "generic")
+
+# n, h, w, c_in, c_out, kh, kw, strides, padding
+LAYERS = {
+    "lenet first": Conv2DProblem(2, 28, 28, 1, 6, 5, 5, 1, "same"),
+    "lenet second": Conv2DProblem(2, 14, 14, 6, 16, 5, 5),
+    "one output": Conv2DProblem(2, 9, 17, 8, 1, 3, 3, 1, 1),
+    "two outputs": Conv2DProblem(1, 11, 16, 3, 2, 3, 3, 1, 1),
+    "four outputs": Conv2DProblem(2, 8, 8, 1, 4, 3, 3),
+    "seven outputs, many channels": Conv2DProblem(1, 9, 33, 61, 7, 3, 4, 1, 2),
+    "more terms than a chain": Conv2DProblem(1, 6, 10, 128, 5, 5, 5, 1, 2),
+    "wider than a block": Conv2DProblem(1, 4, 301, 40, 5, 3, 3, 1, 1),
+    "taller than a block": Conv2DProblem(1, 301, 4, 3, 6, 3, 3, 1, 1),
+    "padding beyond the image": Conv2DProblem(1, 3, 4, 16, 6, 5, 5, 1, 7),
+    "uneven padding": Conv2DProblem(2, 7, 9, 2, 5, 4, 3, 1, ((0, 3), (2, 0))),
+    "rows skipped": Conv2DProblem(2, 13, 15, 1, 6, 3, 5, (2, 1), 1),
+    "rows dilated": Conv2DProblem(1, 15, 16, 4, 3, 3, 3, 1, 2, (2, 1)),
+    "rgb in, many out": Conv2DProblem(2, 10, 35, 3, 40, 3, 3, 1, 1),
+    "from four": Conv2DProblem(1, 9, 19, 4, 64, 3, 3, 1, 1),
+    "repeated edges": Conv2DProblem(1, 8, 18, 2, 5, 3, 3, 1, 1, padding_mode="edge"),
+    "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
+}
+
+
+def problem_of(layer: str, data_format: str, dtype: str) -> Conv2DProblem:
+    """Return a layer in a data format and a dtype."""
+    fields = {**LAYERS[layer].__dict__, "data_format": data_format, "dtype": dtype}
+    return Conv2DProblem(**fields)
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_whole_numbers_are_exact(isa: str, layer: str, data_format: str, dtype: str) -> None:
+    """Nothing is rounded, no value beside an input is used, no byte beside y is written."""
+    problem = problem_of(layer, data_format, dtype)
+    a = problem.draw_arrays(strategies.whole_numbers)
+    x, dy = guarded_input(a["x"]), guarded_input(a["dy"])
+    words = problem.geometry
+    y = GuardedOutput(problem.y_shape, dtype)
+    functional.conv2d(
+        x, a["kernel"], a["bias"], activation="relu", algorithm="direct", out=y.array, **words
+    )
+    y.assert_intact()
+    expected = np.maximum(reference.conv2d(a["x"], a["kernel"], a["bias"], **words), 0)
+    np.testing.assert_array_equal(y.array, expected)
+
+    got = functional.conv2d_backward(dy, x, a["kernel"], algorithm="direct", **words)
+    wanted = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **words)
+    for name, gradient, exact in zip(("dx", "dkernel", "dbias"), got, wanted, strict=True):
+        np.testing.assert_array_equal(gradient, exact, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("layer", LAYERS)
+def test_the_same_bits(layer: str, dtype: str) -> None:
+    """y and dx have the same bits in both formats, and they and dkernel on every FMA ISA."""
+    problem = problem_of(layer, "channels_last", dtype)
+    planes = problem_of(layer, "channels_first", dtype)
+    a = problem.draw_arrays()
+    results = []
+    for isa in FMA_ISAS:
+        with _core.forced_isa(isa):
+            y = functional.conv2d(a["x"], a["kernel"], a["bias"], **problem.geometry)
+            g = functional.conv2d_backward(a["dy"], a["x"], a["kernel"], **problem.geometry)
+            x, dy = (np.ascontiguousarray(a[name].transpose(0, 3, 1, 2)) for name in ("x", "dy"))
+            y_planes = functional.conv2d(x, a["kernel"], a["bias"], **planes.geometry)
+            dx = functional.conv2d_backward(dy, x, a["kernel"], needs=("x",), **planes.geometry).dx
+        assert_same_bits(y_planes.transpose(0, 2, 3, 1), y)
+        assert dx is not None
+        assert g.dx is not None
+        assert_same_bits(dx.transpose(0, 2, 3, 1), g.dx)
+        results.append((y, g.dx, g.dkernel))
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            assert_same_bits(one, two)
+
+
+def test_an_infinity_stays_where_it_belongs(isa: str) -> None:
+    """A pixel of x at the right edge is seen by the taps that reach it, and by no other."""
+    problem = Conv2DProblem(1, 6, 20, 1, 4, 3, 3)
+    a = problem.draw_arrays()
+    a["x"][0, 0, 19, 0] = np.inf
+    gradients = functional.conv2d_backward(
+        a["dy"], a["x"], a["kernel"], needs=("kernel",), **problem.geometry
+    )
+    assert gradients.dkernel is not None
+    seen = np.zeros((3, 3), bool)
+    seen[0, 2] = True
+    np.testing.assert_array_equal(~np.isfinite(gradients.dkernel).all(axis=(2, 3)), seen)
