@@ -78,7 +78,7 @@ def test_the_same_bits(layer: str, dtype: str) -> None:
     problem = problem_of(layer, "channels_last", dtype)
     planes = problem_of(layer, "channels_first", dtype)
     a = problem.draw_arrays()
-    results = []
+    results: list[tuple[Array, Array, Array]] = []
     for isa in FMA_ISAS:
         with _core.forced_isa(isa):
             y = functional.conv2d(a["x"], a["kernel"], a["bias"], **problem.geometry)
@@ -90,6 +90,7 @@ def test_the_same_bits(layer: str, dtype: str) -> None:
         assert dx is not None
         assert g.dx is not None
         assert_same_bits(dx.transpose(0, 2, 3, 1), g.dx)
+        assert g.dkernel is not None
         results.append((y, g.dx, g.dkernel))
     for other in results[1:]:
         for one, two in zip(results[0], other, strict=True):
