@@ -4,13 +4,13 @@
  * to 8 reads, where they cross lines) for 24 multiply-adds, 14 reads on 2 ports in 12 cycles. 6 x 2,
  * as conv_tile has it, spends as long on the list of taps as on the products. */
 enum {
-    PLANE_OUTPUTS = TILE_PIXELS < 6 ? TILE_PIXELS : 6,
-    PLANE_VECTORS = TILE_PIXELS > 6 ? 4 : TILE_VECTORS
+    FLAT_OUTPUTS = TILE_PIXELS < 6 ? TILE_PIXELS : 6,
+    FLAT_VECTORS = TILE_PIXELS > 6 ? 4 : TILE_VECTORS
 };
 
-FC_INLINE void plane_sums(const struct fc_tile *tile, const int outputs, const int vectors)
+FC_INLINE void flat_sums(const struct fc_tile *tile, const int outputs, const int vectors)
 {
-    vreal sum[PLANE_OUTPUTS][PLANE_VECTORS];
+    vreal sum[FLAT_OUTPUTS][FLAT_VECTORS];
     FC_UNROLL (k, outputs)
         FC_UNROLL (v, vectors)
             sum[k][v] = vzero();
@@ -22,7 +22,7 @@ FC_INLINE void plane_sums(const struct fc_tile *tile, const int outputs, const i
         const real *pixels = (const real *)tile->kernel + tile->runs.kernel_offset[r];
         const real *base[2] = {weights, weights + 3 * step};
         for (int64_t l = 0; l < length; l++, pixels += plane) {
-            vreal x[PLANE_VECTORS];
+            vreal x[FLAT_VECTORS];
             FC_UNROLL (v, vectors)
                 x[v] = vload(pixels + v * LANES);
             FC_UNROLL (k, outputs) {
@@ -42,12 +42,12 @@ FC_INLINE void plane_sums(const struct fc_tile *tile, const int outputs, const i
             vstore((real *)tile->y + k * tile->y_step + v * LANES, sum[k][v]);
 }
 
-#define FC_PLANE_CASE(outputs)                                                    \
-    case outputs:                                                                 \
-        if (PLANE_VECTORS > 2 * UNIT_VECTORS && tile->units <= PLANE_VECTORS / 2) \
-            plane_sums(tile, outputs, PLANE_VECTORS / 2);                         \
-        else                                                                      \
-            plane_sums(tile, outputs, PLANE_VECTORS);                             \
+#define FC_PLANE_CASE(outputs)                                                  \
+    case outputs:                                                               \
+        if (FLAT_VECTORS > 2 * UNIT_VECTORS && tile->units <= FLAT_VECTORS / 2) \
+            flat_sums(tile, outputs, FLAT_VECTORS / 2);                         \
+        else                                                                    \
+            flat_sums(tile, outputs, FLAT_VECTORS);                             \
         return;
 
 static void plane_tile(const struct fc_tile *tile)
