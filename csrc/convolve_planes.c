@@ -281,8 +281,9 @@ static void finish_rows(const struct item *item, int64_t n)
     /* With one output its pixels lie together already. */
     const bool dense =
         y->c > 1 && y->stride_c == 1 && y->stride_w == y->c && y->c <= FC_FEW_OUTPUTS;
+    const bool planes = y->c > 1 && y->stride_w == 1;
     void (*finish)(const struct fc_finish *) =
-        dense && !residual->data ? job->few->finish_planes : job->kernels->finish_block;
+        (dense || planes) && !residual->data ? job->few->finish_planes : job->kernels->finish_block;
     for (int64_t r = 0; r < item->patch.rows; r++)
         finish(&(struct fc_finish){
             .block = {.x = item->strip + r * plan->strip_pitch * job->element,

@@ -38,7 +38,7 @@ struct fc_few_kernels {
      * pixels, of whole units; no bias, residual or activation. */
     void (*plane_tile)(const struct fc_tile *tile);
     /* finish_block from planes, of which whole vectors are read, to channels that lie together in
-     * pixels that do: y_pixel is channels, at most FC_FEW_OUTPUTS; no residual. */
+     * pixels that do: y_pixel is channels, at most FC_FEW_OUTPUTS; or to planes. No residual. */
     void (*finish_planes)(const struct fc_finish *finish);
     void (*row_dkernel)(const struct fc_row_dkernel *tile);
     void (*column_sums)(const struct fc_column_sums *sums);

@@ -107,10 +107,36 @@ FC_INLINE void interleave_planes(const struct fc_finish *finish, int64_t p, cons
                         (p + c * LANES / group) * block->channels + c * LANES % group);
 }
 
+/* From planes to planes: what finish_row does, without what whole vectors do not need. */
+static void finish_plane(const struct fc_finish *finish, int64_t c)
+{
+    const struct fc_block *block = &finish->block;
+    const real *x = (const real *)block->x + c * block->x_channel;
+    real *y = (real *)block->y + c * block->y_channel;
+    const vreal bias = finish->bias ? vset1(((const real *)finish->bias)[c]) : vzero();
+    int64_t p = 0;
+    if (!finish->bias && finish->activation == FC_LINEAR)
+        for (; p + LANES <= block->pixels; p += LANES)
+            vstore(y + p, vload(x + p));
+    else if (finish->bias)
+        for (; p + LANES <= block->pixels; p += LANES)
+            vstore(y + p, activate(vadd(vload(x + p), bias), finish->activation));
+    for (; p < block->pixels; p += LANES) {
+        const int left = (int)(block->pixels - p), lanes = left < LANES ? left : LANES;
+        vreal a = vload_first(x + p, lanes);
+        if (finish->bias)
+            a = vadd(a, bias);
+        vstore_first(y + p, activate(a, finish->activation), lanes);
+    }
+}
+
 static void finish_planes(const struct fc_finish *finish)
 {
     const int64_t pixels = finish->block.pixels;
-    if (finish->block.channels <= FC_FEW_OUTPUTS / 2)
+    if (finish->block.y_pixel == 1 && finish->block.channels > 1)
+        for (int64_t c = 0; c < finish->block.channels; c++)
+            finish_plane(finish, c);
+    else if (finish->block.channels <= FC_FEW_OUTPUTS / 2)
         for (int64_t p = 0; p < pixels; p += LANES)
             interleave_planes(finish, p, FC_FEW_OUTPUTS / 2);
     else
