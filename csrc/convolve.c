@@ -5,6 +5,7 @@
  *     for each chunk of channels:  pack the rows of x that the block needs, unless read in place
  *         for each panel, for each block of channels that one chain sums:
  *             for each tile: add its sum to the strip of partial sums; the last one finishes y
+ * A kernel that is not packed beforehand is packed first, or, if one item uses it, block by block.
  */
 #include "convolve.h"
 
@@ -121,6 +122,8 @@ static struct fc_ahead kernel_block(const struct fc_convolve_item *item, int64_t
 {
     const struct fc_channels *channels = &item->job->plan->channels;
     const int64_t width = fc_panel_width(channels, p);
+    if (item->job->plan->fused)
+        return fc_ahead_none();
     if (fc_panel_offset(channels, item->group, item->end_panel) -
             fc_panel_offset(channels, item->group, item->panel) <
         WORTH_KERNEL / item->job->element)
@@ -166,6 +169,8 @@ static void compute_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, i
             : p + 1 < item->end_panel
                 ? kernel_block(item, p + 1, chunk, fc_min(chunk + channels->block, end))
                 : fc_ahead_none();
+        if (item->job->plan->fused)
+            fc_pack_block(&item->job->panels, item->group, p, c, stop, item->kernel);
         const struct fc_source source = find_source(item, p, chunk, count, c, slab);
         fc_compute_panel(item, p, c, stop, slab, &source, strip);
         c = stop;
@@ -183,6 +188,7 @@ static void compute_item(void *context, int64_t index, int worker)
         .job = job,
         .x = scratch,
         .strip = scratch + plan->x_bytes,
+        .kernel = scratch + plan->worker_bytes - plan->kernel_bytes,
         .terms = {.offset = runs, .kernel_offset = runs + entries / 2},
         .chosen = {.offset = runs + entries, .kernel_offset = runs + entries + entries / 2},
     };
@@ -231,7 +237,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
         return FC_OVERFLOW;
 
     size_t packed_bytes = 0, total;
-    if (!convolution.packed && !fc_packed_bytes(&plan.channels, convolution.dtype, &packed_bytes))
+    if (!convolution.packed && !plan.fused &&
+        !fc_packed_bytes(&plan.channels, convolution.dtype, &packed_bytes))
         return FC_OVERFLOW;
     packed_bytes = fc_round_to_line(packed_bytes);
     if (__builtin_mul_overflow(plan.worker_bytes, (size_t)plan.width, &total) ||
@@ -248,13 +255,13 @@ fc_status fc_convolve(const struct fc_convolution *given)
         .kernels = kernels,
         .padded = fc_padded_x(&convolution, kernels, plan.skip_rows),
         .element = (ptrdiff_t)fc_element_size(convolution.dtype),
+        .panels = {&convolution.kernel, &plan.channels, kernels,
+                   (ptrdiff_t)fc_element_size(convolution.dtype)},
         .packed = convolution.packed,
         .scratch = scratch + packed_bytes,
     };
-    if (!convolution.packed) {
-        fc_pack_panels(
-            &(struct fc_panels){&convolution.kernel, &plan.channels, kernels, job.element},
-            scratch);
+    if (!convolution.packed && !plan.fused) {
+        fc_pack_panels(&job.panels, scratch);
         job.packed = scratch;
     }
     fc_parallel_for(plan.items, plan.width, FC_FLUSH_DENORMALS, compute_item, &job);

@@ -59,6 +59,10 @@ struct fc_panels {
 bool fc_packed_bytes(const struct fc_channels *channels, fc_dtype dtype, size_t *bytes);
 void fc_pack_panels(const struct fc_panels *panels, void *packed);
 
+/* Channels [c, end) of panel p alone, whole slabs from c on, as they lie in the packed kernel. */
+void fc_pack_block(const struct fc_panels *panels, int64_t group, int64_t p, int64_t c, int64_t end,
+                   void *to);
+
 /* Channels [c, c + rows) of one tap and all outputs of panel p, from the kernel to rows of the panel
  * or back: as many copies as groups are touched. */
 void fc_copy_tap(const struct fc_panels *panels, int64_t tap, int64_t group, int64_t c,

@@ -216,6 +216,17 @@ static void plan_items(const struct fc_convolution *convolution, struct fc_convo
     plan->width = fc_parallel_width(plan->items, work);
 }
 
+/* A kernel that only one block of outputs uses is packed where it is used and never reaches memory, 16
+ * KB at a time: a dense layer of 4096 x 4096 on 8 rows took 50 ms, of which 45 to pack 64 MB. In the
+ * chunks of one chain, so that a run of its rows is read for several panels while its pages are near. */
+static void plan_fusion(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
+{
+    const bool alone = plan->images >= convolution->y.n && fc_block_count(&plan->blocks) == 1;
+    plan->fused = alone && !convolution->packed && !plan->channels.lanes;
+    if (plan->fused && plan->direct)
+        plan->chunk = fc_min(plan->chunk, plan->channels.block);
+}
+
 static bool plan_scratch(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
 {
     const struct fc_channels *channels = &plan->channels;
@@ -232,7 +243,10 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
     plan->strip_bytes = (size_t)(plan->images * plan->blocks.rows * plan->blocks.columns *
                                  channels->panel * element * strips);
     plan->runs_bytes = fc_round_to_line((size_t)runs * 2 * sizeof(ptrdiff_t));
-    plan->worker_bytes = plan->x_bytes + plan->strip_bytes + 2 * plan->runs_bytes;
+    const int64_t rows = plan->fused ? channels->block * fc_max(channels->taps, 1) : 0;
+    plan->kernel_bytes = (size_t)(rows * channels->panel * element);
+    plan->worker_bytes =
+        plan->x_bytes + plan->strip_bytes + 2 * plan->runs_bytes + plan->kernel_bytes;
     return true;
 }
 
@@ -247,6 +261,7 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
         x->stride_c == 1 && (plan->channels.lanes ? depthwise && plan->skip_rows : one_tap);
     plan_block(convolution, plan);
     plan_images(convolution, plan);
+    plan_fusion(convolution, plan);
     plan_items(convolution, plan);
     return plan_scratch(convolution, plan);
 }

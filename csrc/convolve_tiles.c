@@ -313,8 +313,11 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
     const int64_t width = fc_panel_width(channels, p), outputs = fc_panel_outputs(channels, p);
     const int64_t most = job->kernels->tile_units * channels->unit;
     const int64_t y_first = item->group * channels->c_out + p * channels->panel;
-    const int64_t kernel =
-        fc_panel_offset(channels, item->group, p) + fc_panel_row(channels, c) * width;
+    const char *kernel = item->kernel;
+    if (!job->plan->fused)
+        kernel = job->packed +
+                 (fc_panel_offset(channels, item->group, p) + fc_panel_row(channels, c) * width) *
+                     job->element;
     const bool last = end == channels->c_in;
 
     item->tile.kernel_step = width;
@@ -324,7 +327,7 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
         list_terms(item, end - c, slab, source);
     item->tile.runs.step = job->convolution->axis[1].stride * source->pixel;
     for (int64_t k = 0; k < width; k += most) {
-        item->tile.kernel = job->packed + (kernel + k) * job->element;
+        item->tile.kernel = kernel + k * job->element;
         item->tile.units = (int)(fc_min(width - k, most) / channels->unit);
         compute_rows(item, &(struct aim){.source = source,
                                          .strip = strip,

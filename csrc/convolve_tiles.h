@@ -12,7 +12,8 @@ struct fc_convolve_job {
     const struct fc_conv2d_kernels *kernels;
     struct fc_padded padded;
     ptrdiff_t element;
-    const char *packed;
+    struct fc_panels panels;
+    const char *packed; /* NULL where the plan is fused */
     char *scratch;
 };
 
@@ -27,7 +28,7 @@ struct fc_convolve_item {
     const struct fc_convolve_job *job;
     int64_t n, images, group, panel, end_panel;
     struct fc_patch patch;
-    char *x, *strip;
+    char *x, *strip, *kernel; /* the latter a block of the kernel, where the plan is fused */
     struct fc_terms terms, chosen;
     struct fc_tile tile;
     struct fc_ahead kernel_ahead, x_ahead;

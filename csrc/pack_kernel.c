@@ -110,6 +110,22 @@ static void clear_columns(char *row, int64_t rows, int64_t first, int64_t width,
         memset(row + (r * width + first) * element, 0, (size_t)((width - first) * element));
 }
 
+void fc_pack_block(const struct fc_panels *panels, int64_t group, int64_t p, int64_t c, int64_t end,
+                   void *to)
+{
+    const struct fc_channels *channels = panels->channels;
+    const int64_t width = fc_panel_width(channels, p), outputs = fc_panel_outputs(channels, p);
+    char *row = to;
+    for (; c < end; c += channels->slab) {
+        const int64_t rows = fc_min(channels->slab, end - c);
+        for (int64_t tap = 0; tap < channels->taps; tap++) {
+            fc_copy_tap(panels, tap, group, c, rows, p, row, true);
+            clear_columns(row, rows, outputs, width, panels->element);
+            row += rows * width * panels->element;
+        }
+    }
+}
+
 static void pack_panel(void *context, int64_t item, int worker)
 {
     (void)worker;
@@ -117,16 +133,8 @@ static void pack_panel(void *context, int64_t item, int worker)
     const struct fc_panels *panels = &packing->panels;
     const struct fc_channels *channels = panels->channels;
     const int64_t count = fc_panel_count(channels), group = item / count, p = item % count;
-    const int64_t width = fc_panel_width(channels, p);
-    char *to = packing->packed + fc_panel_offset(channels, group, p) * panels->element;
-    for (int64_t c = 0; c < channels->c_in; c += channels->slab) {
-        const int64_t rows = fc_min(channels->slab, channels->c_in - c);
-        for (int64_t tap = 0; tap < channels->taps; tap++) {
-            fc_copy_tap(panels, tap, group, c, rows, p, to, true);
-            clear_columns(to, rows, fc_panel_outputs(channels, p), width, panels->element);
-            to += rows * width * panels->element;
-        }
-    }
+    fc_pack_block(panels, group, p, 0, channels->c_in,
+                  packing->packed + fc_panel_offset(channels, group, p) * panels->element);
 }
 
 void fc_pack_panels(const struct fc_panels *panels, void *packed)
