@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import signal
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -375,6 +376,15 @@ def test_dropout_and_moving_statistics_do_not_depend_on_threads() -> None:
 # -------------------------------------------------------------------------- interrupts, broken runs
 
 
+@pytest.fixture
+def heeded_interrupts() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, also where a shell started the tests with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_ctrl_c_between_steps_leaves_the_last_complete_step() -> None:
     x, y = blobs(40)
     reference, model = compiled(small()), compiled(small())
@@ -399,6 +409,7 @@ def test_ctrl_c_between_steps_leaves_the_last_complete_step() -> None:
     assert len(model.history.history["loss"]) == 1
 
 
+@pytest.mark.usefixtures("heeded_interrupts")
 def test_ctrl_c_within_a_step_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, optimizer and moving statistics are of one step, whenever the signal comes."""
     x, y = blobs(16)
