@@ -61,10 +61,10 @@ def _sanitized(
         # The package's own tests look at files, symbols and import times of a proper install, and
         # those of the benchmarks run other engines, which a sanitizer stops for reasons of theirs.
         others = ("package", "benchmarks", "benchmark_tracking")
-        others = [f"--ignore=tests/test_{name}.py" for name in others]
+        ignored = [f"--ignore=tests/test_{name}.py" for name in others]
         report = Path(folder, "report.xml")
         options |= {"LD_PRELOAD": runtime, "PYTHONPATH": str(site)}
-        test = ("-P", "-m", "pytest", "--capture=sys", *others)
+        test = ("-P", "-m", "pytest", "--capture=sys", *ignored)
         start = time.monotonic()
         # Without random addresses, since thread checking wants memory where it expects it.
         run("setarch", "-R", sys.executable, *test, f"--junit-xml={report}", *arguments, **options)

@@ -91,13 +91,18 @@ MANY = """
 """
 
 
+def searched(folder: str) -> str:
+    """Return PYTHONPATH with a folder before it; an empty entry would mean the current folder."""
+    return os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
+
+
 def test_many_calls() -> None:
     """100,000 calls later (long: 3 million), the process is larger by less than 1 MB."""
     wanted = 3_000_000 if LONG else 100_000
     here = str(Path(__file__).parent)
     process = subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(MANY.format(calls=wanted))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([here, os.environ.get("PYTHONPATH", "")])},
+        env={**os.environ, "PYTHONPATH": searched(here)},
         capture_output=True,
         text=True,
         check=False,

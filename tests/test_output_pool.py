@@ -136,7 +136,11 @@ def test_environment(given: str, expected: int) -> None:
     script = "import fastconv; print(fastconv.get_output_pool())"
     environment = {**os.environ, "FASTCONV_OUTPUT_POOL": given}
     done = subprocess.run(
-        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-P", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert int(done.stdout) == expected
 
@@ -146,7 +150,10 @@ def test_bad_environment(given: str) -> None:
     """Anything else makes the import fail, with a sentence that says so."""
     environment = {**os.environ, "FASTCONV_OUTPUT_POOL": given}
     done = subprocess.run(
-        [sys.executable, "-c", "import fastconv"], env=environment, capture_output=True, text=True
+        [sys.executable, "-P", "-c", "import fastconv"],
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode != 0
     assert "FASTCONV_OUTPUT_POOL must be an int of at least 0" in done.stderr.splitlines()[-1]
@@ -197,7 +204,7 @@ if pid == 0:
 right = os.waitpid(pid, 0)[1] == 0
 assert right and (alive == 2).all() and (result(4) == 4).all()
 """
-    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+    subprocess.run([sys.executable, "-P", "-c", script], check=True, timeout=60)
 
 
 def test_no_memory() -> None:

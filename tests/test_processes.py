@@ -256,7 +256,8 @@ def test_interrupted_training() -> None:
         [sys.executable, "-P", "-c", textwrap.dedent(INTERRUPTED), str(times)],
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+            # No empty entry, which would mean the current folder.
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")])),
         },
         capture_output=True,
         text=True,
