@@ -180,18 +180,17 @@ static int64_t share_panels(const struct fc_convolution *convolution,
                             const struct fc_convolve_plan *plan, int64_t all, int64_t blocks,
                             int width)
 {
-    /* Seven cycles a line of 16 elements packed, 16 * taps a panel that it is used in. */
-    const double outputs = (double)(plan->blocks.rows * plan->blocks.columns);
-    const double packing = plan->direct
-                               ? 0.02
-                               : 0.44 * (double)fc_block_pixels(convolution->axis, &plan->blocks) /
-                                     (outputs * (double)fc_max(plan->channels.taps, 1));
+    /* Seven cycles a line of 16 elements packed, 16 * taps a panel that it is used in. In hundredths and
+     * whole numbers, which leave the caller's inexact flag alone. */
+    const int64_t outputs = plan->blocks.rows * plan->blocks.columns;
+    const int64_t pixels = fc_min(fc_block_pixels(convolution->axis, &plan->blocks), INT32_MAX);
+    const int64_t packing =
+        plan->direct ? 2 : 44 * pixels / (outputs * fc_max(plan->channels.taps, 1));
     const int64_t most = plan->chunk < plan->channels.c_in ? fc_min(all, CHUNK_PANELS) : all;
-    int64_t best = most;
-    double least = 0;
+    int64_t best = most, least = 0;
     for (int64_t panels = most; panels > 0 && width > 1; panels--) {
         const int64_t rounds = fc_ceil_div(blocks * fc_ceil_div(all, panels), width);
-        const double cost = (double)rounds * ((double)panels + packing) + 0.5 * (double)panels;
+        const int64_t cost = rounds * (100 * panels + packing) + 50 * panels;
         if (panels == most || cost < least) {
             least = cost;
             best = panels;

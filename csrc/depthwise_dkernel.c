@@ -132,6 +132,15 @@ static void size_scratch(struct plan *plan)
     plan->worker_bytes = plan->table_bytes + plan->sum_bytes;
 }
 
+/* An item of its own, so that it runs in the library's floating-point state. */
+static void add_chunks(void *context, int64_t item, int worker)
+{
+    (void)item, (void)worker;
+    const struct plan *plan = context;
+    plan->kernels->conv2d.channel_sums(plan->sums + plan->sum_bytes, plan->elements,
+                                       plan->chunks - 1, plan->elements, plan->sums);
+}
+
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                                const struct fc_blocks *blocks, int64_t steps, int64_t chunks)
 {
@@ -159,8 +168,7 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
     memset(plan.sums, 0, (size_t)chunks * plan.sum_bytes);
     fc_parallel_for(chunks * plan.shares, width, FC_FLUSH_DENORMALS, sum_chunk, &plan);
     if (chunks > 1)
-        plan.kernels->conv2d.channel_sums(plan.sums + plan.sum_bytes, plan.elements, chunks - 1,
-                                          plan.elements, plan.sums);
+        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &plan);
     store(&plan);
     fc_workspace_release(scratch);
     return FC_OK;

@@ -2,6 +2,7 @@
 #include "pixel_table.h"
 
 #include "dispatch.h"
+#include "floating_point.h"
 #include "pack_rows.h"
 #include "workspace.h"
 
@@ -77,9 +78,11 @@ void fc_pixel_table_aim(const struct fc_pixel_table *table, int64_t n, int64_t r
 
 void fc_fill_padding_pixel(const struct fc_convolution *convolution, void *padding)
 {
+    const fc_float_state before = fc_float_enter(false); /* rounding to float32 */
     for (int64_t c = 0; c < convolution->x.c; c++)
         if (convolution->dtype == FC_FLOAT32)
             ((float *)padding)[c] = (float)convolution->padding_value;
         else
             ((double *)padding)[c] = convolution->padding_value;
+    fc_float_leave(before);
 }
