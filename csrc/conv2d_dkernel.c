@@ -99,7 +99,7 @@ static fc_status try_winograd(fc_algorithm algorithm, const struct fc_convolutio
 {
     *done = false;
     const int form = fc_choose_form(algorithm, FC_PASS_DKERNEL, convolution);
-    if (form == FC_DIRECT_FORM || convolution->y.n == 0)
+    if (form == FC_DIRECT_FORM || convolution->y.n * convolution->y.h * convolution->y.w == 0)
         return FC_OK;
     return fc_winograd_dkernel(form, convolution, done);
 }

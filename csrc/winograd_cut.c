@@ -15,7 +15,7 @@ struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *fo
     int64_t tiles[2];
     for (int a = 0; a < 2; a++) {
         const struct fc_axis *axis = &convolution->axis[a];
-        cut.phases[a] = axis->taps > 1 ? fc_min(axis->dilation, axis->out) : 1;
+        cut.phases[a] = axis->taps > 1 ? fc_max(fc_min(axis->dilation, axis->out), 1) : 1;
         cut.images *= cut.phases[a];
         tiles[a] = fc_ceil_div(fc_ceil_div(axis->out, cut.phases[a]), form->outputs[a]);
     }
