@@ -95,7 +95,7 @@ def threads(n):
 
 
 def get_flush_denormals():
-    """Return whether convolution and dense calls flush denormal numbers to zero.
+    """Return whether convolution, dense and optimizer calls flush denormal numbers to zero.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def get_flush_denormals():
 
 
 def set_flush_denormals(flush):
-    """Set whether convolution and dense calls flush denormal numbers to zero, process-wide.
+    """Set whether convolution, dense and optimizer calls flush denormals to zero, process-wide.
 
     Numbers below the smallest normal one (1.2e-38 in float32) cost a CPU about a hundred times as
     much as others. Flushing ends with the call; pooling never flushes.
@@ -132,6 +132,20 @@ def set_flush_denormals(flush):
     >>> fastconv.set_flush_denormals(True)
     """
     fc_set_flush_denormals(flag(flush, "flush"))
+
+
+@_contextmanager
+def flushed_denormals():
+    """Flush denormal numbers on the calling thread as a convolution does, where that is switched on.
+
+    For what is computed by NumPy between convolutions: means that go to zero over the steps of a
+    training end among the denormals and stay there.
+    """
+    cdef fc_float_state before = fc_float_enter(fc_get_flush_denormals())
+    try:
+        yield
+    finally:
+        fc_float_leave(before)
 
 
 cdef str _POOL_SIZE = "an int of at least 0, in bytes"

@@ -154,3 +154,10 @@ cdef extern from "output_pool.h" nogil:
     void fc_set_output_pool(size_t)
     size_t fc_get_output_pool()
     size_t fc_output_pool_held()
+
+
+cdef extern from "floating_point.h" nogil:
+    ctypedef struct fc_float_state:
+        pass
+    fc_float_state fc_float_enter(bint flush)
+    void fc_float_leave(fc_float_state before)

@@ -273,6 +273,28 @@ def test_a_gradient_that_is_not_finite_is_not_hidden() -> None:
         assert not np.isfinite(found[1]).any()
 
 
+@pytest.mark.parametrize("make", [Adam, RMSprop, lambda: SGD(momentum=0.9)])
+def test_what_is_remembered_of_a_zero_gradient_goes_to_zero(make: Any) -> None:
+    """The means of a gradient that has become zero do not stay among the denormals."""
+    smallest = np.finfo(np.float32).tiny
+    first, zeros = np.array([1e-19, 1e-35], np.float32), np.zeros(2, np.float32)
+
+    def remembered() -> Array:
+        optimizer = make()
+        run(optimizer, [np.ones(2, np.float32)], [[first], *[[zeros]] * 500])
+        return np.abs(np.concatenate(optimizer._slots[0]))
+
+    flushed = remembered()
+    fastconv.set_flush_denormals(False)
+    try:
+        kept = remembered()
+    finally:
+        fastconv.set_flush_denormals(True)
+    assert np.all((flushed == 0) | (flushed >= smallest))
+    assert np.any((kept > 0) & (kept < smallest))
+    assert smallest / np.float32(2) > 0  # here, outside, they are numbers as before
+
+
 def test_defaults_of_the_others_are_those_of_keras() -> None:
     rms, adamw = RMSprop(), AdamW()
     assert (rms.learning_rate, rms.rho, rms.momentum, rms.epsilon) == (0.001, 0.9, 0.0, 1e-7)
