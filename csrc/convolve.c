@@ -11,6 +11,7 @@
 
 #include "convolve_columns.h"
 #include "convolve_planes.h"
+#include "convolve_rows.h"
 #include "convolve_tiles.h"
 #include "depthwise.h"
 #include "dispatch.h"
@@ -233,6 +234,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
     if (fc_fits_planes(&convolution))
         return fc_convolve_planes(&convolution);
     fc_merge_pixels(&convolution);
+    if (fc_fits_rows(&convolution))
+        return fc_convolve_rows(&convolution);
     if (!fc_plan_convolve(&convolution, &plan))
         return FC_OVERFLOW;
 

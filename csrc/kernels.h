@@ -8,6 +8,7 @@
 #define FC_KERNELS_H
 
 #include "conv2d_kernels.h"
+#include "dense_kernels.h"
 #include "depthwise_kernels.h"
 #include "few_kernels.h"
 #include "math_kernels.h"
@@ -16,6 +17,7 @@
 
 struct fc_kernels {
     struct fc_conv2d_kernels conv2d;
+    struct fc_dense_kernels dense;
     struct fc_depthwise_kernels depthwise;
     struct fc_few_kernels few;
     struct fc_winograd_kernels winograd;

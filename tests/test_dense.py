@@ -35,6 +35,25 @@ def test_named_problems_are_exact(isa: str, name: str) -> None:
     check_whole_numbers(PROBLEMS[name], "relu", use_bias=True)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("c_in", "c_out"), [(5, 3), (120, 84), (400, 120), (1030, 35), (16, 2049)])
+def test_few_rows_have_the_bits_of_many(isa: str, c_in: int, c_out: int, dtype: str) -> None:
+    """Few rows read the kernel where it lies, many pack it: the chains are the same."""
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.standard_normal(s).astype(dtype) for s in ((40, c_in), (c_in, c_out)))
+    bias = rng.standard_normal(c_out).astype(dtype)
+    residual = rng.standard_normal((40, 1, 1, c_out)).astype(dtype)
+    many = functional.dense(x, kernel, bias, activation="relu")
+    pixels, taps = x[:, None, None], kernel[None, None]
+    more = functional.conv2d(pixels, taps, bias, residual=residual)
+    for n in (1, 2, 7, 16):
+        np.testing.assert_array_equal(
+            functional.dense(x[:n], kernel, bias, activation="relu"), many[:n]
+        )
+        few = functional.conv2d(pixels[:n], taps, bias, residual=residual[:n])
+        np.testing.assert_array_equal(few, more[:n])
+
+
 @given(
     problem=strategies.dense_problems(),
     activation=st.sampled_from(strategies.ACTIVATIONS),

@@ -3,6 +3,7 @@
  * Included once by each isa file, after its vector vocabulary. */
 #include "conv_tile.inc.h"
 #include "copy_block.inc.h"
+#include "dense.inc.h"
 #include "dkernel_tile.inc.h"
 #include "few.inc.h"
 #include "planes.inc.h"
@@ -30,6 +31,7 @@ const struct fc_kernels FC_TABLE = {
                .finish_block = finish_block,
                .channel_sums = channel_sums,
                .fma_burst = fma_burst},
+    .dense = {.tile = dense_tile},
     .depthwise = {.pixels = depthwise_pixels,
                   .plane = depthwise_plane,
                   .dkernel = depthwise_dkernel,

@@ -1,0 +1,32 @@
+/* dense_kernels.h: the contract of the kernel under dense layers of few rows. */
+#ifndef FC_DENSE_KERNELS_H
+#define FC_DENSE_KERNELS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fastconv.h"
+
+/* Some terms of a sum, for pixels x columns of it, with the kernel where it lies.
+ *   sum(p, k) = chain(p, k), 0 where it begins, then for l < terms, in order:
+ *               + x[p * x_step + l] * kernel[l * kernel_step + k]     in one multiply-add
+ * Where the chain goes on, the sum becomes chain(p, k); where it ends,
+ *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
+ * chain and partial hold whole units, chain_step and partial_step apart; of all else nothing beyond
+ * the columns is touched. y may be the memory of partial. Pixels are at most tile_pixels. */
+struct fc_dense_tile {
+    const void *x, *kernel, *partial, *bias, *residual;
+    void *chain, *y;
+    ptrdiff_t x_step, kernel_step, chain_step, partial_step, residual_step, y_step;
+    int64_t terms, columns;
+    int pixels;
+    bool begins, ends;
+    fc_activation activation;
+};
+
+struct fc_dense_kernels {
+    void (*tile)(const struct fc_dense_tile *tile);
+};
+
+#endif
