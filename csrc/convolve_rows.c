@@ -5,6 +5,9 @@
  * a time. Here an item is a range of columns, and the kernel's rows pass over it FEW_TERMS at a time,
  * each a stream. The chains of a range, 4 KB a pixel with those that have ended, stay in the caches.
  *
+ * In an input gradient it is the terms of an output that lie together in the kernel. There an item is
+ * a unit of columns, whose streams of terms are turned in registers, chain by chain.
+ *
  * The sums are those of the panels, term by term and chain by chain. */
 #include "convolve_rows.h"
 
@@ -24,7 +27,8 @@ struct job {
     const struct fc_kernels *kernels;
     struct fc_channels channels;
     ptrdiff_t element;
-    int64_t range; /* columns */
+    void (*tile)(const struct fc_dense_tile *tile);
+    int64_t range, terms; /* columns of an item, terms of a tile */
     char *scratch;
     size_t worker_bytes;
 };
@@ -34,9 +38,9 @@ bool fc_fits_rows(const struct fc_convolution *convolution)
     const fc_image *x = &convolution->x, *y = &convolution->y;
     const fc_image *residual = &convolution->residual;
     return fc_is_dense(convolution) && convolution->kernel.groups == 1 && !convolution->packed &&
-           convolution->kernel.stride_c_out == 1 && x->stride_c == 1 && y->stride_c == 1 &&
-           (!residual->data || residual->stride_c == 1) && y->n == 1 && y->h == 1 &&
-           y->w <= MOST_PIXELS;
+           (convolution->kernel.stride_c_out == 1 || convolution->kernel.stride_c_in == 1) &&
+           x->stride_c == 1 && y->stride_c == 1 && (!residual->data || residual->stride_c == 1) &&
+           y->n == 1 && y->h == 1 && y->w <= MOST_PIXELS;
 }
 
 /* The next chain's end after channel c: as the panels have it. */
@@ -60,8 +64,9 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
     const fc_image *x = &convolution->x, *y = &convolution->y, *residual = &convolution->residual;
     const int64_t pixels = y->w, tiles = fc_ceil_div(pixels, job->kernels->conv2d.tile_pixels);
     const bool last = c + tile->terms == job->channels.c_in;
-    tile->kernel = (const char *)convolution->kernel.data +
-                   (c * convolution->kernel.stride_c_in + k) * job->element;
+    tile->kernel =
+        (const char *)convolution->kernel.data +
+        (c * convolution->kernel.stride_c_in + k * convolution->kernel.stride_c_out) * job->element;
     for (int64_t t = 0, p = 0, next; t < tiles; t++, p = next) {
         next = pixels * (t + 1) / tiles;
         tile->pixels = (int)(next - p);
@@ -75,7 +80,7 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
                 tile->residual =
                     (const char *)residual->data + (p * residual->stride_w + k) * job->element;
         }
-        job->kernels->dense.tile(tile);
+        job->tile(tile);
     }
 }
 
@@ -89,7 +94,8 @@ static void compute_range(void *context, int64_t item, int worker)
     sums.total = sums.chain + convolution->y.w * job->range * job->element;
     struct fc_dense_tile tile = {
         .x_step = convolution->x.stride_w,
-        .kernel_step = convolution->kernel.stride_c_in,
+        .kernel_step = convolution->kernel.stride_c_out == 1 ? convolution->kernel.stride_c_in
+                                                             : convolution->kernel.stride_c_out,
         .chain_step = job->range,
         .partial_step = job->range,
         .y_step = job->range,
@@ -100,7 +106,7 @@ static void compute_range(void *context, int64_t item, int worker)
     do {
         const int64_t begin = c, end = chain_end(&job->channels, c);
         do {
-            tile.terms = fc_min(FEW_TERMS, end - c);
+            tile.terms = fc_min(job->terms, end - c);
             tile.begins = c == begin;
             tile.ends = c + tile.terms == end;
             if (c + tile.terms == c_in) {
@@ -129,7 +135,15 @@ fc_status fc_convolve_rows(const struct fc_convolution *convolution)
     const int width =
         fc_parallel_width(units, FC_WORK_PER_ELEMENT * (double)job.channels.c_in * (double)c_out);
     const int64_t ranges = fc_max(fc_ceil_div(c_out * element, RANGE_BYTES), width);
-    job.range = fc_ceil_div(units, ranges) * job.channels.unit;
+    if (convolution->kernel.stride_c_out == 1) {
+        job.tile = job.kernels->dense.tile;
+        job.terms = FEW_TERMS;
+        job.range = fc_ceil_div(units, ranges) * job.channels.unit;
+    } else {
+        job.tile = job.kernels->dense.turned_tile;
+        job.terms = job.channels.block;
+        job.range = job.channels.unit;
+    }
     job.worker_bytes = (size_t)(2 * convolution->y.w * job.range * element);
     job.scratch = fc_workspace_acquire(job.worker_bytes * (size_t)width);
     if (!job.scratch)

@@ -4,8 +4,8 @@
 
 #include "convolve.h"
 
-/* Whether one tap, whose outputs lie together in the kernel, makes few pixels in one row; the bits
- * are those of fc_convolve's panels. */
+/* Whether one tap, whose outputs or terms lie together in the kernel, makes few pixels in one row; the
+ * bits are those of fc_convolve's panels. */
 bool fc_fits_rows(const struct fc_convolution *convolution);
 
 fc_status fc_convolve_rows(const struct fc_convolution *convolution);

@@ -9,8 +9,9 @@
 #include "fastconv.h"
 
 /* Some terms of a sum, for pixels x columns of it, with the kernel where it lies.
- *   sum(p, k) = chain(p, k), 0 where it begins, then for l < terms, in order:
- *               + x[p * x_step + l] * kernel[l * kernel_step + k]     in one multiply-add
+ *   sum(p, k) = chain(p, k), 0 where it begins, then for l < terms, in order, by a multiply-add:
+ *               + x[p * x_step + l] * kernel[l * kernel_step + k]     tile
+ *               + x[p * x_step + l] * kernel[k * kernel_step + l]     turned_tile
  * Where the chain goes on, the sum becomes chain(p, k); where it ends,
  *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
  * chain and partial hold whole units, chain_step and partial_step apart; of all else nothing beyond
@@ -27,6 +28,7 @@ struct fc_dense_tile {
 
 struct fc_dense_kernels {
     void (*tile)(const struct fc_dense_tile *tile);
+    void (*turned_tile)(const struct fc_dense_tile *tile); /* of whole chains: they begin and end */
 };
 
 #endif

@@ -31,7 +31,7 @@ const struct fc_kernels FC_TABLE = {
                .finish_block = finish_block,
                .channel_sums = channel_sums,
                .fma_burst = fma_burst},
-    .dense = {.tile = dense_tile},
+    .dense = {.tile = dense_tile, .turned_tile = turned_dense_tile},
     .depthwise = {.pixels = depthwise_pixels,
                   .plane = depthwise_plane,
                   .dkernel = depthwise_dkernel,
