@@ -153,8 +153,9 @@ ROWS = (
     ),
     Row(
         "old-cpus",
-        "A CPU without AVX meets no instruction that it lacks",
-        "the C core under qemu with CPU models that lack them",
+        "A CPU meets no instruction that it lacks, or whose registers the system does not save",
+        "the C core under qemu with CPU models that lack them; the choice, a function of what "
+        "CPUID and XCR0 say, with each bit missing",
     ),
     Row(
         "files",
