@@ -133,8 +133,9 @@ ROWS = (
     ),
     Row(
         "oversubscription",
-        "Beside other pools, the lost cores are all that is lost",
-        "a convolution on all CPUs while another library is busy on all of them",
+        "Beside other pools, no more than the lost cores is lost, and a time slice a call",
+        "convolutions divided among all CPUs while another library is busy on all of them, in "
+        "turns with independent callers, who lose their share alone",
     ),
     Row(
         "special values",
@@ -144,7 +145,8 @@ ROWS = (
     Row(
         "denormals",
         "No data make a call slow: at most 1.2x",
-        "every pass on denormal inputs, weights and gradients, in turns with ordinary numbers",
+        "every pass on denormal inputs, weights, gradients and products, on every instruction set, "
+        "in turns with ordinary numbers",
     ),
     Row(
         "float-state",
