@@ -1,13 +1,14 @@
 /* dispatch.c: which instruction sets this build and this CPU have, and which one is used.
  *
  * The choice is made once, when the library is first used, and never changes; tests force another
- * one on their own thread. __builtin_cpu_supports asks CPUID and, for every AVX word, XGETBV too: a
- * register that the operating system does not save counts as missing (gcc since 7.4, clang). */
+ * one on their own thread. */
 #include "dispatch.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "cpu_features.h"
 
 extern const struct fc_kernels fc_kernels_generic_f32, fc_kernels_generic_f64;
 #if defined(__x86_64__)
@@ -17,7 +18,7 @@ extern const struct fc_kernels fc_kernels_avx512_f32, fc_kernels_avx512_f64;
 extern const struct fc_kernels fc_kernels_neon_f32, fc_kernels_neon_f64;
 #endif
 
-/* What the build has, from what any CPU runs to the best; NEON is a part of every aarch64 CPU. */
+/* What the build has, from what any CPU runs to the best. */
 static const struct fc_isa built[] = {
     {"generic", {&fc_kernels_generic_f32, &fc_kernels_generic_f64}},
 #if defined(__x86_64__)
@@ -35,21 +36,6 @@ static int available_count;
 static const struct fc_isa *chosen;
 static _Thread_local const struct fc_isa *forced;
 
-static bool cpu_has(const char *name)
-{
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (!strcmp(name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    if (!strcmp(name, "avx512"))
-        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#endif
-    (void)name;
-    return true;
-}
-
 static const struct fc_isa *find_available(const char *name)
 {
     for (int i = 0; i < available_count; i++)
@@ -58,10 +44,17 @@ static const struct fc_isa *find_available(const char *name)
     return NULL;
 }
 
+/* NEON is a part of every aarch64 CPU, and C of every one. */
+static bool runs_here(const char *name, const struct fc_cpu *cpu)
+{
+    return !strcmp(name, "generic") || !strcmp(name, "neon") || fc_cpu_has(cpu, name);
+}
+
 static void choose(void)
 {
+    const struct fc_cpu cpu = fc_this_cpu();
     for (int i = 0; i < BUILT; i++)
-        if (cpu_has(built[i].name))
+        if (runs_here(built[i].name, &cpu))
             available[available_count++] = &built[i];
     const char *wanted = getenv("FASTCONV_ISA");
     chosen = wanted && *wanted ? find_available(wanted) : available[available_count - 1];

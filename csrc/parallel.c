@@ -4,7 +4,12 @@
  * one after the other, from an atomic counter. The caller works too. When no item is left it closes
  * the loop and waits for those seated alone: a worker that the system wakes late, or not at all,
  * costs nothing but its share. Workers are started when first needed and never end; idle ones spin
- * for SPIN_NANOSECONDS, since layers follow each other closely, and then sleep. */
+ * for SPIN_NANOSECONDS, since layers follow each other closely, and then sleep.
+ *
+ * Beside another library's threads on the same CPUs, a call loses its share of them, and waits at the
+ * end for a worker whose CPU has been given away in the middle of an item: a time slice (3 ms). Two
+ * threads beside two of BLAS took 1.25 times their share in calls of 4 ms, 1.00 in calls of 18; without
+ * any spinning the same. */
 #define _GNU_SOURCE /* pthread_setname_np */
 #include "parallel.h"
 

@@ -114,7 +114,8 @@ def set_flush_denormals(flush):
     """Set whether convolution, dense and optimizer calls flush denormals to zero, process-wide.
 
     Numbers below the smallest normal one (1.2e-38 in float32) cost a CPU about a hundred times as
-    much as others. Flushing ends with the call; pooling never flushes.
+    much as others. Flushing ends with the call. Pooling never flushes, so that an average of nothing
+    but denormal numbers may take eight times as long as another.
 
     Parameters
     ----------

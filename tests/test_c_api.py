@@ -13,6 +13,7 @@ from c_program import CSRC, ROOT, build, output
 
 EXAMPLE = ROOT / "docs" / "example.c"
 SAME_BITS = ROOT / "tests" / "same_bits.c"
+CPU_CHOICE = ROOT / "tests" / "cpu_choice.c"
 DIGESTS = (ROOT / "tests" / "same_bits.txt").read_text(encoding="utf-8")
 PAGE = (ROOT / "docs" / "c-api.md").read_text(encoding="utf-8")
 
@@ -36,8 +37,9 @@ def compiler() -> str:
 
 @pytest.fixture(scope="module")
 def programs(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Give both programs; -O1 compiles in half of the time and computes the same."""
-    return build(compiler, [EXAMPLE, SAME_BITS], tmp_path_factory.mktemp("programs"), "-O1")
+    """Give the programs; -O1 compiles in half of the time and computes the same."""
+    sources = [EXAMPLE, SAME_BITS, CPU_CHOICE]
+    return build(compiler, sources, tmp_path_factory.mktemp("programs"), "-O1")
 
 
 @pytest.fixture
@@ -68,6 +70,11 @@ def test_every_instruction_set_prints_the_same(example: Path) -> None:
 def test_unknown_instruction_set_is_refused(example: Path) -> None:
     with pytest.raises(subprocess.CalledProcessError):
         output([example], FASTCONV_ISA="mmx")
+
+
+def test_instruction_sets_are_chosen_by_what_cpu_and_system_say(programs: list[Path]) -> None:
+    """For any CPU, not this one alone: AVX-512 is no choice where its registers are not saved."""
+    assert output([programs[2]]).endswith(" wrong=0\n")
 
 
 @pytest.mark.parametrize("threads", ["1", "2", "7"])
