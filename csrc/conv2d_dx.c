@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "choose.h"
+#include "convolve_spread.h"
 #include "dispatch.h"
 #include "pack_rows.h"
 #include "parallel.h"
@@ -252,12 +253,41 @@ static fc_status fold_padding(const fc_conv2d_params *params, const struct fc_wi
     return FC_OK;
 }
 
+/* With few channels of dx, phases would leave lanes idle and write every stride-th pixel of them; at
+ * stride 1 the one phase finds out for itself. */
+static bool spreads(const fc_conv2d_params *params, const struct fc_window *window,
+                    const fc_image *dy, const fc_weights *kernel, const void *bias,
+                    const fc_image *dx, struct fc_spread *spread)
+{
+    const struct fc_axis *axis = window->axis;
+    if (axis[0].stride * axis[1].stride == 1 || axis[0].dilation != 1 || axis[1].dilation != 1)
+        return false;
+    struct fc_kernel_view view = fc_view_kernel(kernel, params->groups);
+    view.c_in = view.c_out;
+    view.c_out = kernel->c_in;
+    view.stride_c_in = kernel->stride_c_out;
+    view.stride_c_out = kernel->stride_c_in;
+    *spread = (struct fc_spread){
+        .dtype = params->dtype,
+        .x = *dy,
+        .y = *dx,
+        .kernel = view,
+        .stride = {axis[0].stride, axis[1].stride},
+        .before = {axis[0].before, axis[1].before},
+        .bias = bias,
+    };
+    return fc_fits_spread(spread);
+}
+
 fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *window,
                        const fc_image *dy, const fc_weights *kernel, const void *bias,
                        const fc_image *dx)
 {
     const struct region all = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
-    const fc_status status = convolve_region(params, window, dy, kernel, bias, &all);
+    struct fc_spread spread;
+    const fc_status status = spreads(params, window, dy, kernel, bias, dx, &spread)
+                                 ? fc_spread(&spread)
+                                 : convolve_region(params, window, dy, kernel, bias, &all);
     if (status != FC_OK || params->padding_mode == FC_CONSTANT)
         return status;
     return fold_padding(params, window, dy, kernel, dx);

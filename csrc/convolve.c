@@ -12,6 +12,7 @@
 #include "convolve_columns.h"
 #include "convolve_planes.h"
 #include "convolve_rows.h"
+#include "convolve_spread.h"
 #include "convolve_tiles.h"
 #include "depthwise.h"
 #include "dispatch.h"
@@ -231,6 +232,9 @@ fc_status fc_convolve(const struct fc_convolution *given)
     fc_make_dense(&convolution);
     if (fc_fits_columns(&convolution))
         return fc_convolve_columns(&convolution);
+    struct fc_spread spread;
+    if (fc_convolution_spreads(&convolution, &spread))
+        return fc_spread(&spread);
     if (fc_fits_planes(&convolution))
         return fc_convolve_planes(&convolution);
     fc_merge_pixels(&convolution);

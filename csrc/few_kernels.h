@@ -7,7 +7,10 @@
 
 #include "conv2d_kernels.h"
 
-enum { FC_FEW_OUTPUTS = 8 };
+enum {
+    FC_FEW_OUTPUTS = 8,
+    FC_SUM_PIXELS = 8 /* sums are taken of so many pixels at once */
+};
 
 /* A tile of a kernel gradient, added to dkernel in place:
  *   dkernel[e][k] += sum over rows x width pixels of x[e] * dy[k]   for e < elements, k < whole units
@@ -32,6 +35,18 @@ struct fc_column_sums {
     int64_t pixels, x_pixels, outputs, taps, before;
 };
 
+/* y[o * outputs + k] = sum over r < rows and j < taps, in this order, of
+ *     x[row[r] + (o - j) * x_pixel + j * outputs + k]
+ * for o < pixels, k < outputs, and for the last tap only k < last. What is computed in vain is read and
+ * written: up to FC_SUM_PIXELS - 1 pixels more, whole vectors of x, and a vector beyond the last y. */
+struct fc_tap_sums {
+    const void *x;
+    void *y;
+    const ptrdiff_t *row;
+    ptrdiff_t x_pixel;
+    int64_t rows, pixels, taps, outputs, last;
+};
+
 struct fc_few_kernels {
     int plane_outputs, plane_units; /* of a plane_tile, at most */
     /* conv_tile with the two factors in each other's place: its "pixels" are outputs, its columns
@@ -42,6 +57,7 @@ struct fc_few_kernels {
     void (*finish_planes)(const struct fc_finish *finish);
     void (*row_dkernel)(const struct fc_row_dkernel *tile);
     void (*column_sums)(const struct fc_column_sums *sums);
+    void (*tap_sums)(const struct fc_tap_sums *sums);
 };
 
 #endif

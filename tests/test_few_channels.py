@@ -38,6 +38,15 @@ LAYERS = {
     "rgb in, many out": Conv2DProblem(2, 10, 35, 3, 40, 3, 3, 1, 1),
     "from four": Conv2DProblem(1, 9, 19, 4, 64, 3, 3, 1, 1),
     "repeated edges": Conv2DProblem(1, 8, 18, 2, 5, 3, 3, 1, 1, padding_mode="edge"),
+    "rgb at stride 2": Conv2DProblem(2, 21, 24, 3, 17, 7, 7, 2, 3),
+    "rgb at stride 4": Conv2DProblem(1, 37, 33, 3, 24, 11, 11, 4, 2),
+    "strides of its own": Conv2DProblem(2, 13, 17, 2, 16, 3, 5, (3, 2), (2, 0)),
+    "stride beyond the kernel": Conv2DProblem(1, 14, 17, 3, 19, 2, 2, (3, 5)),
+    "cropped": Conv2DProblem(1, 16, 19, 3, 16, 3, 3, 2, ((0, 1), (0, 0))),
+    "wider than a block at stride 2": Conv2DProblem(1, 9, 601, 3, 8, 3, 3, 2, 1),
+    "more taps than lanes": Conv2DProblem(1, 20, 40, 9, 33, 3, 3, 2, 1),
+    "chains of a prime number": Conv2DProblem(1, 7, 15, 137, 11, 3, 3, 1, 1),
+    "twelve outputs": Conv2DProblem(2, 8, 16, 100, 12, 3, 3, 1, 1),
     "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
 }
 
@@ -63,6 +72,15 @@ def test_whole_numbers_are_exact(isa: str, layer: str, data_format: str, dtype: 
     )
     y.assert_intact()
     expected = np.maximum(reference.conv2d(a["x"], a["kernel"], a["bias"], **words), 0)
+    np.testing.assert_array_equal(y.array, expected)
+    packed = functional.pack_kernel(
+        a["kernel"], input_size=(problem.h, problem.w), algorithm="direct", **words
+    )
+    y = GuardedOutput(problem.y_shape, dtype)
+    functional.conv2d(
+        x, packed, a["bias"], activation="relu", algorithm="direct", out=y.array, **words
+    )
+    y.assert_intact()
     np.testing.assert_array_equal(y.array, expected)
 
     got = functional.conv2d_backward(dy, x, a["kernel"], algorithm="direct", **words)
@@ -109,3 +127,19 @@ def test_an_infinity_stays_where_it_belongs(isa: str) -> None:
     seen = np.zeros((3, 3), bool)
     seen[0, 2] = True
     np.testing.assert_array_equal(~np.isfinite(gradients.dkernel).all(axis=(2, 3)), seen)
+
+
+def test_an_infinite_gradient_stays_where_it_belongs(isa: str) -> None:
+    """It reaches the pixels below its own taps, at strides that do not divide the kernel too."""
+    for stride, size in ((1, 3), (2, 3), (4, 11), (5, 2)):
+        problem = Conv2DProblem(1, 40, 41, 3, 16, size, size, stride)
+        a = problem.draw_arrays()
+        a["dy"][0, 2, 3, 5] = np.inf
+        dx = functional.conv2d_backward(
+            a["dy"], a["x"], a["kernel"], needs=("x",), **problem.geometry
+        ).dx
+        assert dx is not None
+        reached = np.zeros((40, 41, 3), bool)
+        rows, columns = 2 * stride, 3 * stride
+        reached[rows : rows + size, columns : columns + size] = True
+        np.testing.assert_array_equal(~np.isfinite(dx[0]), reached)

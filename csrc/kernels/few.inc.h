@@ -91,3 +91,40 @@ static void column_sums(const struct fc_column_sums *sums)
         o++;
     }
 }
+
+/* Lanes [k, k + lanes) of FC_SUM_PIXELS pixels: as many chains as the additions' latency asks for, and
+ * a load for each addition, two of which an addition of wide vectors may need. */
+FC_INLINE void tap_sum(const struct fc_tap_sums *sums, int64_t o, int64_t k, int64_t lanes)
+{
+    const ptrdiff_t pixel = sums->x_pixel;
+    const bool whole = sums->last == sums->outputs;
+    const int64_t rest = sums->last - k, last = rest < lanes ? rest : lanes;
+    vreal sum[FC_SUM_PIXELS];
+    FC_UNROLL (p, FC_SUM_PIXELS)
+        sum[p] = vzero();
+    for (int64_t r = 0; r < sums->rows; r++) {
+        const real *x = (const real *)sums->x + sums->row[r] + o * pixel + k;
+        for (int64_t j = whole ? 0 : 1; j < sums->taps; j++, x += sums->outputs - pixel) {
+            const real *base[3] = {x, x + 3 * pixel, x + 6 * pixel};
+            FC_UNROLL (p, FC_SUM_PIXELS)
+                sum[p] = vadd(sum[p], vload(base[p / 3] + p % 3 * pixel));
+        }
+        if (!whole && last > 0)
+            FC_UNROLL (p, FC_SUM_PIXELS)
+                sum[p] = vadd(sum[p], vload_first(x + p * pixel, (int)last));
+    }
+    real *y = (real *)sums->y + o * sums->outputs + k;
+    if (sums->outputs <= LANES)
+        FC_UNROLL (p, FC_SUM_PIXELS)
+            vstore(y + p * sums->outputs, sum[p]); /* the next store covers what is not its own */
+    else
+        FC_UNROLL (p, FC_SUM_PIXELS)
+            vstore_first(y + p * sums->outputs, sum[p], (int)lanes);
+}
+
+static void tap_sums(const struct fc_tap_sums *sums)
+{
+    for (int64_t o = 0; o < sums->pixels; o += FC_SUM_PIXELS)
+        for (int64_t k = 0; k < sums->outputs; k += LANES)
+            tap_sum(sums, o, k, sums->outputs - k < LANES ? sums->outputs - k : LANES);
+}
