@@ -1,33 +1,69 @@
 /* depthwise.inc.h: depthwise convolution, with channels in the lanes or with columns.
  *
- * Channels last: two rows of 4 outputs (2 where there are 16 registers) of one vector of channels,
- * over which the window slides in registers: for 3 x 3 taps 24 loads of x and as many of the table,
- * 18 of weights, 72 multiply-adds, so that three quarters of the FMA peak are within reach. The
- * channels are the inner loop: each pixel is a stream of its own, while walking pixels, with the
- * channels outside, takes a cache line and soon a page of each and is 2.5 times slower. Memory is the
- * limit: 8 bytes an output, which 18 operations of 3 x 3 taps outrun at 60 GFLOP/s and 27 GB/s.
+ * Channels last: two rows of 7 outputs (4 with stride 2, 2 where there are 16 registers) of one vector
+ * of channels, over which the window slides in registers: for 5 x 5 taps 66 loads of x and as many of
+ * the table, 50 of weights, 350 multiply-adds, on 14 chains. It takes 15.8 cycles an output in the
+ * first-level cache, 79 % of the FMA peak (3 x 3: 6.6, 68 %); rows of 4 took 17.8, and rows of 7, 14
+ * and 28 leave no rest. The channels are the inner loop: each pixel is a stream of its own, while
+ * walking pixels, with the channels outside, takes a cache line and soon a page of each and is 2.5
+ * times slower. Memory is the limit of 3 x 3: 8 bytes an output, which 18 operations outrun at 60
+ * GFLOP/s and 27 GB/s. Prefetching the next rows of x and y, or keeping to blocks of 64 to 256
+ * channels, gained nothing.
  *
  * Planes: the outputs of all rows as one long row, gaps included, so that narrow planes do not end in
  * ragged vectors: 19 columns of 21 are of use, where rows of 19 would fill 19 lanes of 32. A tap is a
  * shift of x: 36 loads, most of them across two cache lines, for 36 multiply-adds on 4 vectors. */
-enum { DEPTHWISE_COLUMNS = TILE_PIXELS * TILE_VECTORS >= 20 ? 4 : 2, PLANE_VECTORS = 4 };
+enum {
+    DEPTHWISE_COLUMNS = TILE_PIXELS * TILE_VECTORS >= 20 ? 4 : 2,
+    DEPTHWISE_WIDE = TILE_PIXELS * TILE_VECTORS >= 20 ? 7 : 2, /* with stride 1 */
+    PLANE_VECTORS = 4
+};
 
-/* The sum of a channel vector becomes y. */
-FC_INLINE void finish_depthwise(const struct fc_depthwise_pixels *strip, vreal sum, int64_t i,
-                                int64_t j, int64_t c, const bool partial, int lanes)
+/* Sums of a vector of channels become y: `columns` of each row, one after the other in memory. */
+static __attribute__((noinline)) void finish_depthwise(const struct fc_depthwise_pixels *strip,
+                                                       const real *sums, int64_t row,
+                                                       int64_t column, int rows, int columns,
+                                                       int64_t c, int lanes)
 {
-    real *y = (real *)strip->y + i * strip->y_row + j * strip->y_pixel + c;
-    if (strip->bias)
-        sum = vadd(sum, vload_first((const real *)strip->bias + c, lanes));
-    if (strip->residual)
-        sum = vadd(sum, vload_first((const real *)strip->residual + i * strip->residual_row +
-                                        j * strip->residual_pixel + c,
-                                    lanes));
-    sum = activate(sum, strip->activation);
-    if (partial)
-        vstore_first(y, sum, lanes);
-    else
-        vstore(y, sum);
+    const vreal bias =
+        strip->bias ? vload_first((const real *)strip->bias + c, lanes) : vset1((real)-0.0);
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            vreal sum = vadd(vload(sums + (i * columns + j) * LANES), bias);
+            if (strip->residual)
+                sum = vadd(sum, vload_first((const real *)strip->residual +
+                                                (row + i) * strip->residual_row +
+                                                (column + j) * strip->residual_pixel + c,
+                                            lanes));
+            real *y = (real *)strip->y + (row + i) * strip->y_row + (column + j) * strip->y_pixel;
+            vstore_first(y + c, activate(sum, strip->activation), lanes);
+        }
+}
+
+/* Most often sums are y. Else they go through memory: with the end of every output within the tile, 25
+ * instructions each, 3 x 3 taps took 9.7 cycles an output where they take 5.6. */
+FC_INLINE void put_depthwise(const struct fc_depthwise_pixels *strip, const vreal *sum, int64_t row,
+                             int64_t column, const int rows, const int columns, int64_t c,
+                             const bool partial, int lanes)
+{
+    real *y = (real *)strip->y + row * strip->y_row + column * strip->y_pixel + c;
+    if (!strip->bias && !strip->residual && strip->activation == FC_LINEAR) {
+        FC_UNROLL (i, rows) {
+            real *to = y + i * strip->y_row;
+            FC_UNROLL (j, columns) {
+                if (partial)
+                    vstore_first(to, sum[i * columns + j], lanes);
+                else
+                    vstore(to, sum[i * columns + j]);
+                to += strip->y_pixel;
+            }
+        }
+        return;
+    }
+    real sums[FC_DEPTHWISE_ROWS * DEPTHWISE_WIDE * LANES];
+    FC_UNROLL (o, rows * columns)
+        vstore(sums + o * LANES, sum[o]);
+    finish_depthwise(strip, sums, row, column, rows, columns, c, lanes);
 }
 
 /* Where the weights of a vector of channels begin, and how far apart its taps are. */
@@ -47,10 +83,9 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
 {
     ptrdiff_t step;
     const real *weights = depthwise_weights(strip, c, kh * kw, &step);
-    vreal sum[FC_DEPTHWISE_ROWS][DEPTHWISE_COLUMNS];
-    FC_UNROLL (i, rows)
-        FC_UNROLL (j, columns)
-            sum[i][j] = vzero();
+    vreal sum[FC_DEPTHWISE_ROWS * DEPTHWISE_WIDE];
+    FC_UNROLL (o, rows * columns)
+        sum[o] = vzero();
     FC_UNROLL (r, (rows - 1) * stride + kh) {
         const void *const *pixel = strip->pixel[r] + column * stride;
         vreal w[FC_DEPTHWISE_ROWS][5];
@@ -65,12 +100,11 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
                 if (r - i * stride >= 0 && r - i * stride < kh)
                     FC_UNROLL (j, columns)
                         if (q - j * stride >= 0 && q - j * stride < kw)
-                            sum[i][j] = vfma(x, w[i][q - j * stride], sum[i][j]);
+                            sum[i * columns + j] =
+                                vfma(x, w[i][q - j * stride], sum[i * columns + j]);
         }
     }
-    FC_UNROLL (i, rows)
-        FC_UNROLL (j, columns)
-            finish_depthwise(strip, sum[i][j], i, column + j, c, partial, lanes);
+    put_depthwise(strip, sum, 0, column, rows, columns, c, partial, lanes);
 }
 
 FC_INLINE void depthwise_tile(const struct fc_depthwise_pixels *strip, int64_t column, const int kh,
@@ -89,15 +123,23 @@ FC_INLINE void depthwise_tile(const struct fc_depthwise_pixels *strip, int64_t c
 FC_INLINE void depthwise_row(const struct fc_depthwise_pixels *strip, const int kh, const int kw,
                              const int stride, const int rows)
 {
+    enum { FEW = DEPTHWISE_COLUMNS };
+    const int wide = stride == 1 ? DEPTHWISE_WIDE : FEW;
     const int64_t columns = strip->columns;
-    if (columns < DEPTHWISE_COLUMNS) {
-        for (int64_t j = 0; j < columns; j++)
+    int64_t j = 0;
+    if (wide > FEW && columns >= wide) {
+        const int64_t rest = columns % wide, tiled = columns - (rest <= FEW ? rest : 0);
+        for (; j < tiled; j += wide)
+            depthwise_tile(strip, j + wide <= columns ? j : columns - wide, kh, kw, stride, rows,
+                           wide);
+    }
+    if (columns < FEW) {
+        for (; j < columns; j++)
             depthwise_tile(strip, j, kh, kw, stride, rows, 1);
         return;
     }
-    for (int64_t j = 0; j < columns; j += DEPTHWISE_COLUMNS)
-        depthwise_tile(strip, j + DEPTHWISE_COLUMNS <= columns ? j : columns - DEPTHWISE_COLUMNS,
-                       kh, kw, stride, rows, DEPTHWISE_COLUMNS);
+    for (; j < columns; j += FEW)
+        depthwise_tile(strip, j + FEW <= columns ? j : columns - FEW, kh, kw, stride, rows, FEW);
 }
 
 FC_INLINE void depthwise_rows(const struct fc_depthwise_pixels *strip, const int k,
@@ -131,8 +173,7 @@ FC_INLINE void depthwise_any(const struct fc_depthwise_pixels *strip, int64_t i,
             pixel += strip->column_tap;
         }
     }
-    FC_UNROLL (j, columns)
-        finish_depthwise(strip, sum[j], i, column + j, c, partial, lanes);
+    put_depthwise(strip, sum, i, column, 1, columns, c, partial, lanes);
 }
 
 FC_INLINE void depthwise_any_tile(const struct fc_depthwise_pixels *strip, int64_t i,
