@@ -109,7 +109,8 @@ ROWS = (
     Row(
         "races",
         "No data race",
-        "concurrent callers, set_num_threads and fork at work under ThreadSanitizer",
+        "concurrent callers who share the memory of outputs, set_num_threads and fork at work, under "
+        "ThreadSanitizer",
     ),
     Row(
         "no-memory",
