@@ -1,8 +1,9 @@
 /* races.c: the thread pool under pressure, for ThreadSanitizer to watch.
  *
- * For some seconds: callers that compute at once, each with results it knows; one thread that keeps
- * changing the number of threads, the denormal switch's reader and a limit; one that forks, whose
- * children compute too and must leave with status 0. races SECONDS. */
+ * For some seconds: callers that compute at once, each with results it knows, in memory of the pool of
+ * outputs, which one gives back for another; one thread that keeps changing the number of threads, a
+ * limit, the denormal switch and what that pool may keep; one that forks, whose children compute too
+ * and must leave with status 0. races SECONDS. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "fastconv.h"
+#include "output_pool.h"
 
 enum { CALLERS = 5, N = 2, SIZE = 24, CHANNELS = 16, ELEMENTS = N * SIZE * SIZE * CHANNELS };
 
@@ -30,7 +32,7 @@ static void require(bool truth, const char *what)
 
 /* What a caller owns: nobody else may write it. */
 struct work {
-    float x[ELEMENTS], y[ELEMENTS], dy[ELEMENTS], dx[ELEMENTS], pooled[ELEMENTS], first[ELEMENTS];
+    float x[ELEMENTS], dy[ELEMENTS], dx[ELEMENTS], pooled[ELEMENTS], first[ELEMENTS];
     float kernel[9 * CHANNELS * CHANNELS], dkernel[9 * CHANNELS * CHANNELS], dbias[CHANNELS];
 };
 
@@ -89,8 +91,12 @@ static struct work *new_work(void)
 
 static void repeat(struct work *work)
 {
-    compute(work, work->y);
-    require(memcmp(work->y, work->first, sizeof work->y) == 0, "a result changed");
+    float *y = fc_output_acquire(sizeof work->first);
+    require(y != NULL, "no memory for an output");
+    require(fc_output_capacity(y) >= sizeof work->first, "too little memory for an output");
+    compute(work, y);
+    require(memcmp(y, work->first, sizeof work->first) == 0, "a result changed");
+    fc_output_release(y);
 }
 
 static void *call(void *unused)
@@ -111,6 +117,9 @@ static void *change(void *unused)
         require(fc_get_num_threads() >= 1, "get_num_threads");
         require(fc_get_flush_denormals(), "denormals are flushed from the start");
         fc_set_flush_denormals(true);
+        fc_set_output_pool((size_t)(n % 3) << 18);
+        require(fc_get_output_pool() <= 2 << 18, "get_output_pool");
+        require(fc_output_pool_held() < 1 << 20, "the pool keeps more than it may");
         usleep(300);
     }
     return unused;

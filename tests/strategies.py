@@ -1,8 +1,4 @@
-"""Hypothesis strategies for whole problems: every parameter drawn, every problem valid.
-
-A problem is a frozen dataclass: the sizes, the geometry under the names of the functional face
-(``geometry`` is the dict to call with), the dtype, and the seed its arrays come from, so that a
-failing example prints as all that is needed to run it again.
+"""Hypothesis strategies for whole problems of ``problems.py``: every parameter drawn, all valid.
 
 Channels are drawn around the vector widths, {1, N-1, N, N+1, 2N+3} for N of 4, 8 and 16, and around
 two vectors of 16; image widths too, now and then, for the kernels that take vectors along a row.
@@ -11,16 +7,28 @@ two vectors of 16; image widths too, now and then, for the kernels that take vec
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from hypothesis import strategies as st
 
 import reference
+from problems import (
+    Conv2DProblem,
+    DenseProblem,
+    PoolProblem,
+    TransposeProblem,
+    hard_to_pool,
+    in_format,
+    unit_normals,
+    whole_numbers,
+)
 
-Array = npt.NDArray[Any]
+__all__ = [  # of problems.py too: who draws problems computes with them
+    "Conv2DProblem", "DenseProblem", "Draw", "PoolProblem", "TransposeProblem", "conv2d_problems",
+    "dense_problems", "hard_to_pool", "in_format", "pool_problems", "transpose_problems",
+    "unit_normals", "whole_numbers",
+]  # fmt: skip
+
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 AROUND_VECTORS = (1, 2, 3, 4, 5, 7, 8, 9, 11, 15, 16, 17, 19, 31, 32, 33, 35, 67)
@@ -28,29 +36,6 @@ FEW = (1, 2, 3, 4, 5, 8)
 FORMATS = ("channels_last", "channels_first")
 DTYPES = ("float32", "float64")
 ACTIVATIONS = (None, "relu", "relu6")
-
-
-def in_format(shape: tuple[int, int, int, int], data_format: str) -> tuple[int, ...]:
-    """Return a shape given as (n, h, w, c) in a data format."""
-    n, h, w, c = shape
-    return (n, h, w, c) if data_format == "channels_last" else (n, c, h, w)
-
-
-def whole_numbers(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
-    """Draw whole numbers in -3..3: their sums of products are exact in either float type."""
-    return rng.integers(-3, 4, shape).astype(dtype)
-
-
-def unit_normals(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
-    """Draw standard normal numbers."""
-    return rng.standard_normal(shape).astype(dtype)
-
-
-def hard_to_pool(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
-    """Draw few distinct values, so that windows tie, among them both zeros, infinities and NaN."""
-    usual = [-1.0, 0.0, -0.0, 1.0, 2.0]
-    rare = [np.inf, -np.inf, np.nan]
-    return rng.choice(usual * 5 + rare, shape).astype(dtype)
 
 
 # ------------------------------------------------------------------------------- one parameter
@@ -109,84 +94,6 @@ def fitting_padding_modes(rows: reference.Axis, cols: reference.Axis) -> list[st
 # --------------------------------------------------------------------------------- convolution
 
 
-@dataclass(frozen=True)
-class Conv2DProblem:
-    """A convolution: what ``conv2d`` and ``conv2d_backward`` are called with."""
-
-    n: int
-    h: int
-    w: int
-    c_in: int
-    c_out: int
-    kh: int
-    kw: int
-    strides: Any = 1
-    padding: Any = "valid"
-    dilation_rate: Any = 1
-    groups: int = 1
-    data_format: str = "channels_last"
-    padding_mode: str = "constant"
-    padding_value: float = 0.0
-    dtype: str = "float32"
-    seed: int = 0
-
-    @property
-    def geometry(self) -> dict[str, Any]:
-        """The keyword arguments that forward and backward share."""
-        return {
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation_rate": self.dilation_rate,
-            "groups": self.groups,
-            "data_format": self.data_format,
-            "padding_mode": self.padding_mode,
-            "padding_value": self.padding_value,
-        }
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        """The shape of x in the problem's data format."""
-        return in_format((self.n, self.h, self.w, self.c_in), self.data_format)
-
-    @property
-    def y_shape(self) -> tuple[int, ...]:
-        """The shape of y in the problem's data format."""
-        rows, cols = self.axes()
-        return in_format((self.n, rows.out, cols.out, self.c_out), self.data_format)
-
-    @property
-    def kernel_shape(self) -> tuple[int, int, int, int]:
-        """(kh, kw, c_in // groups, c_out)."""
-        return self.kh, self.kw, self.c_in // self.groups, self.c_out
-
-    @property
-    def terms(self) -> int:
-        """How many products one output sums."""
-        return self.kh * self.kw * self.c_in // self.groups
-
-    def axes(self) -> tuple[reference.Axis, reference.Axis]:
-        """Return the reference's view of both image axes."""
-        geometry = ((self.h, self.w), (self.kh, self.kw), self.strides, self.padding)
-        return (
-            reference.make_axis(0, *geometry, self.dilation_rate),
-            reference.make_axis(1, *geometry, self.dilation_rate),
-        )
-
-    def draw_arrays(
-        self, values: Callable[[np.random.Generator, tuple[int, ...], str], Array] = unit_normals
-    ) -> dict[str, Array]:
-        """Return x, kernel, bias, residual and dy, by name, of the kind of values asked for."""
-        rng = np.random.default_rng(self.seed)
-        shapes = {
-            "x": self.x_shape,
-            "kernel": self.kernel_shape,
-            "bias": (self.c_out,),
-            "residual": self.y_shape,
-            "dy": self.y_shape,
-        }
-        return {name: values(rng, shape, self.dtype) for name, shape in shapes.items()}
-
-
 @st.composite
 def conv2d_problems(draw: Draw) -> Conv2DProblem:
     """Make a convolution of up to 3 images of about 15x15, now and then wider, kernels to 5x5."""
@@ -226,85 +133,6 @@ def conv2d_problems(draw: Draw) -> Conv2DProblem:
 # ------------------------------------------------------------------------ transposed convolution
 
 
-@dataclass(frozen=True)
-class TransposeProblem:
-    """A transposed convolution: what ``conv2d_transpose`` and its backward are called with."""
-
-    n: int
-    h: int
-    w: int
-    c_in: int
-    c_out: int
-    kh: int
-    kw: int
-    strides: Any = 1
-    padding: Any = "valid"
-    output_padding: Any = None
-    dilation_rate: Any = 1
-    groups: int = 1
-    data_format: str = "channels_last"
-    dtype: str = "float32"
-    seed: int = 0
-
-    @property
-    def geometry(self) -> dict[str, Any]:
-        """The keyword arguments that forward and backward share."""
-        return {
-            "strides": self.strides,
-            "padding": self.padding,
-            "output_padding": self.output_padding,
-            "dilation_rate": self.dilation_rate,
-            "groups": self.groups,
-            "data_format": self.data_format,
-        }
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        """The shape of x in the problem's data format."""
-        return in_format((self.n, self.h, self.w, self.c_in), self.data_format)
-
-    @property
-    def y_shape(self) -> tuple[int, ...]:
-        """The shape of y in the problem's data format."""
-        rows, cols = self.axes()
-        return in_format((self.n, rows.n, cols.n, self.c_out), self.data_format)
-
-    @property
-    def kernel_shape(self) -> tuple[int, int, int, int]:
-        """(kh, kw, c_out // groups, c_in)."""
-        return self.kh, self.kw, self.c_out // self.groups, self.c_in
-
-    @property
-    def terms(self) -> int:
-        """The most products that one output sums."""
-        return self.kh * self.kw * self.c_in // self.groups
-
-    def axes(self) -> tuple[reference.Axis, reference.Axis]:
-        """Return the axes of the convolution that this one transposes."""
-        geometry = (
-            (self.h, self.w),
-            (self.kh, self.kw),
-            self.strides,
-            self.padding,
-            self.dilation_rate,
-            self.output_padding,
-        )
-        return reference.transposed_axis(0, *geometry), reference.transposed_axis(1, *geometry)
-
-    def draw_arrays(
-        self, values: Callable[[np.random.Generator, tuple[int, ...], str], Array] = unit_normals
-    ) -> dict[str, Array]:
-        """Return x, kernel, bias and dy, by name, of the kind of values asked for."""
-        rng = np.random.default_rng(self.seed)
-        shapes = {
-            "x": self.x_shape,
-            "kernel": self.kernel_shape,
-            "bias": (self.c_out,),
-            "dy": self.y_shape,
-        }
-        return {name: values(rng, shape, self.dtype) for name, shape in shapes.items()}
-
-
 @st.composite
 def transpose_problems(draw: Draw) -> TransposeProblem:
     """Make a transposed convolution of up to 3 images of about 8x8, kernels to 5x5, y not empty."""
@@ -337,30 +165,6 @@ def transpose_problems(draw: Draw) -> TransposeProblem:
 # --------------------------------------------------------------------------------------- dense
 
 
-@dataclass(frozen=True)
-class DenseProblem:
-    """A dense layer: n rows of c_in numbers to n rows of c_out."""
-
-    n: int
-    c_in: int
-    c_out: int
-    dtype: str = "float32"
-    seed: int = 0
-
-    def draw_arrays(
-        self, values: Callable[[np.random.Generator, tuple[int, ...], str], Array] = unit_normals
-    ) -> dict[str, Array]:
-        """Return x, kernel, bias and dy, by name, of the kind of values asked for."""
-        rng = np.random.default_rng(self.seed)
-        shapes = {
-            "x": (self.n, self.c_in),
-            "kernel": (self.c_in, self.c_out),
-            "bias": (self.c_out,),
-            "dy": (self.n, self.c_out),
-        }
-        return {name: values(rng, shape, self.dtype) for name, shape in shapes.items()}
-
-
 def dense_problems() -> st.SearchStrategy[DenseProblem]:
     """Make up to 70 rows, of up to 300 numbers, to up to 67 outputs."""
     return st.builds(
@@ -374,72 +178,6 @@ def dense_problems() -> st.SearchStrategy[DenseProblem]:
 
 
 # ------------------------------------------------------------------------------------- pooling
-
-
-@dataclass(frozen=True)
-class PoolProblem:
-    """A pooling: what every function of max, min and average pooling is called with."""
-
-    n: int
-    h: int
-    w: int
-    c: int
-    pool_size: Any = 2
-    strides: Any = None
-    padding: Any = "valid"
-    dilation_rate: Any = 1
-    ceil_mode: bool = False
-    data_format: str = "channels_last"
-    dtype: str = "float32"
-    seed: int = 0
-
-    @property
-    def geometry(self) -> dict[str, Any]:
-        """The keyword arguments that all poolings share, pool_size among them."""
-        return {
-            "pool_size": self.pool_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "dilation_rate": self.dilation_rate,
-            "ceil_mode": self.ceil_mode,
-            "data_format": self.data_format,
-        }
-
-    @property
-    def x_shape(self) -> tuple[int, ...]:
-        """The shape of x in the problem's data format."""
-        return in_format((self.n, self.h, self.w, self.c), self.data_format)
-
-    @property
-    def y_shape(self) -> tuple[int, ...]:
-        """The shape of y in the problem's data format."""
-        rows, cols = self.axes()
-        return in_format((self.n, rows.out, cols.out, self.c), self.data_format)
-
-    @property
-    def terms(self) -> int:
-        """How many values a window holds."""
-        kh, kw = reference.as_pair(self.pool_size)
-        return kh * kw
-
-    def axes(self) -> tuple[reference.Axis, reference.Axis]:
-        """Return the reference's view of both image axes."""
-        return reference.pool_axes(
-            (self.h, self.w),
-            self.pool_size,
-            self.strides,
-            self.padding,
-            self.dilation_rate,
-            self.ceil_mode,
-        )
-
-    def draw_arrays(
-        self, values: Callable[[np.random.Generator, tuple[int, ...], str], Array] = unit_normals
-    ) -> tuple[Array, Array]:
-        """Return x of the kind of values asked for, and dy of whole numbers."""
-        rng = np.random.default_rng(self.seed)
-        x = values(rng, self.x_shape, self.dtype)
-        return x, whole_numbers(rng, self.y_shape, self.dtype)
 
 
 @st.composite

@@ -118,9 +118,12 @@ def test_adjoint_identity(isa: str, problem: Conv2DProblem) -> None:
     [
         Conv2DProblem(2, 5, 6, 3, 4, 3, 2, (2, 1), "same", dtype="float64"),
         Conv2DProblem(
-            1, 6, 5, 4, 6, 2, 3, 1, 2, (2, 1), 2, "channels_first", "reflect", 0, "float64"
+            *(1, 6, 5, 4, 6, 2, 3, 1, 2, (2, 1), 2),
+            data_format="channels_first",
+            padding_mode="reflect",
+            dtype="float64",
         ),
-        Conv2DProblem(1, 4, 4, 5, 5, 3, 3, 1, 1, 1, 5, "channels_last", "wrap", 0, "float64"),
+        Conv2DProblem(1, 4, 4, 5, 5, 3, 3, 1, 1, 1, 5, padding_mode="wrap", dtype="float64"),
         Conv2DProblem(1, 3, 4, 2, 3, 3, 3, 1, 1, padding_value=0.5, dtype="float64"),
     ],
     ids=["strided", "grouped reflect", "depthwise wrap", "padding value"],

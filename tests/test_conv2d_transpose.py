@@ -23,11 +23,11 @@ LAYERS = {
     "dcgan 4x4 stride 2": TransposeProblem(2, 8, 8, 64, 32, 4, 4, 2, "same"),
     "dcgan last": TransposeProblem(1, 16, 16, 24, 3, 5, 5, 2, "same"),
     "unet 2x2 stride 2": TransposeProblem(1, 14, 14, 64, 32, 2, 2, 2),
-    "pytorch doubling": TransposeProblem(1, 9, 9, 20, 12, 3, 3, 2, 1, 1),
+    "pytorch doubling": TransposeProblem(1, 9, 9, 20, 12, 3, 3, 2, 1, output_padding=1),
     "stride 3": TransposeProblem(1, 7, 8, 17, 9, 5, 4, 3, 2),
-    "depthwise": TransposeProblem(1, 7, 8, 33, 33, 3, 3, 2, "same", None, 1, 33),
-    "groups": TransposeProblem(2, 5, 5, 32, 16, 3, 3, 1, "same", None, 1, 4),
-    "dilated": TransposeProblem(1, 6, 5, 16, 16, 3, 3, 2, 1, (1, 2), 3),
+    "depthwise": TransposeProblem(1, 7, 8, 33, 33, 3, 3, 2, "same", 1, 33),
+    "groups": TransposeProblem(2, 5, 5, 32, 16, 3, 3, 1, "same", 1, 4),
+    "dilated": TransposeProblem(1, 6, 5, 16, 16, 3, 3, 2, 1, 3, output_padding=(1, 2)),
     "one pixel": TransposeProblem(3, 1, 1, 100, 64, 4, 4),
     "crop beyond the kernel": TransposeProblem(1, 9, 9, 4, 5, 2, 2, 1, (3, 2)),
 }
@@ -131,7 +131,7 @@ def test_is_the_input_gradient_of_conv2d(
 ) -> None:
     """At its own output size, conv2d_transpose(x) is conv2d_backward's dx of dy = x, exactly."""
     problem = TransposeProblem(
-        2, 5, 6, 8, 12, 3, 4, strides, padding, None, 1, 2, data_format, "float64"
+        2, 5, 6, 8, 12, 3, 4, strides, padding, 1, 2, data_format=data_format, dtype="float64"
     )
     a = problem.draw_arrays(strategies.whole_numbers)
     words = problem.geometry

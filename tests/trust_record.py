@@ -7,6 +7,7 @@ From a shell: ``python tests/trust_record.py NAME COMMAND FIGURE SECONDS``.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -14,23 +15,35 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-RECORDS = Path(__file__).resolve().parents[1] / "build" / "trust"
+ROOT = Path(__file__).resolve().parents[1]
+RECORDS = ROOT / "build" / "trust"
 
 
 class Record(NamedTuple):
-    """What was run, what it counted, and how long it took."""
+    """What was run, what it counted, how long it took, and what code it was about."""
 
     name: str
     command: str
     figure: str
     seconds: float
+    code: str
+
+
+def code() -> str:
+    """Return a hash of what is proved to be right: csrc/ and fastconv/ as people write them."""
+    found = hashlib.sha256()
+    for folder, suffixes in (("csrc", (".c", ".h")), ("fastconv", (".py", ".pyx", ".pxi", ".pxd"))):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.suffix in suffixes:
+                found.update(path.read_bytes())
+    return found.hexdigest()[:12]
 
 
 def record(name: str, command: str, figure: str, seconds: float) -> Path:
     """Write down what a run has proved, in place of what an earlier one did."""
     RECORDS.mkdir(parents=True, exist_ok=True)
     path = RECORDS / f"{name}.json"
-    found = Record(name, command, figure, round(seconds, 1))
+    found = Record(name, command, figure, round(seconds, 1), code())
     path.write_text(json.dumps(found._asdict(), indent=1) + "\n", encoding="utf-8")
     return path
 

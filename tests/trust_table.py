@@ -9,8 +9,10 @@ The figures come from build/trust/ alone. What is promised, and how it is tested
 from __future__ import annotations
 
 import datetime
+import hashlib
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -107,7 +109,8 @@ ROWS = (
     Row(
         "races",
         "No data race",
-        "concurrent callers, set_num_threads and fork at work under ThreadSanitizer",
+        "concurrent callers who share the memory of outputs, set_num_threads and fork at work, under "
+        "ThreadSanitizer",
     ),
     Row(
         "no-memory",
@@ -179,16 +182,25 @@ ROWS = (
 )
 
 
-def line(row: Row, record: Record | None) -> str:
-    """Return a row of the table; what has not been run says so."""
-    command, figure = (f"`{record.command}`", record.figure) if record else ("", "not run")
-    return f"| {row.promise} | {row.how} | {command} | {figure} |"
+def table(records: Mapping[str, Record]) -> str:
+    """Return the rows of all promises; what has not been run says so."""
+    lines = []
+    for row in ROWS:
+        found = records.get(row.name)
+        command, figure = (f"`{found.command}`", found.figure) if found else ("", "not run")
+        lines.append(f"| {row.promise} | {row.how} | {command} | {figure} |")
+    return "\n".join(lines)
+
+
+def seal(rows: str) -> str:
+    """Return a hash of the rows, which a figure typed by hand does not have."""
+    return hashlib.sha256(rows.encode()).hexdigest()[:12]
 
 
 def page(records: Mapping[str, Record]) -> str:
     """Return docs/trust.md."""
     seconds = sum(record.seconds for record in records.values())
-    table = "\n".join(line(row, records.get(row.name)) for row in ROWS)
+    rows = table(records)
     return f"""# What is promised, and what has been tried to break it
 
 Written by `python tests/trust_table.py` from the last run of each proof ({seconds / 60:.0f} minutes
@@ -196,10 +208,23 @@ together; `spin trust` runs them all) on {machine()}, {datetime.date.today():%Y-
 
 | promise | how it is tested | command | figure |
 |---|---|---|---|
-{table}
+{rows}
 
 A figure counts what was tried, and every one of them passed: a failure writes nothing.
+
+{about(records)} Seal of the table: {seal(rows)}.
 """
+
+
+def about(records: Mapping[str, Record]) -> str:
+    """Say whether all was tried on one and the same code, which is that of now."""
+    now = trust_record.code()
+    old = [row.promise for row in ROWS if row.name in records and records[row.name].code != now]
+    if len(old) == len(records) > 0:
+        return "All of it was tried on earlier code."
+    if old:
+        return f"Tried on earlier code: {'; '.join(old)}."
+    return f"All of it was tried on the same code ({now})."
 
 
 def machine() -> str:
@@ -237,8 +262,14 @@ def write() -> None:
 
 
 def run(words: list[str]) -> None:
-    """Run the proofs, one after the other; the first that fails ends it."""
+    """Run the proofs, one after the other; the first that fails ends it.
+
+    All of them, where no words choose: then nothing of an earlier run is left, and every promise
+    must have its figure.
+    """
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if not words:
+        shutil.rmtree(trust_record.RECORDS, ignore_errors=True)
     for proof in PROOFS:
         if words and not any(word in proof for word in words):
             continue
@@ -246,6 +277,9 @@ def run(words: list[str]) -> None:
         environment = {**os.environ, "PATH": path}
         if subprocess.run(proof, shell=True, cwd=ROOT, env=environment, check=False).returncode:
             raise SystemExit(f"failed: {proof}")
+    missing = {row.name for row in ROWS} - trust_record.recorded().keys()
+    if missing and not words:
+        raise SystemExit(f"all has run, and nothing tells of {sorted(missing)}")
 
 
 if __name__ == "__main__":
