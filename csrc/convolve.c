@@ -10,6 +10,7 @@
 #include "convolve.h"
 
 #include "convolve_columns.h"
+#include "convolve_groups.h"
 #include "convolve_planes.h"
 #include "convolve_rows.h"
 #include "convolve_spread.h"
@@ -237,6 +238,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
         return fc_spread(&spread);
     if (fc_fits_planes(&convolution))
         return fc_convolve_planes(&convolution);
+    if (fc_fits_groups(&convolution))
+        return fc_convolve_groups(&convolution);
     fc_merge_pixels(&convolution);
     if (fc_fits_rows(&convolution))
         return fc_convolve_rows(&convolution);

@@ -17,152 +17,27 @@
 
 #include <string.h>
 
+#include "convolve_spread_plan.h"
 #include "dispatch.h"
-#include "pack_rows.h"
 #include "parallel.h"
 #include "workspace.h"
 
-enum {
-    SCRATCH_BYTES = 384 * 1024, /* of the ring, to stay in the second-level cache */
-    MOST_COLUMNS = 128,         /* pixels of x in an item, */
-    FEWEST_COLUMNS = 16,        /* rather than more scratch */
-    FEWEST_ROWS = 8,            /* of x, beside those computed again for the next item */
-    ITEMS = 4,                  /* for each thread */
-    FEWEST_CHANNELS = 8,
-    MOST_TAPS = 16, /* in one direction */
-    MOST_SUMS = 1024
-};
-
-struct plan {
-    int64_t unit, panel;   /* outputs in 64 bytes, and in a panel of the kernel */
-    int64_t columns;       /* sums of a pixel of x, in whole units */
-    int64_t reach[2];      /* pixels of x that a row, or a group of `stride` columns, of y meets */
-    int64_t first, groups; /* groups of columns of y */
-    int64_t width, blocks; /* groups in an item, and items of a row */
-    int64_t height, row_blocks; /* rows of y in an item, and items of a column */
-    int64_t pitch;              /* of rows of t */
-    size_t weight_bytes, t_bytes, x_bytes, worker_bytes;
-    int64_t items;
-    int workers;
-};
-
 struct job {
     const struct fc_spread *spread;
-    const struct plan *plan;
+    const struct fc_spread_plan *plan;
     const struct fc_kernels *kernels;
     ptrdiff_t element;
     char *weights, *scratch;
 };
 
-/* ---------------------------------------------------------------- fitting */
-
-bool fc_fits_spread(const struct fc_spread *spread)
-{
-    const struct fc_kernel_view *kernel = &spread->kernel;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
-    if (kernel->groups != 1 || kernel->c_out >= unit || kernel->c_in < FEWEST_CHANNELS ||
-        kernel->kh > MOST_TAPS || kernel->kw > MOST_TAPS || kernel->kh * kernel->kw < 2 ||
-        kernel->kh * kernel->kw * kernel->c_out > MOST_SUMS)
-        return false;
-    /* Multiply-adds of vectors for a pixel of x: here, where a load and addition of the second sum
-     * takes three times as long, and with outputs in the lanes. */
-    const int64_t taps = kernel->kh * kernel->kw, sums = taps * kernel->c_out;
-    const int64_t here = kernel->c_in * fc_ceil_div(sums, unit) + 3 * taps;
-    return here < kernel->c_in * taps;
-}
-
-bool fc_convolution_spreads(const struct fc_convolution *convolution, struct fc_spread *spread)
-{
-    const struct fc_axis *axis = convolution->axis;
-    struct fc_kernel_view kernel = convolution->kernel;
-    for (int a = 0; a < 2; a++)
-        if (axis[a].stride != 1 || axis[a].dilation != 1)
-            return false;
-    if (!fc_pads_with_zero(convolution) || kernel.kh < 1 || kernel.kw < 1)
-        return false;
-    if (!convolution->packed) {
-        kernel.data = (const char *)kernel.data +
-                      ((kernel.kh - 1) * kernel.stride_kh + (kernel.kw - 1) * kernel.stride_kw) *
-                          (ptrdiff_t)fc_element_size(convolution->dtype);
-        kernel.stride_kh = -kernel.stride_kh;
-        kernel.stride_kw = -kernel.stride_kw;
-    }
-    *spread = (struct fc_spread){
-        .dtype = convolution->dtype,
-        .x = convolution->x,
-        .y = convolution->y,
-        .kernel = kernel,
-        .stride = {1, 1},
-        .before = {kernel.kh - 1 - axis[0].before, kernel.kw - 1 - axis[1].before},
-        .bias = convolution->bias,
-        .residual = convolution->residual,
-        .activation = convolution->activation,
-        .packed = convolution->packed,
-    };
-    return fc_fits_spread(spread);
-}
-
-/* -------------------------------------------------------------------- plan */
-
-/* Blocks change no bit: rows of t at their edges are computed twice. */
-static void cut_blocks(const struct fc_spread *spread, struct plan *plan, ptrdiff_t element)
-{
-    const fc_image *y = &spread->y;
-    const int64_t stride = spread->stride[1];
-    plan->first = fc_floor_div(spread->before[1], stride);
-    plan->groups = fc_floor_div(y->w - 1 + spread->before[1], stride) + 1 - plan->first;
-    const int64_t fit = SCRATCH_BYTES / (plan->reach[0] * plan->columns * element);
-    const int64_t most = fc_max(fc_min(MOST_COLUMNS, fit - 2 * plan->reach[1]), FEWEST_COLUMNS);
-    plan->blocks = fc_ceil_div(plan->groups, most);
-    plan->width = fc_ceil_div(plan->groups, plan->blocks);
-
-    const double work = 2.0 * (double)(y->n * spread->x.h * spread->x.w) *
-                        (double)spread->kernel.c_in * (double)plan->columns;
-    const int64_t least = FEWEST_ROWS * spread->stride[0];
-    const int64_t most_blocks = fc_max(y->h / least, 1);
-    const int64_t columns = y->n * plan->blocks;
-    plan->workers = fc_parallel_width(columns * most_blocks, work);
-    const int64_t wanted = plan->workers > 1 ? fc_ceil_div(ITEMS * plan->workers, columns) : 1;
-    plan->height = fc_ceil_div(y->h, fc_min(wanted, most_blocks));
-    plan->row_blocks = fc_ceil_div(y->h, plan->height);
-    plan->items = columns * plan->row_blocks;
-}
-
-static bool make_plan(const struct fc_spread *spread, struct plan *plan)
-{
-    const struct fc_kernel_view *kernel = &spread->kernel;
-    const int64_t element = (int64_t)fc_element_size(spread->dtype);
-    plan->unit = FC_UNIT_BYTES / element;
-    plan->panel = FC_PANEL_UNITS * plan->unit;
-    plan->columns = fc_ceil_div(kernel->kh * kernel->kw * kernel->c_out, plan->unit) * plan->unit;
-    plan->reach[0] = fc_ceil_div(kernel->kh, spread->stride[0]);
-    plan->reach[1] = fc_ceil_div(kernel->kw, spread->stride[1]);
-    cut_blocks(spread, plan, element);
-
-    const int64_t pixels = plan->width + plan->reach[1] - 1;
-    int64_t weights, line, group;
-    if (__builtin_mul_overflow(plan->columns * element, kernel->c_in, &weights) ||
-        __builtin_mul_overflow(spread->stride[1], kernel->c_out * element, &group) ||
-        __builtin_mul_overflow(group, plan->width + FC_SUM_PIXELS, &line))
-        return false;
-    plan->weight_bytes = (size_t)weights;
-    /* Sums are taken of FC_SUM_PIXELS at once, in whole vectors. */
-    plan->pitch = (pixels + FC_SUM_PIXELS) * plan->columns;
-    plan->t_bytes = (size_t)((plan->pitch * plan->reach[0] + plan->unit) * element);
-    plan->x_bytes = spread->x.stride_c == 1
-                        ? 0
-                        : fc_round_to_line((size_t)(pixels * element) * (size_t)kernel->c_in);
-    plan->worker_bytes = fc_round_to_line(plan->t_bytes) + plan->x_bytes +
-                         fc_round_to_line((size_t)(line + plan->unit * element));
-    return true;
-}
+/* ------------------------------------------------------------------ kernel */
 
 /* Channels [c, c + count) of tap (i, j), to [panel][channel][column]. */
 static void pack_tap(const struct job *job, int64_t i, int64_t j, int64_t c, int64_t count)
 {
     const struct fc_spread *spread = job->spread;
     const struct fc_kernel_view *kernel = &spread->kernel;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_plan *plan = job->plan;
     const int64_t tap = i * kernel->kw + j, taps = kernel->kh * kernel->kw;
     struct fc_block block = {
         .x = (const char *)kernel->data +
@@ -219,8 +94,15 @@ struct item {
 
 static char *row_of_t(const struct item *item, int64_t r)
 {
-    const struct plan *plan = item->job->plan;
+    const struct fc_spread_plan *plan = item->job->plan;
     return item->t + r % plan->reach[0] * plan->pitch * item->job->element;
+}
+
+static char *pixel_of(const struct item *item, const fc_image *image, int64_t row, int64_t column)
+{
+    return (char *)image->data +
+           (item->n * image->stride_n + row * image->stride_h + column * image->stride_w) *
+               item->job->element;
 }
 
 /* Finds row r of x, and turns it unless channels lie together. */
@@ -257,19 +139,22 @@ static int64_t run_length(int64_t channels)
     return channels;
 }
 
-/* The next row of x, a tile's share of it at each tile of the first panel: pixels far apart in a tile
- * are no stream that the processor knows. Without it VGG's first input gradient takes twice as long. */
-static struct fc_fetch fetch_next(const struct item *item, int64_t r, const char *at,
-                                  int64_t pixels, int64_t runs)
+/* The next row of x, a tile's share of it at each tile of the first panel: pixels far apart in a tile,
+ * and planes, are no streams that the processor knows. Without it VGG's first input gradient takes
+ * twice as long. p counts from the first pixel in the image. */
+static struct fc_fetch fetch_next(const struct item *item, int64_t r, int64_t p, int64_t pixels,
+                                  int64_t runs)
 {
     const fc_image *x = &item->job->spread->x;
     const ptrdiff_t element = item->job->element;
-    if (x->stride_c != 1 || x->stride_w != x->c || r + 1 >= x->h)
+    const bool dense = x->stride_c == 1 && x->stride_w == x->c;
+    if (r + 1 >= x->h || !(dense || x->stride_w == 1))
         return (struct fc_fetch){.lines = 0};
     return (struct fc_fetch){
-        .at = at + x->stride_h * element,
-        .step = FC_CACHE_LINE,
-        .lines = fc_ceil_div(pixels * x->c * element, FC_CACHE_LINE * runs),
+        .at = pixel_of(item, x, r + 1, item->column + item->begin + p),
+        .step = dense ? FC_CACHE_LINE : x->stride_c * element,
+        .lines = dense ? fc_ceil_div(pixels * x->c * element, FC_CACHE_LINE * runs)
+                       : fc_ceil_div(x->c, runs),
     };
 }
 
@@ -278,7 +163,7 @@ static struct fc_fetch fetch_next(const struct item *item, int64_t r, const char
 static void multiply_row(const struct item *item, int64_t r)
 {
     const struct job *job = item->job;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_plan *plan = job->plan;
     const struct fc_conv2d_kernels *kernels = &job->kernels->conv2d;
     const int64_t c_in = job->spread->kernel.c_in, pixels = item->end - item->begin;
     const int64_t tiles = fc_ceil_div(pixels, kernels->tile_pixels);
@@ -312,21 +197,14 @@ static void multiply_row(const struct item *item, int64_t r)
                 tile.y = t + (p * plan->columns + k) * job->element;
                 tile.partial = c ? tile.y : NULL;
                 tile.ahead[0] = k + c ? (struct fc_fetch){.lines = 0}
-                                      : fetch_next(item, r, tile.x, tile.pixels, tile.runs.count);
+                                      : fetch_next(item, r, p, tile.pixels, tile.runs.count);
                 kernels->conv_tile(&tile);
             }
         }
     }
 }
 
-static char *pixel_of(const struct item *item, const fc_image *image, int64_t row, int64_t column)
-{
-    return (char *)image->data +
-           (item->n * image->stride_n + row * image->stride_h + column * image->stride_w) *
-               item->job->element;
-}
-
-/* The line's sums from output `skipped` on, to row `row` of y. */
+/* The line's sums to row `row` of y. */
 static void finish_row(const struct item *item, int64_t row)
 {
     const struct job *job = item->job;
@@ -364,12 +242,12 @@ static void compute_row(struct item *item, int64_t row)
     const struct job *job = item->job;
     const struct fc_spread *spread = job->spread;
     const struct fc_kernel_view *kernel = &spread->kernel;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_plan *plan = job->plan;
     const int64_t stride = spread->stride[0], at = row + spread->before[0];
     const int64_t first = fc_max(fc_ceil_div(at - kernel->kh + 1, stride), 0);
     const int64_t end = fc_min(fc_floor_div(at, stride) + 1, spread->x.h);
     const int64_t group = spread->stride[1] * kernel->c_out;
-    ptrdiff_t rows[MOST_TAPS];
+    ptrdiff_t rows[FC_MOST_SPREAD_TAPS];
     for (item->next = fc_max(item->next, first); item->next < end; item->next++)
         multiply_row(item, item->next);
     for (int64_t r = first; r < end; r++)
@@ -392,7 +270,7 @@ static void compute_row(struct item *item, int64_t row)
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_plan *plan = job->plan;
     const struct fc_spread *spread = job->spread;
     char *scratch = job->scratch + (size_t)worker * plan->worker_bytes;
     struct item item = {.job = job, .t = scratch};
@@ -421,11 +299,11 @@ static void compute_item(void *context, int64_t index, int worker)
 
 fc_status fc_spread(const struct fc_spread *spread)
 {
-    struct plan plan;
+    struct fc_spread_plan plan;
     size_t total;
     if (spread->y.n * spread->y.h * spread->y.w * spread->y.c == 0)
         return FC_OK;
-    if (!make_plan(spread, &plan) ||
+    if (!fc_plan_spread(spread, &plan) ||
         __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.workers, &total) ||
         __builtin_add_overflow(total, plan.weight_bytes, &total))
         return FC_OVERFLOW;

@@ -47,6 +47,21 @@ struct fc_tap_sums {
     int64_t rows, pixels, taps, outputs, last;
 };
 
+/* A tile of pixels x one unit of outputs in groups of `channels` (4, or 8 where a unit holds more):
+ *   sum(p, k) = sum over c < channels, i < kh, j < kw, in this order, of
+ *       x[i * x_row + (p * stride + j * dilation) * unit + k / channels * channels + c] *
+ *       kernel[((c * kh + i) * kw + j) * kernel_step + k]
+ *   y[p * y_step + k] = activation(sum + bias[k]); bias may be NULL
+ * Pixels are at most group_pixels. */
+struct fc_group_tile {
+    const void *x, *kernel, *bias;
+    void *y;
+    ptrdiff_t x_row, kernel_step, y_step;
+    int64_t kh, kw, stride, dilation, channels;
+    int pixels;
+    fc_activation activation;
+};
+
 struct fc_few_kernels {
     int plane_outputs, plane_units; /* of a plane_tile, at most */
     /* conv_tile with the two factors in each other's place: its "pixels" are outputs, its columns
@@ -57,6 +72,8 @@ struct fc_few_kernels {
     void (*finish_planes)(const struct fc_finish *finish);
     void (*row_dkernel)(const struct fc_row_dkernel *tile);
     void (*column_sums)(const struct fc_column_sums *sums);
+    int group_pixels; /* of a group_tile, at most */
+    void (*group_tile)(const struct fc_group_tile *tile);
     void (*tap_sums)(const struct fc_tap_sums *sums);
 };
 

@@ -47,6 +47,14 @@ LAYERS = {
     "more taps than lanes": Conv2DProblem(1, 20, 40, 9, 33, 3, 3, 2, 1),
     "chains of a prime number": Conv2DProblem(1, 7, 15, 137, 11, 3, 3, 1, 1),
     "twelve outputs": Conv2DProblem(2, 8, 16, 100, 12, 3, 3, 1, 1),
+    "groups of four": Conv2DProblem(2, 9, 31, 48, 48, 3, 3, 1, 1, groups=12),
+    "groups of four, 5 taps": Conv2DProblem(1, 9, 8, 16, 16, 5, 5, (1, 2), 2, groups=4),
+    "groups of four, dilated": Conv2DProblem(1, 9, 20, 32, 32, 3, 3, 1, 2, (2, 3), groups=8),
+    "groups of eight": Conv2DProblem(2, 8, 15, 80, 80, 3, 3, 1, 1, groups=10),
+    "groups of eight, strided": Conv2DProblem(2, 9, 17, 160, 160, 3, 3, 2, 1, groups=20),
+    "groups of eight, edges": Conv2DProblem(
+        1, 7, 120, 16, 16, 2, 3, 1, ((0, 1), (1, 1)), groups=2, padding_mode="edge"
+    ),
     "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
 }
 
@@ -77,11 +85,11 @@ def test_whole_numbers_are_exact(isa: str, layer: str, data_format: str, dtype: 
         a["kernel"], input_size=(problem.h, problem.w), algorithm="direct", **words
     )
     y = GuardedOutput(problem.y_shape, dtype)
-    functional.conv2d(
-        x, packed, a["bias"], activation="relu", algorithm="direct", out=y.array, **words
-    )
+    ending = {"activation": "relu", "residual": dy, "out": y.array}
+    functional.conv2d(x, packed, a["bias"], algorithm="direct", **ending, **words)
     y.assert_intact()
-    np.testing.assert_array_equal(y.array, expected)
+    expected = reference.conv2d(a["x"], a["kernel"], a["bias"], **words) + a["dy"]
+    np.testing.assert_array_equal(y.array, np.maximum(expected, 0))
 
     got = functional.conv2d_backward(dy, x, a["kernel"], algorithm="direct", **words)
     wanted = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **words)

@@ -6,6 +6,7 @@
 #include "dense.inc.h"
 #include "dkernel_tile.inc.h"
 #include "few.inc.h"
+#include "groups.inc.h"
 #include "planes.inc.h"
 #include "math.inc.h"
 #include "pool2d.inc.h"
@@ -42,7 +43,9 @@ const struct fc_kernels FC_TABLE = {
             .finish_planes = finish_planes,
             .row_dkernel = row_dkernel,
             .column_sums = column_sums,
-            .tap_sums = tap_sums},
+            .tap_sums = tap_sums,
+            .group_pixels = GROUP_PIXELS,
+            .group_tile = group_tile},
     .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
                  .outer = winograd_outer},
