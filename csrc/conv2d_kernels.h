@@ -8,10 +8,11 @@
 #include "fastconv.h"
 
 enum {
-    FC_UNIT_BYTES = 64,  /* outputs are counted in units: one AVX-512 vector */
-    FC_PANEL_UNITS = 2,  /* the kernel is packed in panels of two units of c_out */
-    FC_SLAB = 16,        /* x is packed in slabs of at most 16 channels */
-    FC_BLOCK_TERMS = 128 /* terms that are summed before the sum is added to the total */
+    FC_UNIT_BYTES = 64,   /* outputs are counted in units: one AVX-512 vector */
+    FC_PANEL_UNITS = 2,   /* the kernel is packed in panels of two units of c_out */
+    FC_SLAB = 16,         /* x is packed in slabs of at most 16 channels */
+    FC_BLOCK_TERMS = 128, /* terms that are summed before the sum is added to the total */
+    FC_TILE_UNITS = 28    /* the most units that a tile holds, of all its pixels */
 };
 
 /* Where the terms of a sum are found: element l of run r is x[offset[r] + p * step + l] for pixel p,
@@ -23,6 +24,12 @@ struct fc_runs {
     ptrdiff_t step;
 };
 
+/* Runs, from where the chain before ends to `end`, that are summed in one chain of multiply-adds; their
+ * length stands here, since that of the last channels may be another. */
+struct fc_chain {
+    int64_t end, length;
+};
+
 /* Memory that something later needs: each run of a tile fetches so many lines more, step bytes apart,
  * into the second-level cache. */
 struct fc_fetch {
@@ -31,20 +38,24 @@ struct fc_fetch {
     int64_t lines;
 };
 
-/* A tile of outputs: pixels x columns.
+/* A tile of outputs: pixels x columns, a sum of chains.
  *   conv_tile: sum(p, k) = sum over runs r and elements l of x(r, p, l) * kernel(r, l)[k]
  *   conv_pair: the same; the second half of an even number of pixels lies x_second, y_second and so
  *              on from the first
- *   lane_tile: sum(p, k) = sum over runs r of x(r, p, k) * kernel(r, 0)[k]     (length is ignored)
- *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
- * Every sum is one chain of multiply-adds in the order written. Rows of kernel are kernel_step apart
- * and hold whole units, as does partial, which may be the same memory as y. lane_tile reads whole
- * units of x. columns are those stored, pixels at most tile_pixels, units (whole units that cover
- * the columns) at most tile_units. */
+ *   lane_tile: sum(p, k) = sum over runs r of x(r, p, k) * kernel(r, 0)[k]     (one chain)
+ *   y[p * y_step + k] = activation(partial + sums of chains + bias[k] + residual), what is NULL left
+ *   out.
+ * Every chain begins at zero and takes its multiply-adds in the order written; then the chains are
+ * added in their order. Rows of kernel are kernel_step apart and hold whole units, as does partial,
+ * which may be the same memory as y. lane_tile reads whole units of x. columns are those stored,
+ * pixels at most tile_pixels, units (whole units that cover the columns) at most tile_units. */
 struct fc_tile {
     const void *x, *kernel, *partial, *bias, *residual;
     void *y;
+    void *total; /* room for FC_TILE_UNITS */
     struct fc_runs runs;
+    const struct fc_chain *chains; /* NULL: all runs are one, as in lane_tile */
+    int64_t chain_count;
     ptrdiff_t kernel_step, partial_step, residual_step, y_step;
     ptrdiff_t x_second, partial_second, residual_second, y_second;
     int pixels, columns, units;

@@ -3,9 +3,10 @@
  * An item of work is one block of outputs of one image, or several small images whole, and one
  * group, for some or all panels of the kernel:
  *     for each chunk of channels:  pack the rows of x that the block needs, unless read in place
- *         for each panel, for each block of channels that one chain sums:
- *             for each tile: add its sum to the strip of partial sums; the last one finishes y
- * A kernel that is not packed beforehand is packed first, or, if one item uses it, block by block.
+ *         for each panel, for each stretch of channels:
+ *             for each tile: sum it, chain by chain, and finish y, or, before the last stretch, add it
+ *             to the strip of partial sums
+ * A kernel that is not packed beforehand is packed first, or, if one item uses it, stretch by stretch.
  */
 #include "convolve.h"
 
@@ -109,7 +110,7 @@ static struct fc_source find_source(const struct fc_convolve_item *item, int64_t
     };
 }
 
-/* Tiles that a panel takes for one block of channels. */
+/* Tiles that a panel takes for one stretch of channels. */
 static int64_t tiles_of(const struct fc_convolve_item *item, int64_t p)
 {
     const struct fc_conv2d_kernels *kernels = item->job->kernels;
@@ -119,9 +120,9 @@ static int64_t tiles_of(const struct fc_convolve_item *item, int64_t p)
            fc_ceil_div(fc_panel_width(channels, p), kernels->tile_units * channels->unit);
 }
 
-/* Rows [c, end) of panel p, to be fetched by the tiles of the block before. */
-static struct fc_ahead kernel_block(const struct fc_convolve_item *item, int64_t p, int64_t c,
-                                    int64_t end)
+/* Rows [c, end) of panel p, to be fetched by the tiles of the stretch before. */
+static struct fc_ahead kernel_stretch(const struct fc_convolve_item *item, int64_t p, int64_t c,
+                                      int64_t end)
 {
     const struct fc_channels *channels = &item->job->plan->channels;
     const int64_t width = fc_panel_width(channels, p);
@@ -150,29 +151,31 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
     if (!plan->direct || channels->lanes || then >= plan->items || then / plan->panel_shares == now)
         return fc_ahead_none();
     decode_item(&next, then);
-    const int64_t blocks = fc_ceil_div(channels->c_in, channels->block);
-    ahead = fc_ahead_patch(&item->job->convolution->x, item->job->element, &next.patch, next.n,
-                           next.images, next.group * channels->c_in, channels->c_in,
-                           tiles_of(item, item->panel) * (item->end_panel - item->panel) * blocks);
+    const int64_t stretches = fc_ceil_div(channels->c_in, plan->stretch);
+    ahead =
+        fc_ahead_patch(&item->job->convolution->x, item->job->element, &next.patch, next.n,
+                       next.images, next.group * channels->c_in, channels->c_in,
+                       tiles_of(item, item->panel) * (item->end_panel - item->panel) * stretches);
     return ahead.each < WORTH_LINES ? fc_ahead_none() : ahead;
 }
 
-/* Panel p times the packed chunk [c, c + count), block by block. A last slab of fewer channels is a
- * block of its own, since its pixels have another pitch. */
+/* Panel p times the packed chunk [c, c + count), stretch by stretch. Of packed x a last slab of fewer
+ * channels is a stretch of its own, since its pixels have another pitch. */
 static void compute_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, int64_t count,
                           char *strip)
 {
-    const struct fc_channels *channels = &item->job->plan->channels;
-    const int64_t chunk = c, end = c + count, whole = end - count % channels->slab;
+    const struct fc_convolve_plan *plan = item->job->plan;
+    const int64_t pitch = plan->channels.slab, stretch = plan->stretch;
+    const int64_t chunk = c, end = c + count;
+    const int64_t whole = reads_in_place(item, p) ? end : end - count % pitch;
     do {
-        const int64_t stop = c < whole ? fc_min(c + channels->block, whole) : end;
-        const int64_t slab = fc_max(fc_min(channels->slab, stop - c), 1);
-        item->kernel_ahead =
-            stop < end ? kernel_block(item, p, stop, fc_min(stop + channels->block, end))
-            : p + 1 < item->end_panel
-                ? kernel_block(item, p + 1, chunk, fc_min(chunk + channels->block, end))
-                : fc_ahead_none();
-        if (item->job->plan->fused)
+        const int64_t stop = c < whole ? fc_min(c + stretch, whole) : end;
+        const int64_t slab = fc_max(fc_min(pitch, stop - c), 1);
+        item->kernel_ahead = stop < end ? kernel_stretch(item, p, stop, fc_min(stop + stretch, end))
+                             : p + 1 < item->end_panel
+                                 ? kernel_stretch(item, p + 1, chunk, fc_min(chunk + stretch, end))
+                                 : fc_ahead_none();
+        if (plan->fused)
             fc_pack_block(&item->job->panels, item->group, p, c, stop, item->kernel);
         const struct fc_source source = find_source(item, p, chunk, count, c, slab);
         fc_compute_panel(item, p, c, stop, slab, &source, strip);
@@ -180,21 +183,30 @@ static void compute_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, i
     } while (c < end);
 }
 
+/* Returns what follows. */
+static char *place_terms(const struct fc_convolve_plan *plan, char *scratch, struct fc_terms *terms)
+{
+    terms->chains = (struct fc_chain *)(void *)scratch;
+    terms->offset = (ptrdiff_t *)(void *)(terms->chains + plan->chains);
+    terms->kernel_offset = terms->offset + plan->runs;
+    return scratch + fc_terms_bytes(plan);
+}
+
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct fc_convolve_job *job = context;
     const struct fc_convolve_plan *plan = job->plan;
     char *scratch = job->scratch + (size_t)worker * plan->worker_bytes;
-    ptrdiff_t *runs = (ptrdiff_t *)(scratch + plan->x_bytes + plan->strip_bytes);
-    const size_t entries = plan->runs_bytes / sizeof *runs;
+    char *terms = scratch + plan->x_bytes + plan->strip_bytes;
     struct fc_convolve_item item = {
         .job = job,
         .x = scratch,
         .strip = scratch + plan->x_bytes,
-        .kernel = scratch + plan->worker_bytes - plan->kernel_bytes,
-        .terms = {.offset = runs, .kernel_offset = runs + entries / 2},
-        .chosen = {.offset = runs + entries, .kernel_offset = runs + entries + entries / 2},
+        .kernel = terms + plan->terms_bytes,
     };
+    terms = place_terms(plan, terms, &item.terms);
+    terms = place_terms(plan, terms, &item.chosen);
+    item.tile.total = terms;
     decode_item(&item, index);
     if (item.patch.rows == 0)
         return;

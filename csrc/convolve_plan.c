@@ -23,7 +23,8 @@ enum {
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
     BLOCK_COLUMNS = 64,
     CHUNK_COLUMNS = 28, /* a block that is cut in channels is at least so wide */
-    CHUNK_PANELS = 8    /* and keeps strips of at most so many panels */
+    CHUNK_PANELS = 8,   /* and keeps strips of at most so many panels */
+    STRETCH_BYTES = 256 * 1024
 };
 
 /* ----------------------------------------------------------------- one tap */
@@ -226,13 +227,36 @@ static void plan_fusion(const struct fc_convolution *convolution, struct fc_conv
         plan->chunk = fc_min(plan->chunk, plan->channels.block);
 }
 
+/* A tile sums a stretch of channels, chain after chain, while its total stays in the nearest cache. A
+ * tile for each chain of 128 terms had its start and end with each, and two passes over the strip: 85 %
+ * of the peak, not 95. The panel's part then comes from the second-level cache for each tile, 9 bytes a
+ * cycle: so a stretch ends where it would no longer stay there beside x. */
+static void plan_stretch(struct fc_convolve_plan *plan, size_t element)
+{
+    const struct fc_channels *channels = &plan->channels;
+    const int64_t taps = fc_max(channels->taps, 1);
+    const int64_t bytes = (int64_t)element * channels->panel * taps * channels->block;
+    const bool single = channels->lanes || plan->fused;
+    const int64_t blocks = single ? 1
+                                  : fc_min(fc_max(STRETCH_BYTES / bytes, 1),
+                                           fc_max(fc_ceil_div(channels->c_in, channels->block), 1));
+    plan->stretch = blocks * channels->block;
+    plan->runs = fc_ceil_div(plan->stretch, channels->slab) * taps + 1;
+    plan->chains = blocks + 1;
+}
+
+size_t fc_terms_bytes(const struct fc_convolve_plan *plan)
+{
+    return fc_round_to_line((size_t)plan->chains * sizeof(struct fc_chain) +
+                            (size_t)plan->runs * 2 * sizeof(ptrdiff_t));
+}
+
 static bool plan_scratch(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
     const int64_t strips = plan->chunk < channels->c_in && !channels->lanes ? plan->panels : 1;
-    const int64_t runs = fc_max(channels->block / channels->slab, 1) * fc_max(channels->taps, 1);
     const bool packs = !plan->direct || channels->lanes; /* a last panel that is not full */
     int64_t x = 0;
     if (packs && (pixels < 0 || __builtin_mul_overflow(pixels, plan->chunk * plan->images, &x) ||
@@ -241,11 +265,10 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
     plan->x_bytes = fc_round_to_line((size_t)x);
     plan->strip_bytes = (size_t)(plan->images * plan->blocks.rows * plan->blocks.columns *
                                  channels->panel * element * strips);
-    plan->runs_bytes = fc_round_to_line((size_t)runs * 2 * sizeof(ptrdiff_t));
-    const int64_t rows = plan->fused ? channels->block * fc_max(channels->taps, 1) : 0;
+    plan->terms_bytes = 2 * fc_terms_bytes(plan) + FC_TILE_UNITS * FC_UNIT_BYTES;
+    const int64_t rows = plan->fused ? plan->stretch * fc_max(channels->taps, 1) : 0;
     plan->kernel_bytes = (size_t)(rows * channels->panel * element);
-    plan->worker_bytes =
-        plan->x_bytes + plan->strip_bytes + 2 * plan->runs_bytes + plan->kernel_bytes;
+    plan->worker_bytes = plan->x_bytes + plan->strip_bytes + plan->terms_bytes + plan->kernel_bytes;
     return true;
 }
 
@@ -261,6 +284,7 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     plan_block(convolution, plan);
     plan_images(convolution, plan);
     plan_fusion(convolution, plan);
+    plan_stretch(plan, fc_element_size(convolution->dtype));
     plan_items(convolution, plan);
     return plan_scratch(convolution, plan);
 }

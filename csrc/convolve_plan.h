@@ -8,16 +8,21 @@
 struct fc_convolve_plan {
     struct fc_channels channels;
     struct fc_blocks blocks;
-    bool direct;    /* x is read where it lies: one tap or depthwise, channels together */
-    bool fused;     /* the kernel is packed block by block where it is used, by one item alone */
-    bool skip_rows; /* taps in zero padding above and below are left out */
-    int64_t images; /* images that an item computes together, each a whole block */
-    int64_t chunk;  /* channels of x packed at once */
+    bool direct;     /* x is read where it lies: one tap or depthwise, channels together */
+    bool fused;      /* the kernel is packed block by block where it is used, by one item alone */
+    bool skip_rows;  /* taps in zero padding above and below are left out */
+    int64_t images;  /* images that an item computes together, each a whole block */
+    int64_t chunk;   /* channels of x packed at once */
+    int64_t stretch; /* channels that a tile sums at once, whole chains */
+    int64_t runs, chains;         /* of a stretch, at most */
     int64_t panels, panel_shares; /* panels an item computes; items that share a block */
     int64_t items;
     int width;
-    size_t x_bytes, strip_bytes, runs_bytes, kernel_bytes, worker_bytes;
+    size_t x_bytes, strip_bytes, terms_bytes, kernel_bytes, worker_bytes;
 };
+
+/* Bytes of the list of a stretch's terms, in scratch. */
+size_t fc_terms_bytes(const struct fc_convolve_plan *plan);
 
 /* The same convolution with fewer strides: a single channel lies together however it is stored, and
  * a one-tap direction that never reads padding becomes dense. */

@@ -1,4 +1,4 @@
-/* convolve_tiles.c: one panel of the kernel times one block of channels, tile by tile.
+/* convolve_tiles.c: one panel of the kernel times one stretch of channels, tile by tile.
  *
  * Taps that lie in zero padding are left out, by rows, and by columns too where lanes run over
  * channels: there the columns at the edges are tiles of one pixel with the taps that they have, so
@@ -7,40 +7,6 @@
 
 /* ------------------------------------------------------------------- terms */
 
-/* One tap, channels together: runs follow each other, so that something is fetched at each. */
-static void list_together(struct fc_convolve_item *item, int64_t channels, int64_t slab)
-{
-    item->terms.slabs = fc_ceil_div(channels, slab);
-    item->terms.each = 1;
-    for (int64_t r = 0; r < item->terms.slabs; r++) {
-        item->terms.offset[r] = r * slab;
-        item->terms.kernel_offset[r] = r * slab * item->tile.kernel_step;
-    }
-    item->tile.runs.length = fc_min(slab, channels);
-}
-
-/* A run for each row of taps of each slab, or, where taps lie apart, for each tap. */
-static void list_terms(struct fc_convolve_item *item, int64_t channels, int64_t slab,
-                       const struct fc_source *source)
-{
-    const struct fc_channels *all = &item->job->plan->channels;
-    const struct fc_axis *axis = item->job->convolution->axis;
-    struct fc_terms *terms = &item->terms;
-    const bool merged = axis[1].dilation == 1 && !all->lanes;
-    terms->slabs = fc_ceil_div(channels, slab);
-    terms->each = merged ? 1 : axis[1].taps;
-    item->tile.runs.length = merged ? axis[1].taps * slab : slab;
-    int64_t r = 0;
-    for (int64_t s = 0; s < terms->slabs; s++)
-        for (int64_t i = 0; i < axis[0].taps; i++)
-            for (int64_t j = 0; j < terms->each; j++, r++) {
-                terms->offset[r] =
-                    s * source->slab + i * source->row + j * axis[1].dilation * source->pixel;
-                terms->kernel_offset[r] =
-                    (s * all->taps + i * axis[1].taps + j) * slab * item->tile.kernel_step;
-            }
-}
-
 /* Some taps of a kernel: rows [0].begin to [0].end, columns [1].begin to [1].end. */
 struct taps {
     struct {
@@ -48,31 +14,89 @@ struct taps {
     } axis[2];
 };
 
-/* The runs of those taps alone; columns are chosen in lanes only, where each tap is a run. */
-static void choose_terms(struct fc_convolve_item *item, const struct taps *taps)
+static void end_chain(struct fc_terms *terms, int64_t length)
 {
-    const struct fc_terms *all = &item->terms;
-    const struct fc_axis *axis = item->job->convolution->axis;
-    struct fc_runs *runs = &item->tile.runs;
-    const bool cut = item->job->plan->channels.lanes;
-    const int64_t first = cut ? taps->axis[1].begin : 0, end = cut ? taps->axis[1].end : all->each;
-    if (taps->axis[0].end - taps->axis[0].begin == axis[0].taps && end - first == all->each) {
-        runs->offset = all->offset;
-        runs->kernel_offset = all->kernel_offset;
-        runs->count = all->slabs * axis[0].taps * all->each;
-        return;
+    terms->chains[terms->chain_count++] = (struct fc_chain){terms->count, length};
+}
+
+/* One tap, channels together: runs follow each other, so that something is fetched at each. The
+ * channels of a last slab that is not full are a chain of their own, as where x is packed. */
+static void list_together(const struct fc_convolve_item *item, struct fc_terms *terms)
+{
+    const struct fc_channels *all = &item->job->plan->channels;
+    const int64_t whole = item->channels - item->channels % all->slab;
+    for (int64_t c = 0; c < item->channels;) {
+        const int64_t end = c < whole ? fc_min(c + all->block, whole) : item->channels;
+        const int64_t length = item->x_ahead.each ? fc_min(all->slab, end - c) : end - c;
+        for (; c < end; c += length, terms->count++) {
+            terms->offset[terms->count] = c;
+            terms->kernel_offset[terms->count] = c * item->tile.kernel_step;
+        }
+        end_chain(terms, length);
     }
-    int64_t count = 0;
-    for (int64_t s = 0; s < all->slabs; s++)
+}
+
+/* A run for each row of taps of each slab, or, where taps lie apart, for each tap; columns are chosen
+ * in lanes only, where each tap is a run. */
+static void list_slabs(const struct fc_convolve_item *item, const struct fc_source *source,
+                       const struct taps *taps, struct fc_terms *terms)
+{
+    const struct fc_channels *all = &item->job->plan->channels;
+    const struct fc_axis *axis = item->job->convolution->axis;
+    const bool merged = axis[1].dilation == 1 && !all->lanes;
+    const int64_t slab = item->slab, slabs = fc_ceil_div(item->channels, slab);
+    const int64_t left = all->lanes ? taps->axis[1].begin : 0;
+    const int64_t right = merged ? 1 : all->lanes ? taps->axis[1].end : axis[1].taps;
+    const int64_t together = fc_max(all->block / slab, 1);
+    for (int64_t s = 0; s < slabs; s++) {
         for (int64_t i = taps->axis[0].begin; i < taps->axis[0].end; i++)
-            for (int64_t j = first; j < end; j++, count++) {
-                const int64_t r = (s * axis[0].taps + i) * all->each + j;
-                item->chosen.offset[count] = all->offset[r];
-                item->chosen.kernel_offset[count] = all->kernel_offset[r];
+            for (int64_t j = left; j < right; j++, terms->count++) {
+                terms->offset[terms->count] =
+                    s * source->slab + i * source->row + j * axis[1].dilation * source->pixel;
+                terms->kernel_offset[terms->count] =
+                    (s * all->taps + i * axis[1].taps + j) * slab * item->tile.kernel_step;
             }
-    runs->offset = item->chosen.offset;
-    runs->kernel_offset = item->chosen.kernel_offset;
-    runs->count = count;
+        if ((s + 1) % together == 0 || s + 1 == slabs)
+            end_chain(terms, merged ? axis[1].taps * slab : slab);
+    }
+}
+
+static void list_terms(const struct fc_convolve_item *item, const struct fc_source *source,
+                       const struct taps *taps, struct fc_terms *terms)
+{
+    terms->count = terms->chain_count = 0;
+    if (item->job->plan->direct && !item->job->plan->channels.lanes)
+        list_together(item, terms);
+    else
+        list_slabs(item, source, taps, terms);
+    if (terms->count == 0) { /* no channels, or no taps */
+        terms->chain_count = 0;
+        end_chain(terms, 0);
+    }
+}
+
+static struct taps all_taps(const struct fc_convolve_item *item)
+{
+    const struct fc_axis *axis = item->job->convolution->axis;
+    return (struct taps){{{0, axis[0].taps}, {0, axis[1].taps}}};
+}
+
+/* The runs of those taps alone. */
+static void choose_terms(struct fc_convolve_item *item, const struct fc_source *source,
+                         const struct taps *taps)
+{
+    const struct fc_axis *axis = item->job->convolution->axis;
+    const struct fc_terms *terms = &item->terms;
+    if (taps->axis[0].end - taps->axis[0].begin < axis[0].taps ||
+        taps->axis[1].end - taps->axis[1].begin < axis[1].taps) {
+        list_terms(item, source, taps, &item->chosen);
+        terms = &item->chosen;
+    }
+    item->tile.runs.offset = terms->offset;
+    item->tile.runs.kernel_offset = terms->kernel_offset;
+    item->tile.runs.count = terms->count;
+    item->tile.chains = terms->chains;
+    item->tile.chain_count = terms->chain_count;
 }
 
 /* ------------------------------------------------------------------- tiles */
@@ -98,10 +122,10 @@ struct aim {
     char *strip;
     int64_t k, y_k;
     int columns;
-    bool first, last; /* block of channels of the reduction */
+    bool first, last; /* stretch of channels of the reduction */
 };
 
-/* Where the outputs of a row come from and go to: the strip, or, for the last block of channels, y.
+/* Where the outputs of a row come from and go to: the strip, or, for the last stretch of channels, y.
  * Kept apart from the tile, and no struct is copied here: a wide load of what narrow stores have just
  * written waits until they reach the cache, behind all the arithmetic in flight (4 % of the time). */
 struct row {
@@ -183,13 +207,13 @@ static void compute_columns(struct fc_convolve_item *item, const struct row *row
 }
 
 /* Columns at the edges of the image, one by one, each with the taps that read the image. */
-static void compute_edge(struct fc_convolve_item *item, const struct row *row, struct taps *taps,
-                         int64_t begin, int64_t end)
+static void compute_edge(struct fc_convolve_item *item, const struct fc_source *source,
+                         const struct row *row, struct taps *taps, int64_t begin, int64_t end)
 {
     for (int64_t column = begin; column < end; column++) {
         fc_axis_taps(&item->job->convolution->axis[1], item->patch.column + column,
                      &taps->axis[1].begin, &taps->axis[1].end);
-        choose_terms(item, taps);
+        choose_terms(item, source, taps);
         compute_columns(item, row, column, column + 1, false);
     }
 }
@@ -198,7 +222,7 @@ static struct taps taps_of_row(const struct fc_convolve_item *item, int64_t r)
 {
     const struct fc_convolve_plan *plan = item->job->plan;
     const struct fc_axis *axis = item->job->convolution->axis;
-    struct taps taps = {{{0, axis[0].taps}, {0, axis[1].taps}}};
+    struct taps taps = all_taps(item);
     if (plan->skip_rows)
         fc_axis_taps(&axis[0], fc_patch_row(&plan->blocks, &item->patch, r), &taps.axis[0].begin,
                      &taps.axis[0].end);
@@ -221,10 +245,10 @@ static void compute_row(struct fc_convolve_item *item, const struct aim *aim, in
     }
     struct row row;
     aim_row(item, aim, image, r, &row);
-    choose_terms(item, &taps);
+    choose_terms(item, aim->source, &taps);
     compute_columns(item, &row, left, right, false);
-    compute_edge(item, &row, &taps, 0, left);
-    compute_edge(item, &row, &taps, right, columns);
+    compute_edge(item, aim->source, &row, &taps, 0, left);
+    compute_edge(item, aim->source, &row, &taps, right, columns);
 }
 
 /* Two rows with the same taps: tiles with columns of both. */
@@ -243,7 +267,7 @@ static void compute_pair(struct fc_convolve_item *item, const struct aim *aim, i
         tile->partial_second = (second.partial - row.partial) / element;
     if (row.residual)
         tile->residual_second = (second.residual - row.residual) / element;
-    choose_terms(item, &taps);
+    choose_terms(item, aim->source, &taps);
     compute_columns(item, &row, 0, item->patch.columns, true);
 }
 
@@ -321,10 +345,10 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
     const bool last = end == channels->c_in;
 
     item->tile.kernel_step = width;
-    if (job->plan->direct && !channels->lanes)
-        list_together(item, end - c, item->x_ahead.each ? slab : end - c);
-    else
-        list_terms(item, end - c, slab, source);
+    item->channels = end - c;
+    item->slab = slab;
+    const struct taps taps = all_taps(item);
+    list_terms(item, source, &taps, &item->terms);
     item->tile.runs.step = job->convolution->axis[1].stride * source->pixel;
     for (int64_t k = 0; k < width; k += most) {
         item->tile.kernel = kernel + k * job->element;

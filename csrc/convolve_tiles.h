@@ -1,5 +1,5 @@
 /* convolve_tiles.h: what one item of a convolution computes, and its heart: one panel of the kernel
- * times one block of channels, tile by tile. */
+ * times one stretch of channels, tile by tile. */
 #ifndef FC_CONVOLVE_TILES_H
 #define FC_CONVOLVE_TILES_H
 
@@ -17,10 +17,11 @@ struct fc_convolve_job {
     char *scratch;
 };
 
-/* The terms of one block of channels: `each` runs for every kernel row of every slab. */
+/* The terms of a stretch of channels: its runs, and the chains that they make. */
 struct fc_terms {
     ptrdiff_t *offset, *kernel_offset;
-    int64_t slabs, each;
+    struct fc_chain *chains;
+    int64_t count, chain_count;
 };
 
 /* One item, and its worker's scratch. */
@@ -28,8 +29,9 @@ struct fc_convolve_item {
     const struct fc_convolve_job *job;
     int64_t n, images, group, panel, end_panel;
     struct fc_patch patch;
-    char *x, *strip, *kernel; /* the latter a block of the kernel, where the plan is fused */
+    char *x, *strip, *kernel; /* the latter a stretch of the kernel, where the plan is fused */
     struct fc_terms terms, chosen;
+    int64_t channels, slab; /* of the stretch */
     struct fc_tile tile;
     struct fc_ahead kernel_ahead, x_ahead;
 };
@@ -42,8 +44,8 @@ struct fc_source {
     ptrdiff_t slab, row, pixel, next, image;
 };
 
-/* Panel p times channels [c, end), a block of slabs of `slab` channels: added to the strip, or, by the
- * block that ends the reduction, finished into y. */
+/* Panel p times channels [c, end), a stretch in slabs of `slab` channels: added to the strip, or, by
+ * the stretch that ends the reduction, finished into y. */
 void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64_t end,
                       int64_t slab, const struct fc_source *source, char *strip);
 
