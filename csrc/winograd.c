@@ -166,30 +166,40 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     const struct fc_winograd_layout *layout = &plan->layout;
     const ptrdiff_t element = job->target.element;
     const char *chunk = find_chunk(job, scratch, p, c);
+    const int64_t whole = tiles / layout->few, rest = tiles % layout->few;
     int64_t position;
     fc_winograd_chunk_elements(&job->kernel, p, c, &position);
     struct fc_winograd_product product = {
         .v_slab = layout->v_slab,
+        .v_few = layout->v_few,
         .u_row = fc_panel_width(&plan->channels, p),
         .m_tile = plan->channels.panel,
+        .next_row = whole + (rest > 0) > 1 ? FC_UNIT_BYTES : 2 * FC_UNIT_BYTES,
         .channels = fc_min(FC_WINOGRAD_CHUNK, plan->channels.c_in - c),
         .add = c > 0,
     };
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
+    const ptrdiff_t v_whole = whole * layout->v_few, m_whole = whole * layout->few * product.m_tile;
     for (int64_t at = 0; at < plan->form.positions; at++)
-        for (int64_t k = 0; k < product.u_row; k += most)
-            for (int64_t t = 0, few = 0; t < tiles; t += layout->few, few++) {
-                product.v = scratch->v + (at * layout->v_position + few * layout->v_few +
-                                          c / FC_SLAB * layout->v_slab) *
-                                             element;
-                product.u = chunk + (at * position + k) * element;
-                product.next =
-                    chunk + (at + 1) * position * element + few * product.channels * FC_UNIT_BYTES;
-                product.m = scratch->m + (at * plan->m_position + t * product.m_tile + k) * element;
-                product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
-                product.tiles = (int)fc_min(layout->few, tiles - t);
-                job->kernels->product(&product);
-            }
+        for (int64_t k = 0; k < product.u_row; k += most) {
+            product.v =
+                scratch->v + (at * layout->v_position + c / FC_SLAB * layout->v_slab) * element;
+            product.u = chunk + (at * position + k) * element;
+            product.m = scratch->m + (at * plan->m_position + k) * element;
+            product.next = chunk + (at + 1) * position * element;
+            product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
+            product.groups = whole;
+            product.tiles = (int)layout->few;
+            job->kernels->product(&product);
+            if (rest == 0)
+                continue;
+            product.v = (const char *)product.v + v_whole * element;
+            product.m = (char *)product.m + m_whole * element;
+            product.next = (const char *)product.next + whole * product.channels * product.next_row;
+            product.groups = 1;
+            product.tiles = (int)rest;
+            job->kernels->product(&product);
+        }
 }
 
 /* Item: a block of tiles, for a share of the panels. */

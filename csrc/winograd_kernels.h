@@ -46,16 +46,16 @@ struct fc_winograd_gather {
     fc_activation activation;
 };
 
-/* One position of a few tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of
- *   v[c / FC_SLAB * v_slab + t * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
- * for k in whole units: one chain of multiply-adds for each slab, the slabs' sums added in order, and
- * that to m. From `next` on a cache line a channel is
- * fetched into the second-level cache: a part of the u of the next position. */
+/* One position of groups of `tiles` tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of
+ *   v[g * v_few + c / FC_SLAB * v_slab + i * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
+ * for tile t = g * tiles + i and k in whole units: one chain of multiply-adds for each slab, the slabs'
+ * sums added in order, and that to m. Each channel of each group fetches the line next_row bytes
+ * further, from `next` on, into the second-level cache. */
 struct fc_winograd_product {
     const void *v, *u, *next;
     void *m;
-    ptrdiff_t v_slab, u_row, m_tile;
-    int64_t channels;
+    ptrdiff_t v_slab, v_few, u_row, m_tile, next_row;
+    int64_t channels, groups;
     int tiles, units;
     bool add;
 };

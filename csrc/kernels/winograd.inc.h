@@ -7,7 +7,8 @@
  *
  * The product is conv_tile's: 14 x 2 accumulators in AVX-512, 2 + 14 loads for 28 multiply-adds. Its
  * rounding is most of that of the whole, so sums are short: a slab of 16 channels, a chunk of 8 slabs,
- * and those. That costs 28 additions for 448 multiply-adds, and takes the rms error of F(4x4,3x3) over
+ * and those. That costs 28 additions for 448 multiply-adds (87 % of the peak from the second-level
+ * cache; a tile's start and end take 5 of the rest), and takes the rms error of F(4x4,3x3) over
  * 64 (512) channels from 7.6 (11) to 4.8 (5.6) units of 1e-7, where PyTorch's direct sum has 2.1. */
 #include "winograd_points.inc.h"
 
@@ -152,35 +153,57 @@ FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bo
 FC_INLINE void fetch_near(const void *p) { __builtin_prefetch(p, 0, 3); }
 FC_INLINE void fetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
 
-/* Adds the sums of a slab to those before it, or begins with them. */
-FC_INLINE void winograd_add(const int tiles, const int vectors, const bool begin,
-                            vreal sum[TILE_PIXELS][TILE_VECTORS], real *to, ptrdiff_t step)
+/* The sums of the slabs before are kept in the tile's own memory, at constant distances: 28 addresses
+ * would not fit the registers. The compiler must not move some of them to registers, at the price of
+ * sums that it spills. */
+FC_INLINE void winograd_keep(const int tiles, const int vectors, const bool begin,
+                             vreal sum[TILE_PIXELS][TILE_VECTORS], real *kept)
 {
     FC_UNROLL (t, tiles)
         FC_UNROLL (v, vectors) {
-            real *at = to + t * step + v * LANES;
+            real *at = kept + (t * vectors + v) * LANES;
             vstore(at, begin ? sum[t][v] : vadd(vload(at), sum[t][v]));
         }
+    __asm__ volatile("" ::: "memory");
 }
 
-FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles,
-                                 const int vectors)
+/* To m, or added to it: the last slab with those before it. */
+FC_INLINE void winograd_finish(const struct fc_winograd_product *product, const int tiles,
+                               const int vectors, vreal sum[TILE_PIXELS][TILE_VECTORS],
+                               const real *kept, real *m)
 {
-    real chunk[TILE_PIXELS * TILE_VECTORS * LANES];
-    real *to = product->add ? chunk : product->m;
-    const ptrdiff_t step = product->add ? vectors * LANES : product->m_tile;
+    if (product->channels > FC_SLAB)
+        FC_UNROLL (t, tiles)
+            FC_UNROLL (v, vectors)
+                sum[t][v] = vadd(vload(kept + (t * vectors + v) * LANES), sum[t][v]);
+    if (product->add)
+        FC_UNROLL (t, tiles)
+            FC_UNROLL (v, vectors)
+                sum[t][v] = vadd(vload(m + t * product->m_tile + v * LANES), sum[t][v]);
+    FC_UNROLL (t, tiles)
+        FC_UNROLL (v, vectors)
+            vstore(m + t * product->m_tile + v * LANES, sum[t][v]);
+}
+
+/* One group of tiles. Each channel fetches a line of their next slab and one of `next`. Two of those
+ * cost 3 to 7 %: fetches from the third-level cache hold the buffers that x needs on its way from the
+ * second. */
+FC_INLINE void winograd_group(const struct fc_winograd_product *product, const int tiles,
+                              const int vectors, const real *x, const char *next, real *m)
+{
+    _Alignas(FC_UNIT_BYTES) real kept[TILE_PIXELS * TILE_VECTORS * LANES];
     const real *u = product->u;
-    for (int64_t c = 0; c < product->channels; c += FC_SLAB) {
-        const real *x = (const real *)product->v + c / FC_SLAB * product->v_slab;
-        const char *next = (const char *)product->next + c * FC_UNIT_BYTES;
+    const ptrdiff_t u_row = product->u_row, v_slab = product->v_slab, row = product->next_row;
+    vreal sum[TILE_PIXELS][TILE_VECTORS];
+    __asm__("" : "=m"(kept)); /* gcc does not see that what is read was written */
+    for (int64_t c = 0;; x += v_slab) {
         const int64_t left = product->channels - c, end = left < FC_SLAB ? left : FC_SLAB;
-        vreal sum[TILE_PIXELS][TILE_VECTORS];
         FC_UNROLL (t, tiles)
             FC_UNROLL (v, vectors)
                 sum[t][v] = vzero();
-        for (int64_t l = 0; l < end; l++, u += product->u_row) {
-            fetch_near(x + product->v_slab + l * FC_SLAB);
-            fetch_far(next + l * FC_UNIT_BYTES);
+        for (int64_t l = 0; l < end; l++, u += u_row, next += row) {
+            fetch_near(x + v_slab + l * FC_SLAB);
+            fetch_far(next);
             vreal k[TILE_VECTORS];
             FC_UNROLL (v, vectors)
                 k[v] = vload(u + v * LANES);
@@ -188,18 +211,24 @@ FC_INLINE void winograd_products(const struct fc_winograd_product *product, cons
                 FC_UNROLL (v, vectors)
                     sum[t][v] = vfma(vset1(x[t * FC_SLAB + l]), k[v], sum[t][v]);
         }
-        if (c == 0)
-            winograd_add(tiles, vectors, true, sum, to, step);
+        c += FC_SLAB;
+        if (c >= product->channels)
+            break;
+        if (c == FC_SLAB)
+            winograd_keep(tiles, vectors, true, sum, kept);
         else
-            winograd_add(tiles, vectors, false, sum, to, step);
+            winograd_keep(tiles, vectors, false, sum, kept);
     }
-    if (!product->add)
-        return;
-    FC_UNROLL (t, tiles)
-        FC_UNROLL (v, vectors) {
-            real *m = (real *)product->m + t * product->m_tile + v * LANES;
-            vstore(m, vadd(vload(m), vload(chunk + (t * vectors + v) * LANES)));
-        }
+    winograd_finish(product, tiles, vectors, sum, kept, m);
+}
+
+FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles,
+                                 const int vectors)
+{
+    const char *next = product->next;
+    for (int64_t i = 0; i < product->groups; i++, next += product->channels * product->next_row)
+        winograd_group(product, tiles, vectors, (const real *)product->v + i * product->v_few, next,
+                       (real *)product->m + i * tiles * product->m_tile);
 }
 
 #define FC_PRODUCT_CASE(tiles)                               \
@@ -218,6 +247,17 @@ static void winograd_product(const struct fc_winograd_product *product)
 }
 
 /* ------------------------------------------------------------------- outer */
+
+/* Adds sums to those before them, or begins with them. */
+FC_INLINE void winograd_add(const int channels, const int vectors, const bool begin,
+                            vreal sum[TILE_PIXELS][TILE_VECTORS], real *to, ptrdiff_t step)
+{
+    FC_UNROLL (c, channels)
+        FC_UNROLL (v, vectors) {
+            real *at = to + c * step + v * LANES;
+            vstore(at, begin ? sum[c][v] : vadd(vload(at), sum[c][v]));
+        }
+}
 
 FC_INLINE void winograd_outers(const struct fc_winograd_outer *outer, const int channels,
                                const int vectors)
