@@ -206,6 +206,22 @@ def test_instruction_sets_elementwise(name: str, dtype: str) -> None:
             assert_same_bits(result, results[0], name)
 
 
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid", "softmax"])
+def test_threads_elementwise(isa: str, name: str, dtype: str) -> None:
+    """Rows enough to be divided, of a length that no vector divides, and put anywhere in memory."""
+    numbers = np.random.default_rng(0).uniform(0.01, 9, (4001, 67)).astype(dtype)
+    function, x = getattr(functional, name), bits.shifted(numbers, 0)
+    fastconv.set_num_threads(1)
+    plain = function(x)
+    for n in (2, 3, 7):
+        fastconv.set_num_threads(n)
+        assert_same_bits(function(x), plain, f"{n} threads")
+    for place, put in bits.PLACEMENTS.items():
+        assert_same_bits(np.ascontiguousarray(function(put(x))), plain, place)
+    count("reproducibility", "variants", 3 + len(bits.PLACEMENTS))
+
+
 def test_again(isa: str) -> None:
     """A second call, in memory that others have used since, gives the bits of the first."""
     arrays = {name: bits.draw(problem) for name, problem in PROBLEMS.items()}
