@@ -81,7 +81,8 @@ class Held:
         names: Iterable[str] | None = None,
     ) -> Results:
         """Compute a variant; what is named of it must have the bits of the images it is made of."""
-        with _core.forced_isa(isa):
+        # However small, so that no problem is too small to be divided.
+        with _core.forced_isa(isa), _core.forced_worker_share(1):
             results = bits.compute(problem, arrays, self.algorithm)
         assert results.keys() == self.plain.keys()
         for name in results.keys() if names is None else names:
