@@ -27,9 +27,8 @@
  * middling ones. A sleeping worker is woken by 2 us of the caller's time and runs 14 us later (140 on
  * a busy machine), a spinning one 0.4 us later. By these figures two shares of 20 us take 29 us
  * instead of 40, and two of 10 us 19 instead of 20: not worth a core. */
-static const double WORK_PER_WORKER = 2e6;
-
 enum {
+    WORK_PER_WORKER = 2000000,
     SPIN_NANOSECONDS = 20000,
     STACK_BYTES = 1 << 20 /* of address space; memory is taken where it is touched */
 };
@@ -60,7 +59,8 @@ static struct {
 
 static atomic_int process_threads; /* 0: not yet asked for */
 static atomic_bool keep_all_denormals;
-static _Thread_local int thread_limit; /* 0: none */
+static _Thread_local int thread_limit;     /* 0: none */
+static _Thread_local int64_t forced_share; /* 0: none */
 static _Thread_local bool inside_task;
 
 /* --------------------------------------------------------------- shares of a loop */
@@ -255,13 +255,16 @@ void fc_parallel_for(int64_t items, int width, enum fc_denormals denormals, fc_t
 /* In whole numbers, since a division of doubles would raise the caller's inexact flag. */
 int fc_parallel_width(int64_t items, double work)
 {
-    if (work < 2 * WORK_PER_WORKER || items < 2 || inside_task)
+    const int64_t share = forced_share > 0 ? forced_share : WORK_PER_WORKER;
+    if (work < 2 * (double)share || items < 2 || inside_task)
         return 1;
     const int allowed = fc_get_num_threads();
-    const int64_t worth = work < 1e18 ? (int64_t)work / (int64_t)WORK_PER_WORKER : INT64_MAX;
+    const int64_t worth = work < 1e18 ? (int64_t)work / share : INT64_MAX;
     const int64_t width = worth < items ? worth : items;
     return width < allowed ? (int)width : allowed;
 }
+
+void fc_force_worker_share(int64_t work) { forced_share = work; }
 
 /* -------------------------------------------------------------------------- fork */
 

@@ -26,6 +26,10 @@ enum { FC_WORK_PER_ELEMENT = 32 };
  * FC_WORK_PER_ELEMENT for each element where memory is what takes the time. */
 int fc_parallel_width(int64_t items, double work);
 
+/* Makes the least work of a worker another, on the calling thread; 0 ends that. Meant for tests, whose
+ * problems are too small to be divided otherwise. */
+void fc_force_worker_share(int64_t work);
+
 /* Runs task(context, i, worker) for every i in [0, items), in no order, on at most width workers of
  * which the calling thread is one; returns when all are done. Where another caller has the pool,
  * the calling thread does it alone. Never fails: threads that cannot be had are done without. */

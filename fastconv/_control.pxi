@@ -228,6 +228,16 @@ def forced_isa(name):
         fc_force_isa(NULL)
 
 
+@_contextmanager
+def forced_worker_share(work):
+    """Make the calling thread divide calls of less work than is worth it; meant for tests."""
+    fc_force_worker_share(whole_number(work, "work", "an int"))
+    try:
+        yield
+    finally:
+        fc_force_worker_share(0)
+
+
 def fma_peak(seconds, dtype="float32", threads=1):
     """Measure the multiply-adds that nothing holds up, in floating-point operations a second.
 

@@ -147,6 +147,9 @@ cdef extern from "fastconv.h" nogil:
     double fc_fma_peak(fc_dtype, int, double)
 
 
+cdef extern from "parallel.h" nogil:
+    void fc_force_worker_share(int64_t)
+
 cdef extern from "output_pool.h" nogil:
     void *fc_output_acquire(size_t)
     void fc_output_release(void *)

@@ -161,7 +161,8 @@ static inline void print_call(const struct call *call)
 /* NULL, or what is wrong with the outputs. Erases them. */
 static inline const char *check_call(const struct call *call, fc_status status)
 {
-    const bool keeps_nan = !call->plain || (call->function == ELEMENTWISE);
+    const bool logarithm = call->function == ELEMENTWISE && call->elementwise == FC_LOG;
+    const bool keeps_nan = !call->plain || logarithm; /* of negative numbers */
     for (int i = 0; i < ROLES; i++) {
         const struct array *array = &call->arrays[i];
         bool nan = false;

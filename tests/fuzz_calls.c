@@ -8,6 +8,7 @@
 
 #include "any_run.h"
 #include "guarded.h"
+#include "parallel.h"
 
 static void fail(const struct call *call, const char *what)
 {
@@ -26,6 +27,7 @@ static void choose_isa(struct source *source)
         count++;
     fc_force_isa(fc_available_isa((int)draw(source, 0, count - 1)));
     fc_set_thread_limit((int)draw(source, 1, 3));
+    fc_force_worker_share(draw(source, 0, 1)); /* half are divided, however small */
 }
 
 static void small_call(struct source *source)

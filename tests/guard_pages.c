@@ -1,8 +1,9 @@
 /* guard_pages.c: no byte outside an array is read or written, on any instruction set.
  *
  * Random calls, every array between two pages that fault when touched: first with each array's last
- * byte at the end of its pages, then with its first byte at their beginning. Inputs cannot be
- * written. The results must also be the same, bit for bit, wherever they lie and whatever ran them.
+ * byte at the end of its pages, then with its first byte at their beginning, by several threads, half
+ * of the calls however small. Inputs cannot be written. The results must also be the same, bit for
+ * bit, wherever they lie and whatever ran them.
  *
  * guard_pages COUNT [SEED]: a fault or a difference prints the seed that shows it again. */
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
@@ -13,6 +14,7 @@
 
 #include "any_run.h"
 #include "guarded.h"
+#include "parallel.h"
 
 enum { THREADS = 3 };
 
@@ -60,6 +62,7 @@ static int run_everywhere(void)
     for (int i = 0; (isa = fc_available_isa(i)) != NULL; i++) {
         const bool fused = strcmp(isa, "generic") != 0;
         fc_force_isa(isa);
+        fc_force_worker_share(seed % 2);
         for (at_end = false;; at_end = true) {
             uint64_t hash;
             fc_set_thread_limit(at_end ? THREADS : 1);

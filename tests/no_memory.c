@@ -11,6 +11,7 @@
 #include "counted_memory.h"
 
 #include "any_run.h"
+#include "parallel.h"
 
 enum { MOST_REQUESTS = 100 };
 
@@ -44,6 +45,7 @@ static void *run_thread(void *context)
 {
     struct run *run = context;
     fill_call(&call);
+    fc_force_worker_share(seed % 2); /* half are divided, however small: threads are asked for */
     arm(run->request);
     run->status = run_call(&call);
     run->came = disarm();

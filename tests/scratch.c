@@ -1,7 +1,7 @@
 /* scratch.c: the memory that calls take beside their arrays does not grow with the image.
  *
  * Every kind of call on images of a fixed number of pixels, square, wide and high, and on smaller
- * ones, with 1 thread and with several. Beyond the packed kernel, a thread may have FC_BOUND. */
+ * ones, with 1 thread and with several. Beyond the packed kernel, a thread may have BOUND. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <string.h>
@@ -10,7 +10,7 @@
 
 #include "fastconv.h"
 
-enum { BOUND = 4 << 20, THREADS = 4 };
+enum { BOUND = 4 << 20, THREADS = 4, MOST_ELEMENTS = 384 * 384 * 64 };
 
 static const int64_t sizes[][2] = {{64, 64}, {384, 384}, {12, 12288}, {12288, 12}};
 enum { SIZES = sizeof sizes / sizeof sizes[0] };
@@ -20,12 +20,21 @@ static const struct layer {
     int64_t c_in, c_out, kernel, stride, dilation, groups;
     fc_padding_mode mode;
 } layers[] = {
-    {"3x3", 16, 24, 3, 1, 1, 1, FC_CONSTANT},        {"3x3 wide", 64, 64, 3, 1, 1, 1, FC_CONSTANT},
-    {"stem", 3, 16, 7, 2, 1, 1, FC_CONSTANT},        {"one channel", 1, 6, 5, 1, 1, 1, FC_CONSTANT},
-    {"1x1", 48, 32, 1, 1, 1, 1, FC_CONSTANT},        {"dilated", 12, 16, 3, 1, 12, 1, FC_CONSTANT},
-    {"strided", 16, 16, 3, 3, 1, 1, FC_CONSTANT},    {"grouped", 24, 24, 3, 1, 1, 3, FC_CONSTANT},
-    {"depthwise", 32, 32, 3, 1, 1, 32, FC_CONSTANT}, {"11x11", 4, 8, 11, 1, 1, 1, FC_CONSTANT},
+    {"3x3", 16, 24, 3, 1, 1, 1, FC_CONSTANT},
+    {"3x3 wide", 64, 64, 3, 1, 1, 1, FC_CONSTANT},
+    {"stem", 3, 16, 7, 2, 1, 1, FC_CONSTANT},
+    {"one channel", 1, 6, 5, 1, 1, 1, FC_CONSTANT},
+    {"1x1", 48, 32, 1, 1, 1, 1, FC_CONSTANT},
+    {"dilated", 12, 16, 3, 1, 12, 1, FC_CONSTANT},
+    {"strided", 16, 16, 3, 3, 1, 1, FC_CONSTANT},
+    {"grouped", 24, 24, 3, 1, 1, 3, FC_CONSTANT},
+    {"depthwise", 32, 32, 3, 1, 1, 32, FC_CONSTANT},
+    {"11x11", 4, 8, 11, 1, 1, 1, FC_CONSTANT},
     {"reflected", 8, 8, 5, 1, 1, 1, FC_REFLECT},
+    {"5x5 wide", 96, 96, 5, 1, 1, 1, FC_CONSTANT},
+    {"deep", 256, 256, 3, 1, 1, 1, FC_CONSTANT},
+    {"1x1 deep", 512, 384, 1, 1, 1, 1, FC_CONSTANT},
+    {"deep strided", 256, 192, 3, 2, 1, 1, FC_CONSTANT},
 };
 
 static long most; /* of any call, beyond its packed kernel, a thread */
@@ -116,7 +125,7 @@ static fc_status backward_kernel(void *context)
 static fc_status backward_bias(void *context)
 {
     const struct convolution *c = context;
-    static float dbias[256];
+    static float dbias[512];
     return fc_conv2d_backward(&c->params, &c->y, &c->x, &c->kernel, NULL, NULL, dbias);
 }
 
@@ -136,8 +145,30 @@ static double kernel_bytes(const struct layer *layer, int pieces)
            (double)(layer->kernel * layer->kernel) * sizeof(float);
 }
 
+static void *pack(void *context)
+{
+    const struct convolution *c = context;
+    fc_packed_kernel *packed;
+    require(fc_pack_kernel(&c->params, &c->kernel, c->x.h, c->x.w, &packed) == FC_OK, "packing");
+    return packed;
+}
+
+/* What a packed kernel takes, which a call packs for itself: Winograd's has 36 numbers for 9. */
+static double packed_bytes(struct convolution *c)
+{
+    void *packed;
+    pthread_t thread; /* what the library keeps for it ends with it */
+    require(__real_pthread_create(&thread, NULL, pack, c) == 0, "no thread");
+    pthread_join(thread, &packed);
+    const long bytes = atomic_load(&live_bytes);
+    fc_packed_kernel_free(packed);
+    return (double)bytes;
+}
+
 static void convolve(const struct layer *layer, int64_t h, int64_t w, bool first, int threads)
 {
+    while (h * w * layer->c_in > MOST_ELEMENTS) /* deep layers have small images */
+        *(h > w ? &h : &w) /= 2;
     const int64_t k = layer->kernel, c = layer->c_in / layer->groups, o = layer->c_out;
     struct convolution problem = {.params = {.dtype = FC_FLOAT32,
                                              .strides = {layer->stride, layer->stride},
@@ -151,9 +182,10 @@ static void convolve(const struct layer *layer, int64_t h, int64_t w, bool first
     problem.x = image(memory, h, w, layer->c_in, first);
     problem.y = image(memory + h * w * layer->c_in, y_h, y_w, o, first);
     problem.kernel = (fc_weights){problem.x.data, k, k, c, o, k * c * o, c * o, o, 1};
-    static float kernel[1 << 18];
+    static float kernel[256 * 256 * 9];
     problem.kernel.data = kernel;
-    const double packed = kernel_bytes(layer, 1), sums = kernel_bytes(layer, 16);
+    const double rounded = kernel_bytes(layer, 1), made = packed_bytes(&problem);
+    const double packed = made > rounded ? made : rounded, sums = kernel_bytes(layer, 16);
     end_call(measured(forward, &problem, threads), layer->name, h, w, threads, packed);
     end_call(measured(backward_x, &problem, threads), layer->name, h, w, threads, packed);
     end_call(measured(backward_kernel, &problem, threads), layer->name, h, w, threads, sums);
@@ -207,7 +239,7 @@ static void pool_all(int64_t h, int64_t w, bool first, int threads)
 
 int main(void)
 {
-    memory = __real_calloc((size_t)384 * 384 * 64 * 3, sizeof(float));
+    memory = __real_calloc((size_t)MOST_ELEMENTS * 3, sizeof(float));
     fc_set_num_threads(THREADS);
     for (int i = 0; memory && i < SIZES; i++)
         for (int first = 0; first < 2; first++) {

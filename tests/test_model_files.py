@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -274,3 +278,41 @@ def test_files_that_hold_no_model(tmp_path: Path) -> None:
             load_model(path)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "nothing")
+
+
+# Python tells of all that it is asked to do; only what happens while files are read is kept.
+READING = """
+    import gzip, sys
+    from pathlib import Path
+    from fastconv.datasets import _idx
+    from fastconv.models import load_model
+    from networks import small
+
+    model, images = (Path(sys.argv[1], name) for name in ("model.safetensors", "images.gz"))
+    small().save(model)
+    images.write_bytes(gzip.compress(bytes((0, 0, 8, 1, 0, 0, 0, 2, 1, 2))))
+
+    def read_all():
+        load_model(model).load_weights(model)
+        assert _idx.read(images, (None,)).tolist() == [1, 2]
+
+    read_all()  # imports what is wanted
+    happened, reading = set(), True
+    sys.addaudithook(lambda event, arguments: happened.add(event) if reading else None)
+    read_all()
+    reading = False
+    print(*happened)
+"""
+RUNS_CODE = ("exec", "compile", "import", "pickle", "marshal", "os", "subprocess", "ctypes")
+
+
+def test_reading_runs_no_code(tmp_path: Path) -> None:
+    """No pickle, no import, nothing compiled: files are opened, and that is all."""
+    pytest.importorskip("safetensors.numpy")
+    command = [sys.executable, "-P", "-c", textwrap.dedent(READING), str(tmp_path)]
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+    happened = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path}, check=True, capture_output=True, text=True
+    ).stdout.split()
+    assert "open" in happened
+    assert not [event for event in happened if event.partition(".")[0] in RUNS_CODE]

@@ -23,10 +23,10 @@ MIB = 2**20
 
 @pytest.fixture(autouse=True)
 def empty_pool() -> Iterator[None]:
-    """Begin with nothing kept, and leave the limit as it was."""
+    """Begin with nothing kept and the usual limit, and leave the limit as it was."""
     before = fastconv.get_output_pool()
     fastconv.set_output_pool(0)
-    fastconv.set_output_pool(before)
+    fastconv.set_output_pool(256 * MIB)
     yield
     fastconv.set_output_pool(before)
 

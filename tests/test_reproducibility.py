@@ -81,7 +81,8 @@ class Held:
         names: Iterable[str] | None = None,
     ) -> Results:
         """Compute a variant; what is named of it must have the bits of the images it is made of."""
-        with _core.forced_isa(isa):
+        # However small, so that no problem is too small to be divided.
+        with _core.forced_isa(isa), _core.forced_worker_share(1):
             results = bits.compute(problem, arrays, self.algorithm)
         assert results.keys() == self.plain.keys()
         for name in results.keys() if names is None else names:
@@ -204,6 +205,22 @@ def test_instruction_sets_elementwise(name: str, dtype: str) -> None:
                 results.append(getattr(functional, name)(rows))
         for result in results[1:]:
             assert_same_bits(result, results[0], name)
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "sigmoid", "softmax"])
+def test_threads_elementwise(isa: str, name: str, dtype: str) -> None:
+    """Rows enough to be divided, of a length that no vector divides, and put anywhere in memory."""
+    numbers = np.random.default_rng(0).uniform(0.01, 9, (4001, 67)).astype(dtype)
+    function, x = getattr(functional, name), bits.shifted(numbers, 0)
+    fastconv.set_num_threads(1)
+    plain = function(x)
+    for n in (2, 3, 7):
+        fastconv.set_num_threads(n)
+        assert_same_bits(function(x), plain, f"{n} threads")
+    for place, put in bits.PLACEMENTS.items():
+        assert_same_bits(np.ascontiguousarray(function(put(x))), plain, place)
+    count("reproducibility", "variants", 3 + len(bits.PLACEMENTS))
 
 
 def test_again(isa: str) -> None:

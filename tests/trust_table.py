@@ -31,7 +31,8 @@ BEGIN, END = "<!-- fuzz:begin -->\n", "<!-- fuzz:end -->"
 PROOFS = (
     "FASTCONV_TRUST=1 pytest -q tests/test_reproducibility.py tests/test_special_values.py "
     "tests/test_memory.py tests/test_processes.py tests/test_crash_safe.py",
-    "FASTCONV_TRUST=1 FASTCONV_TEST_PROFILE=long pytest -q tests/test_fuzz_calls.py",
+    "FASTCONV_TRUST=1 FASTCONV_TEST_PROFILE=long pytest -q tests/test_fuzz_calls.py "
+    "tests/test_fuzz_packed.py",
     "FASTCONV_TRUST=1 FASTCONV_TEST_PROFILE=long pytest -q tests/test_fuzz_files.py",
     "FASTCONV_TRUST=1 FASTCONV_TEST_PROFILE=long pytest -q tests/test_large_arrays.py",
     "python tests/slowdown.py denormals",
@@ -87,7 +88,8 @@ ROWS = (
         "fuzz of calls",
         "Any argument: a documented exception with nothing written, or a right answer",
         "hypothesis puts arrays of every dtype, lie and rank, numbers to 2^70, words and None in "
-        "the place of one to three arguments; answers are compared with the NumPy reference",
+        "the place of one to three arguments, packed kernels and indices of others among them; "
+        "answers are compared with the NumPy reference",
     ),
     Row(
         "fuzz of files",
@@ -109,8 +111,8 @@ ROWS = (
     Row(
         "races",
         "No data race",
-        "concurrent callers who share the memory of outputs, set_num_threads and fork at work, under "
-        "ThreadSanitizer",
+        "concurrent callers who share the memory of outputs, set_num_threads and fork at work, "
+        "under ThreadSanitizer",
     ),
     Row(
         "no-memory",
