@@ -60,8 +60,10 @@ fc_status fc_convolve_depthwise(const struct fc_convolution *convolution)
                        panels);
         job.packed = panels;
     }
-    const fc_status status =
-        channels_together(convolution) ? fc_depthwise_pixels(&job) : fc_depthwise_planes(&job);
+    const bool together = channels_together(convolution);
+    const fc_status status = together || fc_fits_transposed_depthwise(&job)
+                                 ? fc_depthwise_pixels(&job, !together)
+                                 : fc_depthwise_planes(&job);
     fc_workspace_release(panels);
     return status;
 }

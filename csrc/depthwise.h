@@ -20,8 +20,10 @@ struct fc_depthwise_job {
     ptrdiff_t element;
 };
 
-/* Where channels lie together (pixels), and where columns do or nothing does (planes). */
-fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job);
+/* Where channels lie together or are small enough to be transposed (pixels), and where columns do or
+ * nothing does (planes). */
+bool fc_fits_transposed_depthwise(const struct fc_depthwise_job *job);
+fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job, bool transposed);
 fc_status fc_depthwise_planes(const struct fc_depthwise_job *job);
 
 #endif

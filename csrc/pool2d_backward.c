@@ -35,23 +35,30 @@ struct part {
     int64_t row, row_end, filled; /* rows [row, filled) hold sums, the rest is not yet zeroed */
 };
 
+/* A row of one channel. */
+static void zero_line(const struct scatter *self, char *out)
+{
+    const fc_image *dx = self->dx;
+    if (dx->stride_w == 1)
+        memset(out, 0, (size_t)dx->w * self->size);
+    else
+        for (int64_t w = 0; w < dx->w; w++)
+            memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0, self->size);
+}
+
 static void zero_row(const struct scatter *self, const struct part *part, int64_t row)
 {
     const fc_image *dx = self->dx;
     char *out = fc_pool2d_at(dx, self->size, part->image, row, 0, part->channel);
-    if (part->channels == 1 && dx->stride_w == 1) {
-        memset(out, 0, (size_t)dx->w * self->size);
-    } else if (dx->stride_c == 1 && dx->stride_w == part->channels) {
+    if (dx->stride_c == 1 && dx->stride_w == part->channels) {
         memset(out, 0, (size_t)(dx->w * part->channels) * self->size);
     } else if (dx->stride_c == 1) {
         for (int64_t w = 0; w < dx->w; w++)
             memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0,
                    (size_t)part->channels * self->size);
     } else {
-        for (int64_t w = 0; w < dx->w; w++)
-            for (int64_t c = 0; c < part->channels; c++)
-                memset(out + (w * dx->stride_w + c * dx->stride_c) * (ptrdiff_t)self->size, 0,
-                       self->size);
+        for (int64_t c = 0; c < part->channels; c++)
+            zero_line(self, out + c * dx->stride_c * (ptrdiff_t)self->size);
     }
 }
 
@@ -257,6 +264,33 @@ static fc_status check(const fc_pool2d_params *params, const fc_image *dy, const
     return fc_current_isa() ? FC_OK : FC_BAD_ARGUMENT;
 }
 
+/* Windows that share nothing and are so large that searching them is all the work: what is left is to
+ * clear dx and to write few elements. */
+static bool is_sparse(const struct fc_window *window, bool searched)
+{
+    enum { MANY_TAPS = 25 };
+    const struct fc_axis *vertical = &window->axis[0], *horizontal = &window->axis[1];
+    const bool apart = (vertical->out == 1 || vertical->stride >= vertical->taps) &&
+                       (horizontal->out == 1 || horizontal->stride >= horizontal->taps);
+    return searched && apart && vertical->dilation == 1 && horizontal->dilation == 1 &&
+           vertical->taps > MANY_TAPS / horizontal->taps;
+}
+
+/* dx by fc_pool2d_max_dx, with planes merged where they may be. */
+static fc_status take_gradients(const struct fc_pool2d_pass *search,
+                                const struct fc_pool2d_axis adjoint[2], const fc_image *dy,
+                                const fc_image *indices, const fc_image *dx, bool *done)
+{
+    struct fc_pool2d_pass pass = *search;
+    fc_image dy_planes = *dy, dx_planes = *dx, index_planes;
+    if (indices)
+        index_planes = *indices;
+    fc_pool2d_merge_planes((fc_image *[]){&pass.x, &dy_planes, &dx_planes, &index_planes},
+                           indices ? 4 : 3);
+    return fc_pool2d_max_dx(&pass, adjoint, &dy_planes, indices ? &index_planes : NULL, &dx_planes,
+                            done);
+}
+
 fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy, const fc_image *x,
                              const fc_image *indices, const fc_image *dx)
 {
@@ -284,15 +318,12 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     struct fc_pool2d_axis adjoint[2];
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&adjoint[d], &window.axis[d], true);
-    if (!indices) {
-        fc_image dy_planes = *dy, dx_planes = *dx;
-        bool fits;
-        pass.x = *x;
-        fc_pool2d_merge_planes((fc_image *[]){&pass.x, &dy_planes, &dx_planes}, 3);
-        status = fc_pool2d_max_dx(&pass, adjoint, &dy_planes, &dx_planes, &fits);
-        if (fits)
+    pass.x = x ? *x : *dx;
+    if (!is_sparse(&window, !indices)) {
+        bool done;
+        status = take_gradients(&pass, adjoint, dy, indices, dx, &done);
+        if (done || status != FC_OK)
             return status;
-        pass.x = *x;
     }
     struct scatter scatter = {.pass = pass,
                               .dy = dy,

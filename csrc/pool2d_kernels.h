@@ -60,12 +60,26 @@ struct fc_pool2d_award {
     int64_t first, first_row, first_tap;
 };
 
+/* Stored indices to numbers of taps: for p < columns, l < lanes
+ *   k = index[p * index_column + l] - (origin + p * origin_column + l * origin_lane)
+ *   numbers[p * number_column + l] = first + i * first_row + j, where k is i * width + j
+ * with i < rows and j < taps <= width, or -1 for index -1. False where an index is neither. Sums of
+ * indices and widths fit 31 bits; whole vectors of numbers are written, in ascending order. */
+struct fc_pool2d_winners {
+    const int64_t *index;
+    void *numbers;
+    int64_t columns, lanes, rows, taps, width;
+    ptrdiff_t index_column, number_column;
+    int64_t origin, origin_column, origin_lane, first, first_row;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     /* even[i] = x[2 * i], odd[i] = x[2 * i + 1], for count elements of x; and the way back. */
     void (*split_pairs)(const void *x, void *even, void *odd, int64_t count);
     void (*merge_pairs)(const void *even, const void *odd, void *y, int64_t count);
     void (*award)(const struct fc_pool2d_award *award);
+    bool (*winners)(const struct fc_pool2d_winners *winners);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
      * not in [begin, end); returns its number, or rows * lanes. */
     int64_t (*scatter)(const struct fc_pool2d_scatter *scatter, int64_t from);

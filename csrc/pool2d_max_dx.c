@@ -1,4 +1,4 @@
-/* pool2d_max_dx.c: the gradient of a maximum or minimum, from winners found again.
+/* pool2d_max_dx.c: the gradient of a maximum or minimum, taken by those that won.
  *
  * Every element of dx adds up the gradients of the windows that it has won, in the order of the
  * windows: nothing is scattered, and each element is written once. The winners, as numbers of taps,
@@ -7,34 +7,39 @@
  * move to the front. What is left is memory: x and dy are read once, dx is written. */
 #include "pool2d_max_dx.h"
 
+#include <stdatomic.h>
 #include <string.h>
 
 #include "parallel.h"
+#include "pool2d_winners.h"
 #include "workspace.h"
 
 enum {
     STEP_ELEMENTS = 48 * 1024, /* of scratch: 192 KB of float32 */
     LEAST_CHANNELS = 16,
+    MANY_CHANNELS = 256, /* more only where a step has so many rows then: */
+    MANY_ROWS = 4,
     ENOUGH_ITEMS = 16 /* bands of rows are for threads that images and channels do not feed */
 };
 
 struct plan {
     struct fc_pool2d_pass pass;
     const struct fc_pool2d_axis *adjoint;
-    const fc_image *dy, *dx;
+    const fc_image *dy, *indices, *dx;
     size_t size;
     bool direct_dy, direct_dx;
     int64_t rows;    /* of dx in a step */
     int64_t windows; /* rows of windows that a step needs, at most */
     int64_t channel_blocks, bands, band_rows;
     ptrdiff_t pixel, window_row; /* elements of a pixel, and of a row of windows */
-    size_t window_bytes, line_bytes, worker_bytes;
+    size_t window_bytes, line_bytes, search_bytes, worker_bytes;
     char *scratch;
+    atomic_bool stray; /* an index lies outside its window */
 };
 
 /* A part of dx at work: [row, row_end) of some channels of an image. */
 struct part {
-    const struct plan *plan;
+    struct plan *plan;
     int64_t image, channel, channels;
     int64_t window, window_end; /* rows of windows that are held, from the front of each array */
     char *scratch, *y, *numbers, *dy, *line;
@@ -60,7 +65,8 @@ static bool choose_step(struct plan *plan)
         fc_pool2d_axis_span(&plan->adjoint[0], 1) > STEP_ELEMENTS)
         return false;
     while (pass->wide && pass->channels > LEAST_CHANNELS &&
-           step_elements(plan, 1, pass->channels) > STEP_ELEMENTS)
+           step_elements(plan, pass->channels > MANY_CHANNELS ? MANY_ROWS : 1, pass->channels) >
+               STEP_ELEMENTS)
         pass->channels = fc_ceil_div(pass->channels, 2);
     if (step_elements(plan, 1, pass->channels) > STEP_ELEMENTS)
         return false;
@@ -74,7 +80,7 @@ static bool make_plan(struct plan *plan)
 {
     struct fc_pool2d_pass *pass = &plan->pass;
     pass->numbered = pass->targets_packed = pass->tap_numbers = true;
-    if (fc_pool2d_plan(pass) != FC_OK)
+    if (fc_pool2d_plan(pass) != FC_OK || (plan->indices && !fc_pool2d_tells_winners(pass)))
         return false;
     const bool lanes_together = pass->wide || plan->adjoint[1].period == 1;
     const bool one = pass->channels == 1;
@@ -101,7 +107,9 @@ static bool make_plan(struct plan *plan)
     const int64_t line = plan->direct_dx ? 0 : plan->rows * plan->dx->w * plan->pixel;
     plan->window_bytes = fc_round_to_line((size_t)held * plan->size + FC_UNIT_BYTES);
     plan->line_bytes = fc_round_to_line((size_t)line * plan->size);
-    plan->worker_bytes = fc_pool2d_scratch(pass) + 3 * plan->window_bytes + plan->line_bytes;
+    plan->search_bytes = plan->indices ? fc_pool2d_winner_bytes(pass, plan->indices, plan->windows)
+                                       : fc_pool2d_scratch(pass);
+    plan->worker_bytes = plan->search_bytes + 3 * plan->window_bytes + plan->line_bytes;
     return true;
 }
 
@@ -125,6 +133,25 @@ static void stage_dy(const struct part *part, int64_t row, int64_t row_end, char
                                .channels = part->channels});
 }
 
+/* The numbers of rows [row, row_end) of windows, to the place of the first. */
+static void number_windows(const struct part *part, int64_t row, int64_t row_end, ptrdiff_t at)
+{
+    struct plan *plan = part->plan;
+    const struct fc_pool2d_block block = {.image = part->image,
+                                          .row = row,
+                                          .row_end = row_end,
+                                          .column = 0,
+                                          .column_end = plan->dy->w,
+                                          .channel = part->channel,
+                                          .channels = part->channels};
+    char *numbers = part->numbers + at;
+    if (!plan->indices)
+        fc_pool2d_run_block(&plan->pass, &block, part->y + at, (int64_t *)(void *)numbers,
+                            part->scratch);
+    else if (!fc_pool2d_take_winners(&plan->pass, &block, plan->indices, numbers, part->scratch))
+        atomic_store_explicit(&plan->stray, true, memory_order_relaxed);
+}
+
 /* Sees to it that rows [first, end) of windows are held. */
 static void hold_windows(struct part *part, int64_t first, int64_t end)
 {
@@ -133,24 +160,17 @@ static void hold_windows(struct part *part, int64_t first, int64_t end)
     const int64_t kept = fc_max(part->window_end - first, 0);
     if (kept > 0 && first > part->window) {
         char *arrays[2] = {part->numbers, part->dy};
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < (plan->direct_dy ? 1 : 2); i++)
             memmove(arrays[i], arrays[i] + (first - part->window) * row_bytes,
                     (size_t)(kept * row_bytes));
     }
     part->window = first;
     for (int64_t row = first + kept; row < end; row += plan->pass.rows) {
-        const struct fc_pool2d_block block = {.image = part->image,
-                                              .row = row,
-                                              .row_end = fc_min(row + plan->pass.rows, end),
-                                              .column = 0,
-                                              .column_end = plan->dy->w,
-                                              .channel = part->channel,
-                                              .channels = part->channels};
+        const int64_t row_end = fc_min(row + plan->pass.rows, end);
         const ptrdiff_t at = (row - first) * row_bytes;
-        fc_pool2d_run_block(&plan->pass, &block, part->y + at,
-                            (int64_t *)(void *)(part->numbers + at), part->scratch);
+        number_windows(part, row, row_end, at);
         if (!plan->direct_dy)
-            stage_dy(part, row, block.row_end, part->dy + at);
+            stage_dy(part, row, row_end, part->dy + at);
     }
     part->window_end = fc_max(part->window_end, end);
 }
@@ -291,7 +311,7 @@ static void put_lines(const struct part *part, int64_t row, int64_t row_end)
 
 static void award_part(void *context, int64_t item, int worker)
 {
-    const struct plan *plan = context;
+    struct plan *plan = context;
     const int64_t band = item % plan->bands;
     item /= plan->bands;
     struct part part = {.plan = plan,
@@ -299,7 +319,7 @@ static void award_part(void *context, int64_t item, int worker)
                         .channel = item % plan->channel_blocks * plan->pass.channels,
                         .scratch = plan->scratch + (size_t)worker * plan->worker_bytes};
     part.channels = fc_min(plan->pass.channels, plan->dx->c - part.channel);
-    part.numbers = part.scratch + fc_pool2d_scratch(&plan->pass);
+    part.numbers = part.scratch + plan->search_bytes;
     part.y = part.numbers + plan->window_bytes;
     part.dy = part.y + plan->window_bytes;
     part.line = part.dy + plan->window_bytes;
@@ -319,15 +339,16 @@ static void award_part(void *context, int64_t item, int worker)
 
 fc_status fc_pool2d_max_dx(const struct fc_pool2d_pass *pass,
                            const struct fc_pool2d_axis adjoint[2], const fc_image *dy,
-                           const fc_image *dx, bool *fits)
+                           const fc_image *indices, const fc_image *dx, bool *done)
 {
     struct plan plan = {.pass = *pass,
                         .adjoint = adjoint,
                         .dy = dy,
+                        .indices = indices,
                         .dx = dx,
                         .size = fc_element_size(pass->dtype)};
-    *fits = make_plan(&plan);
-    if (!*fits)
+    *done = make_plan(&plan);
+    if (!*done)
         return FC_OK;
     const int64_t items = dx->n * plan.channel_blocks * plan.bands;
     const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
@@ -337,5 +358,6 @@ fc_status fc_pool2d_max_dx(const struct fc_pool2d_pass *pass,
         return FC_NO_MEMORY;
     fc_parallel_for(items, width, FC_KEEP_DENORMALS, award_part, &plan);
     fc_workspace_release(plan.scratch);
+    *done = !atomic_load(&plan.stray);
     return FC_OK;
 }

@@ -147,9 +147,10 @@ fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass)
         return FC_OVERFLOW;
     choose_lanes(pass);
     pass->direct_x = !pass->adjoint && has_lanes(pass, &pass->x, pass->axis[1].advance);
-    if (pass->wide && (!pass->direct_x || pass->numbered || pass->targets_packed))
-        pass->channels =
-            fc_min(pass->channels, pass->x.stride_c == 1 ? LINE / 16 : STAGED_CHANNELS);
+    if (pass->wide && pass->x.stride_c != 1)
+        pass->channels = fc_min(pass->channels, STAGED_CHANNELS);
+    else if (pass->wide && !pass->tap_numbers && (pass->numbered || !pass->direct_x))
+        pass->channels = fc_min(pass->channels, LINE / 16);
     pass->direct_y = pass->targets_packed || has_lanes(pass, &pass->y, pass->axis[1].period);
     /* With fewer sources than phases no two targets of a class are regular. */
     pass->phases = pass->wide ? 1 : fc_max(fc_min(pass->axis[1].advance, pass->axis[1].sources), 1);

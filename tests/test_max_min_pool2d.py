@@ -151,6 +151,29 @@ def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format:
         np.testing.assert_array_equal(dx, np.ones(x.shape))
 
 
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("channels", [1, 3, 37])
+def test_indices_beyond_their_windows(
+    isa: str, channels: int, data_format: str, dtype: str
+) -> None:
+    """Any pixel of the plane may be named, and no other, however far away."""
+    rng = np.random.default_rng(channels)
+    shape = strategies.in_format((2, 9, 11, channels), data_format)
+    x = rng.standard_normal(shape).astype(dtype)
+    words: dict[str, Any] = {"strides": 2, "padding": 1, "data_format": data_format}
+    y, indices = functional.max_pool2d(x, 3, return_indices=True, **words)
+    dy = rng.integers(-9, 9, y.shape).astype(dtype)
+    for places in (rng.integers(-1, 99, y.shape), np.where(rng.random(y.shape) < 0.01, 98, indices)):
+        dx = functional.max_pool2d_backward(dy, x, 3, indices=places, **words)
+        np.testing.assert_array_equal(dx, reference.scatter(dy, places, x.shape, data_format))
+    for beyond in (99, -2, 2**31, 2**32, 2**63 - 1, -(2**63)):
+        places = indices.copy()
+        places[-1, -1, -1, -1] = beyond
+        with pytest.raises(ValueError, match="indices"):
+            functional.max_pool2d_backward(dy, x, 3, indices=places, **words)
+
+
 @pytest.mark.parametrize(
     ("short", "long"),
     [

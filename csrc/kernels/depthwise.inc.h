@@ -142,13 +142,13 @@ FC_INLINE void depthwise_row(const struct fc_depthwise_pixels *strip, const int 
         depthwise_tile(strip, j + FEW <= columns ? j : columns - FEW, kh, kw, stride, rows, FEW);
 }
 
-FC_INLINE void depthwise_rows(const struct fc_depthwise_pixels *strip, const int k,
+FC_INLINE void depthwise_rows(const struct fc_depthwise_pixels *strip, const int kh, const int kw,
                               const int stride)
 {
     if (strip->rows == 2)
-        depthwise_row(strip, k, k, stride, 2);
+        depthwise_row(strip, kh, kw, stride, 2);
     else
-        depthwise_row(strip, k, k, stride, 1);
+        depthwise_row(strip, kh, kw, stride, 1);
 }
 
 /* Any window: `columns` outputs of a row and one vector of channels. */
@@ -188,22 +188,24 @@ FC_INLINE void depthwise_any_tile(const struct fc_depthwise_pixels *strip, int64
 
 static void depthwise_pixels(const struct fc_depthwise_pixels *strip)
 {
-    const bool square = strip->kh == strip->kw && strip->row_tap == 1 && strip->column_tap == 1 &&
-                        strip->row_step == strip->column_step;
-    const int64_t kind = square ? strip->kh * 10 + strip->row_step : 0;
-    switch (kind) {
-    case 31:
-        depthwise_rows(strip, 3, 1);
+    const bool dense = strip->row_tap == 1 && strip->column_tap == 1 &&
+                       strip->row_step == strip->column_step && strip->kw < 10 &&
+                       strip->row_step < 10;
+    switch (dense ? strip->kh * 100 + strip->kw * 10 + strip->row_step : 0) {
+#define DEPTHWISE_KIND(kh, kw, stride)         \
+    case kh * 100 + kw * 10 + stride:          \
+        depthwise_rows(strip, kh, kw, stride); \
         return;
-    case 32:
-        depthwise_rows(strip, 3, 2);
-        return;
-    case 51:
-        depthwise_rows(strip, 5, 1);
-        return;
-    case 52:
-        depthwise_rows(strip, 5, 2);
-        return;
+        DEPTHWISE_KIND(3, 3, 1)
+        DEPTHWISE_KIND(3, 3, 2)
+        DEPTHWISE_KIND(5, 5, 1)
+        DEPTHWISE_KIND(5, 5, 2)
+        /* The phases of gradients of 3 x 3 taps and stride 2. */
+        DEPTHWISE_KIND(1, 1, 1)
+        DEPTHWISE_KIND(1, 2, 1)
+        DEPTHWISE_KIND(2, 1, 1)
+        DEPTHWISE_KIND(2, 2, 1)
+#undef DEPTHWISE_KIND
     }
     for (int64_t i = 0; i < strip->rows; i++) {
         int64_t j = 0;

@@ -86,42 +86,84 @@ FC_INLINE void dkernel_row(const struct fc_depthwise_dkernel *row, const int kw,
 /* 3 x 3 taps and few channels: one vector of channels after the other, its nine sums in registers
  * along the row. With the channels innermost so few sums go to memory and come back so soon that
  * loads of x wait for them: 64 channels took 300 cycles a tile. (With stride 2, which does less with
- * each pixel, walking is the slower one: 1.8 ms against 1.35.) */
-FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c, const bool partial,
-                            int lanes, const ptrdiff_t stride)
+ * each pixel, walking is the slower one: 1.8 ms against 1.35.) Where there are registers for the nine
+ * pixels of x too, three of them are loaded for each output, not nine. */
+enum { WALK_TAPS = 3, WALK_KEEPS_X = TILE_PIXELS * TILE_VECTORS >= 20 };
+
+struct dkernel_walk {
+    vreal sum[WALK_TAPS][WALK_TAPS], x[WALK_TAPS][WALK_TAPS];
+    const void *const *pixel[WALK_TAPS];
+};
+
+FC_INLINE vreal walk_load(const void *p, int64_t c, const bool partial, int lanes)
 {
-    enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real), K = 3 };
+    return partial ? vload_first((const real *)p + c, lanes) : vload((const real *)p + c);
+}
+
+/* Output u from the place on; column b of its window was kept in (u + b) % 3. */
+FC_INLINE void walk_kept(struct dkernel_walk *walk, const int u, vreal dy, int64_t c,
+                         const bool partial, int lanes)
+{
+    FC_UNROLL (a, WALK_TAPS) {
+        walk->x[a][(u + 2) % WALK_TAPS] = walk_load(walk->pixel[a][u + 2], c, partial, lanes);
+        FC_UNROLL (b, WALK_TAPS)
+            walk->sum[a][b] = vfma(walk->x[a][(u + b) % WALK_TAPS], dy, walk->sum[a][b]);
+    }
+}
+
+FC_INLINE void walk_loading(struct dkernel_walk *walk, vreal dy, int64_t c, const bool partial,
+                            int lanes)
+{
+    FC_UNROLL (a, WALK_TAPS) {
+        FC_UNROLL (b, WALK_TAPS)
+            walk->sum[a][b] =
+                vfma(walk_load(walk->pixel[a][b], c, partial, lanes), dy, walk->sum[a][b]);
+        walk->pixel[a]++;
+    }
+}
+
+FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c, const bool partial,
+                            int lanes)
+{
+    enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real), K = WALK_TAPS };
     real *sums = (real *)row->sums + c / UNIT * UNIT * K * K + c % UNIT;
-    vreal sum[K][K];
-    FC_UNROLL (a, K)
+    const void *dy = row->dy;
+    struct dkernel_walk walk;
+    FC_UNROLL (a, K) {
+        walk.pixel[a] = row->pixel[a * row->row_tap];
         FC_UNROLL (b, K)
-            sum[a][b] = vload(sums + (a * K + b) * UNIT);
-    const void *const *pixel[K];
-    FC_UNROLL (a, K)
-        pixel[a] = row->pixel[a * row->row_tap];
-    const real *p = (const real *)row->dy + c;
-    for (int64_t j = 0; j < row->columns; j++, p += row->dy_pixel) {
-        const vreal dy = partial ? vload_first(p, lanes) : vload(p);
-        FC_UNROLL (a, K) {
-            FC_UNROLL (b, K) {
-                const real *x = (const real *)pixel[a][b] + c;
-                sum[a][b] = vfma(partial ? vload_first(x, lanes) : vload(x), dy, sum[a][b]);
+            walk.sum[a][b] = vload(sums + (a * K + b) * UNIT);
+    }
+    int64_t j = 0;
+    if (WALK_KEEPS_X && row->columns >= K) {
+        FC_UNROLL (a, K)
+            FC_UNROLL (b, K - 1)
+                walk.x[a][b] = walk_load(walk.pixel[a][b], c, partial, lanes);
+        for (; j + K <= row->columns; j += K) {
+            FC_UNROLL (u, K) {
+                walk_kept(&walk, u, walk_load(dy, c, partial, lanes), c, partial, lanes);
+                dy = (const real *)dy + row->dy_pixel;
             }
-            pixel[a] += stride;
+            FC_UNROLL (a, K)
+                walk.pixel[a] += K;
         }
+    }
+    for (; j < row->columns; j++) {
+        walk_loading(&walk, walk_load(dy, c, partial, lanes), c, partial, lanes);
+        dy = (const real *)dy + row->dy_pixel;
     }
     FC_UNROLL (a, K)
         FC_UNROLL (b, K)
-            vstore(sums + (a * K + b) * UNIT, sum[a][b]);
+            vstore(sums + (a * K + b) * UNIT, walk.sum[a][b]);
 }
 
 static void dkernel_few_channels(const struct fc_depthwise_dkernel *row)
 {
     int64_t c = row->begin;
     for (; c + LANES <= row->end; c += LANES)
-        dkernel_walk(row, c, false, LANES, row->column_step);
+        dkernel_walk(row, c, false, LANES);
     if (c < row->end)
-        dkernel_walk(row, c, true, (int)(row->end - c), row->column_step);
+        dkernel_walk(row, c, true, (int)(row->end - c));
 }
 
 static void depthwise_dkernel(const struct fc_depthwise_dkernel *row)

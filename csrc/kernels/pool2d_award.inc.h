@@ -5,31 +5,44 @@
  * take dx away (128 bytes). Scattering each window's gradient to its winner took a scalar load, an
  * addition and a store an output, 5 to 20 cycles where outputs meet in one element. */
 
-/* Vectors of lanes from l on, all of them whole or, where `partial` is set, one of `first` lanes. */
-FC_INLINE void award_block(const struct fc_pool2d_award *award, int64_t p, int64_t l,
-                           const int vectors, const bool partial, int first, const int64_t rows,
-                           const int64_t taps)
+/* The window i rows and j taps on. */
+FC_INLINE void award_window(const struct fc_pool2d_award *award, const integer *numbers,
+                            const real *dy, int64_t i, int64_t j, vreal *sum, const int vectors,
+                            const bool partial, int first)
 {
+    const vint number =
+        viset1((integer)(award->first + i * award->first_row + j * award->first_tap));
+    numbers += i * award->number_row + j * award->number_tap;
+    dy += i * award->dy_row + j * award->dy_tap;
+    FC_UNROLL (v, vectors) {
+        const vmask won = viequal(viload(numbers + v * LANES), number);
+        const vreal gradient = partial ? vload_first(dy, first) : vload(dy + v * LANES);
+        sum[v] = vselect(won, vadd(sum[v], gradient), sum[v]);
+    }
+}
+
+/* Vectors of lanes from l on, all of them whole or, where `partial` is set, one of `first` lanes;
+ * rows and taps are constants up to MOST_AWARDS, or 0. */
+enum { MOST_AWARDS = 3 };
+
+FC_INLINE void award_block(const struct fc_pool2d_award *award, int64_t p, int64_t l,
+                           const int vectors, const bool partial, int first, const int rows,
+                           const int taps)
+{
+    const integer *numbers = (const integer *)award->numbers + p * award->number_column + l;
+    const real *dy = (const real *)award->dy + p * award->dy_column + l;
     vreal sum[POOL_VECTORS];
     FC_UNROLL (v, vectors)
         sum[v] = vzero();
-    for (int64_t i = 0; i < rows; i++) {
-        const integer *numbers =
-            (const integer *)award->numbers + p * award->number_column + i * award->number_row + l;
-        const real *dy = (const real *)award->dy + p * award->dy_column + i * award->dy_row + l;
-        integer wanted = (integer)(award->first + i * award->first_row);
-        for (int64_t j = 0; j < taps; j++) {
-            const vint number = viset1(wanted);
-            FC_UNROLL (v, vectors) {
-                const vmask won = viequal(viload(numbers + v * LANES), number);
-                const vreal gradient = partial ? vload_first(dy, first) : vload(dy + v * LANES);
-                sum[v] = vselect(won, vadd(sum[v], gradient), sum[v]);
-            }
-            numbers += award->number_tap;
-            dy += award->dy_tap;
-            wanted += (integer)award->first_tap;
-        }
-    }
+    if (rows)
+        FC_UNROLL (i, MOST_AWARDS)
+            FC_UNROLL (j, MOST_AWARDS)
+                if (i < rows && j < taps)
+                    award_window(award, numbers, dy, i, j, sum, vectors, partial, first);
+    if (!rows)
+        for (int64_t i = 0; i < award->rows; i++)
+            for (int64_t j = 0; j < award->taps; j++)
+                award_window(award, numbers, dy, i, j, sum, vectors, partial, first);
     real *dx = (real *)award->dx + p * award->dx_column + l;
     FC_UNROLL (v, vectors)
         if (partial)
@@ -38,8 +51,7 @@ FC_INLINE void award_block(const struct fc_pool2d_award *award, int64_t p, int64
             vstore(dx + v * LANES, sum[v]);
 }
 
-FC_INLINE void award_windows(const struct fc_pool2d_award *award, const int64_t rows,
-                             const int64_t taps)
+FC_INLINE void award_windows(const struct fc_pool2d_award *award, const int rows, const int taps)
 {
     const int rest = (int)(award->lanes % LANES);
     for (int64_t p = 0; p < award->columns; p++) {
@@ -55,7 +67,8 @@ FC_INLINE void award_windows(const struct fc_pool2d_award *award, const int64_t 
     }
 }
 
-/* Windows of 2 x 2 and 3 x 3 with stride 2 come with one or two rows and taps: without loops. */
+/* Windows of 2 x 2 and 3 x 3 with stride 2 come with one or two rows and taps, those of 3 x 3 with
+ * stride 1 with three: without loops. */
 static void award_gradients(const struct fc_pool2d_award *award)
 {
     if (award->rows == 1 && award->taps == 1)
@@ -66,6 +79,8 @@ static void award_gradients(const struct fc_pool2d_award *award)
         award_windows(award, 2, 1);
     else if (award->rows == 2 && award->taps == 2)
         award_windows(award, 2, 2);
+    else if (award->rows == 3 && award->taps == 3)
+        award_windows(award, 3, 3);
     else
-        award_windows(award, award->rows, award->taps);
+        award_windows(award, 0, 0);
 }

@@ -1,26 +1,48 @@
 /* reduce.inc.h: sums over pixels, and the multiply-adds of the measured peak. */
 
-/* Four vectors of channels at once: four chains cover the latency of an addition. */
+/* Up to four vectors of channels at once, the last of which may have `lanes` lanes alone: four chains
+ * cover the latency of an addition, and each pixel is visited once. */
+FC_INLINE void add_channel_vectors(const real *x, ptrdiff_t x_pixel, int64_t pixels, real *total,
+                                   const int vectors, int lanes)
+{
+    vreal sum[4];
+    FC_UNROLL (v, vectors)
+        sum[v] = vzero();
+    for (int64_t p = 0; p < pixels; p++, x += x_pixel)
+        FC_UNROLL (v, vectors)
+            sum[v] =
+                vadd(sum[v], v < vectors - 1 || lanes == LANES ? vload(x + v * LANES)
+                                                               : vload_first(x + v * LANES, lanes));
+    FC_UNROLL (v, vectors) {
+        const int count = v < vectors - 1 ? LANES : lanes;
+        real *to = total + v * LANES;
+        vstore_first(to, vadd(vload_first(to, count), sum[v]), count);
+    }
+}
+
 static void channel_sums(const void *x, ptrdiff_t x_pixel, int64_t pixels, int64_t channels,
                          void *sums)
 {
     const real *first = x;
     real *total = sums;
     int64_t c = 0;
-    for (; c + 4 * LANES <= channels; c += 4 * LANES) {
-        vreal sum[4] = {vzero(), vzero(), vzero(), vzero()};
-        for (int64_t p = 0; p < pixels; p++)
-            FC_UNROLL (v, 4)
-                sum[v] = vadd(sum[v], vload(first + p * x_pixel + c + v * LANES));
-        FC_UNROLL (v, 4)
-            vstore(total + c + v * LANES, vadd(vload(total + c + v * LANES), sum[v]));
-    }
-    for (; c < channels; c += LANES) {
-        const int lanes = (int)(channels - c < LANES ? channels - c : LANES);
-        vreal sum = vzero();
-        for (int64_t p = 0; p < pixels; p++)
-            sum = vadd(sum, vload_first(first + p * x_pixel + c, lanes));
-        vstore_first(total + c, vadd(vload_first(total + c, lanes), sum), lanes);
+    for (; c + 4 * LANES <= channels; c += 4 * LANES)
+        add_channel_vectors(first + c, x_pixel, pixels, total + c, 4, LANES);
+    const int64_t left = channels - c;
+    const int lanes = left % LANES ? (int)(left % LANES) : LANES;
+    switch ((left + LANES - 1) / LANES) {
+    case 1:
+        add_channel_vectors(first + c, x_pixel, pixels, total + c, 1, lanes);
+        break;
+    case 2:
+        add_channel_vectors(first + c, x_pixel, pixels, total + c, 2, lanes);
+        break;
+    case 3:
+        add_channel_vectors(first + c, x_pixel, pixels, total + c, 3, lanes);
+        break;
+    case 4:
+        add_channel_vectors(first + c, x_pixel, pixels, total + c, 4, lanes);
+        break;
     }
 }
 

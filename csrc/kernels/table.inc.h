@@ -12,6 +12,7 @@
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
 #include "pool2d_rows.inc.h"
+#include "pool2d_winners.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
@@ -53,6 +54,7 @@ const struct fc_kernels FC_TABLE = {
                .split_pairs = split_pairs,
                .merge_pairs = merge_pairs,
                .award = award_gradients,
+               .winners = take_winners,
                .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
                           [FC_LOG] = log_array,

@@ -41,6 +41,22 @@ FC_INLINE vint viset1(integer a)
 }
 FC_INLINE vint viload(const integer *p) { return _mm256_loadu_si256((const __m256i *)p); }
 FC_INLINE void vistore(integer *p, vint a) { _mm256_storeu_si256((__m256i *)p, a); }
+/* int64 in lanes of integer; what does not fit becomes the least. */
+FC_INLINE vint viload_index(const int64_t *p)
+{
+    const __m256i a = _mm256_loadu_si256((const __m256i *)p);
+#if FC_REAL == 32
+    const __m256i b = _mm256_loadu_si256((const __m256i *)(p + 4));
+    const __m256 low = _mm256_castsi256_ps(a), high = _mm256_castsi256_ps(b);
+    const __m256i even = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0x88));
+    const __m256i odd = _mm256_castps_si256(_mm256_shuffle_ps(low, high, 0xdd));
+    const __m256i fits = _mm256_cmpeq_epi32(odd, _mm256_srai_epi32(even, 31));
+    return _mm256_permute4x64_epi64(_mm256_blendv_epi8(_mm256_set1_epi32(INT32_MIN), even, fits),
+                                    0xd8);
+#else
+    return a;
+#endif
+}
 FC_INLINE vmask viequal(vint a, vint b) { return FC_IOP(cmpeq)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return _mm256_blendv_epi8(b, a, m); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }

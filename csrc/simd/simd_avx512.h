@@ -50,6 +50,18 @@ FC_INLINE vint viset1(integer a)
 }
 FC_INLINE vint viload(const integer *p) { return _mm512_loadu_si512(p); }
 FC_INLINE void vistore(integer *p, vint a) { _mm512_storeu_si512(p, a); }
+/* int64 in lanes of integer; what does not fit becomes the least or the greatest. */
+FC_INLINE vint viload_index(const int64_t *p)
+{
+    const __m512i a = _mm512_loadu_si512(p);
+#if FC_REAL == 32
+    const __m512i b = _mm512_loadu_si512(p + 8);
+    return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtsepi64_epi32(a)),
+                              _mm512_cvtsepi64_epi32(b), 1);
+#else
+    return a;
+#endif
+}
 FC_INLINE vmask viequal(vint a, vint b)
 {
 #if FC_REAL == 32

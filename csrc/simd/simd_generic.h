@@ -54,6 +54,17 @@ FC_INLINE vint viload(const integer *p)
     return a;
 }
 FC_INLINE void vistore(integer *p, vint a) { memcpy(p, &a, sizeof a); }
+/* int64 in lanes of integer; what does not fit becomes the least or the greatest. */
+FC_INLINE vint viload_index(const int64_t *p)
+{
+    integer lanes[LANES];
+    for (int i = 0; i < LANES; i++)
+        lanes[i] = (integer)(sizeof(integer) == 8 ? p[i]
+                             : p[i] < INT32_MIN   ? INT32_MIN
+                             : p[i] > INT32_MAX   ? INT32_MAX
+                                                  : p[i]);
+    return viload(lanes);
+}
 FC_INLINE vmask viequal(vint a, vint b) { return a == b; }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return (m & a) | (~m & b); }
 /* Unsigned, since these wrap. */

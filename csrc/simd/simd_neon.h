@@ -47,6 +47,15 @@ FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(bsl)(m, a, b);
 
 FC_INLINE vint viload(const integer *p) { return FC_IOP(ld1)(p); }
 FC_INLINE void vistore(integer *p, vint a) { FC_IOP(st1)(p, a); }
+/* int64 in lanes of integer; what does not fit becomes the least or the greatest. */
+FC_INLINE vint viload_index(const int64_t *p)
+{
+#if FC_REAL == 32
+    return vcombine_s32(vqmovn_s64(vld1q_s64(p)), vqmovn_s64(vld1q_s64(p + 2)));
+#else
+    return vld1q_s64(p);
+#endif
+}
 FC_INLINE vmask viequal(vint a, vint b) { return FC_IOP(ceq)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(bsl)(m, a, b); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }

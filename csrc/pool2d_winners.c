@@ -1,0 +1,112 @@
+/* pool2d_winners.c: the winners of windows, from the indices that were stored forward.
+ *
+ * 8 bytes an index are most of what that gradient reads, so they are read once, in vectors, and become
+ * the numbers that the search for winners would have left: then each element takes its gradients as
+ * it does after a search. Indices outside of their windows, which max_pool2d never gives, are left to
+ * the scatter. */
+#include "pool2d_winners.h"
+
+#include "workspace.h"
+
+enum { MOST_ROWS = 16, MOST_PIXELS = 1 << 30 /* sums of them fit the lanes */ };
+
+bool fc_pool2d_tells_winners(const struct fc_pool2d_pass *pass)
+{
+    const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
+    return vertical->dilation == 1 && horizontal->dilation == 1 && vertical->taps <= MOST_ROWS &&
+           horizontal->taps <= horizontal->in && vertical->in <= MOST_PIXELS / horizontal->in &&
+           (pass->wide || pass->channels == 1);
+}
+
+static bool lie_together(const struct fc_pool2d_pass *pass, const fc_image *indices)
+{
+    return pass->wide ? indices->stride_c == 1 || indices->c == 1 : indices->stride_w == 1;
+}
+
+size_t fc_pool2d_winner_bytes(const struct fc_pool2d_pass *pass, const fc_image *indices,
+                              int64_t rows)
+{
+    if (lie_together(pass, indices))
+        return 0;
+    return fc_round_to_line((size_t)(rows * indices->w * pass->channels) * sizeof(int64_t));
+}
+
+/* `count` columns whose windows have one shape. */
+static bool take_columns(const struct fc_pool2d_pass *pass, const struct fc_pool2d_winners *row,
+                         int64_t image_row, int64_t column, int64_t count, int64_t pixel)
+{
+    const struct fc_pool2d_axis *horizontal = &pass->axis[1];
+    struct fc_pool2d_winners winners = *row;
+    int64_t first, taps;
+    fc_pool2d_axis_window(horizontal, column, &first, &taps);
+    winners.taps = taps;
+    winners.origin = image_row * horizontal->axis.in + first;
+    winners.first += first + horizontal->axis.before - column * horizontal->axis.stride;
+    winners.index += column * winners.index_column;
+    winners.numbers =
+        (char *)winners.numbers + column * pixel * (ptrdiff_t)fc_element_size(pass->dtype);
+    if (pass->wide) {
+        winners.columns = count;
+        winners.origin_column = horizontal->advance;
+    } else {
+        winners.lanes = count;
+        winners.origin_lane = horizontal->advance;
+    }
+    return pass->kernels->pool2d.winners(&winners);
+}
+
+static bool take_row(const struct fc_pool2d_pass *pass, int64_t row, int64_t channels,
+                     const int64_t *index, ptrdiff_t index_column, char *numbers)
+{
+    const struct fc_pool2d_axis *vertical = &pass->axis[0], *horizontal = &pass->axis[1];
+    struct fc_pool2d_winners winners = {.index = index,
+                                        .numbers = numbers,
+                                        .columns = 1,
+                                        .lanes = channels,
+                                        .index_column = index_column,
+                                        .number_column = pass->channels,
+                                        .width = horizontal->axis.in,
+                                        .first_row = horizontal->axis.taps};
+    int64_t first;
+    fc_pool2d_axis_window(vertical, row, &first, &winners.rows);
+    winners.first =
+        (first + vertical->axis.before - row * vertical->axis.stride) * horizontal->axis.taps;
+    bool all = true;
+    for (int64_t column = 0; column < horizontal->targets; column++) {
+        const bool regular = column >= horizontal->begin && column < horizontal->end;
+        const int64_t count = regular ? horizontal->end - column : 1;
+        all &= take_columns(pass, &winners, first, column, count, pass->channels);
+        column += count - 1;
+    }
+    return all;
+}
+
+bool fc_pool2d_take_winners(const struct fc_pool2d_pass *pass, const struct fc_pool2d_block *block,
+                            const fc_image *indices, char *numbers, char *scratch)
+{
+    const bool staged = !lie_together(pass, indices);
+    const int64_t row_pixels = indices->w * pass->channels;
+    bool all = true;
+    for (int64_t row = block->row; row < block->row_end; row++) {
+        const void *index =
+            fc_pool2d_at(indices, sizeof(int64_t), block->image, row, 0, block->channel);
+        if (staged) {
+            char *to = scratch + (row - block->row) * row_pixels * (ptrdiff_t)sizeof(int64_t);
+            /* A copy moves any 8 bytes. */
+            fc_current_kernels(FC_FLOAT64)
+                ->conv2d.copy_block(&(struct fc_block){.x = index,
+                                                       .y = to,
+                                                       .x_pixel = indices->stride_w,
+                                                       .x_channel = indices->stride_c,
+                                                       .y_pixel = pass->channels,
+                                                       .y_channel = 1,
+                                                       .pixels = indices->w,
+                                                       .channels = block->channels});
+            index = to;
+        }
+        all &= take_row(
+            pass, row, block->channels, index, staged ? pass->channels : indices->stride_w,
+            numbers + (row - block->row) * row_pixels * (ptrdiff_t)fc_element_size(pass->dtype));
+    }
+    return all;
+}
