@@ -106,6 +106,9 @@ static void zero_row(void *context, int64_t item, int worker)
                 (item / dx->h * dx->stride_n + item % dx->h * dx->stride_h) * zeros->element;
     if (dx->stride_c == 1 && dx->stride_w == dx->c) {
         memset(row, 0, (size_t)(dx->w * dx->c * zeros->element));
+    } else if (dx->stride_w == 1) {
+        for (int64_t c = 0; c < dx->c; c++)
+            memset(row + c * dx->stride_c * zeros->element, 0, (size_t)(dx->w * zeros->element));
     } else if (dx->stride_c == 1) {
         for (int64_t w = 0; w < dx->w; w++)
             memset(row + w * dx->stride_w * zeros->element, 0, (size_t)(dx->c * zeros->element));
@@ -134,6 +137,17 @@ static void zero_phase(const fc_conv2d_params *params, const struct region *regi
                     zero_row, &zeros);
 }
 
+/* Whether no tap reaches some columns. */
+static bool taps_miss(const struct fc_axis axis[2], const struct region *region, int64_t phases)
+{
+    for (int64_t j = 0; j < phases; j++)
+        if (find_phase(&axis[1], region->begin[1], region->end[1], j).axis.taps == 0)
+            return true;
+    return false;
+}
+
+/* In planes, columns that no tap reaches lie one by one between others: there whole rows are zeroed
+ * first. */
 static fc_status convolve_region(const fc_conv2d_params *params, const struct fc_window *window,
                                  const fc_image *dy, const fc_weights *kernel, const void *bias,
                                  const struct region *region)
@@ -141,17 +155,19 @@ static fc_status convolve_region(const fc_conv2d_params *params, const struct fc
     const struct fc_axis *axis = window->axis;
     const int64_t phases[2] = {fc_min(axis[0].stride, region->end[0] - region->begin[0]),
                                fc_min(axis[1].stride, region->end[1] - region->begin[1])};
+    const bool planes = region->dx.stride_w == 1 && taps_miss(axis, region, phases[1]);
     for (int64_t i = 0; i < phases[0]; i++) {
         struct phase phase[2] = {find_phase(&axis[0], region->begin[0], region->end[0], i)};
-        if (phase[0].axis.taps == 0 && !bias) { /* whole rows */
+        if (!bias && (phase[0].axis.taps == 0 || planes)) /* whole rows */
             zero_phase(params, region, (int64_t[]){i, 0}, (int64_t[]){axis[0].stride, 1});
+        if (!bias && phase[0].axis.taps == 0)
             continue;
-        }
         for (int64_t j = 0; j < phases[1]; j++) {
             phase[1] = find_phase(&axis[1], region->begin[1], region->end[1], j);
             if (phase[1].axis.taps == 0 && !bias) {
-                zero_phase(params, region, (int64_t[]){i, j},
-                           (int64_t[]){axis[0].stride, axis[1].stride});
+                if (!planes)
+                    zero_phase(params, region, (int64_t[]){i, j},
+                               (int64_t[]){axis[0].stride, axis[1].stride});
                 continue;
             }
             const fc_status status = convolve_phase(params, phase, dy, kernel, bias, region);

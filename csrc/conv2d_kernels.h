@@ -88,6 +88,15 @@ struct fc_block {
     int64_t pixels, channels;
 };
 
+/* y[s * slab + p * FC_SLAB + c] = x[p * x_pixel + s * FC_SLAB + c] for pixels, slabs and the channels c
+ * of a slab. */
+struct fc_slabs {
+    const void *x;
+    void *y;
+    ptrdiff_t x_pixel, slab;
+    int64_t pixels, slabs;
+};
+
 /* y[p * y_pixel + i] = x[p * x_pixel + offset[i]] for pixels x lanes. */
 struct fc_gather {
     const void *x;
@@ -114,6 +123,7 @@ struct fc_conv2d_kernels {
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*lane_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*copy_block)(const struct fc_block *block);
+    void (*copy_slabs)(const struct fc_slabs *slabs);
     void (*gather_lanes)(const struct fc_gather *gather);
     void (*finish_block)(const struct fc_finish *finish);
     /* sums[c] += sum over pixels of x[p * x_pixel + c]: one chain, then added once. */

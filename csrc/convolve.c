@@ -148,7 +148,7 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
     struct fc_ahead ahead;
     const int64_t now = index / plan->panel_shares;
     const int64_t then = fc_max(index + plan->width, (now + 1) * plan->panel_shares);
-    if (!plan->direct || channels->lanes || then >= plan->items || then / plan->panel_shares == now)
+    if (channels->lanes || then >= plan->items || then / plan->panel_shares == now)
         return fc_ahead_none();
     decode_item(&next, then);
     const int64_t stretches = fc_ceil_div(channels->c_in, plan->stretch);
@@ -157,6 +157,25 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
                        next.images, next.group * channels->c_in, channels->c_in,
                        tiles_of(item, item->panel) * (item->end_panel - item->panel) * stretches);
     return ahead.each < WORTH_LINES ? fc_ahead_none() : ahead;
+}
+
+/* The part of the kernel for channels [c, end) of panel p, and, where p is the first of some that are
+ * packed abreast, slab by slab, of these: rows of outputs are then read in runs of 1 KB. */
+static void pack_abreast(struct fc_convolve_item *item, int64_t p, int64_t c, int64_t end)
+{
+    const struct fc_convolve_plan *plan = item->job->plan;
+    const struct fc_channels *channels = &plan->channels;
+    const int64_t first = p - (p - item->panel) % plan->abreast;
+    const int64_t last = fc_min(first + plan->abreast, item->end_panel);
+    const int64_t bytes = (int64_t)plan->kernel_bytes / plan->abreast;
+    item->kernel = item->kernels + (p - first) * bytes;
+    for (int64_t slab = c; p == first && slab < end; slab += channels->slab)
+        for (int64_t q = first; q < last; q++)
+            fc_pack_block(&item->job->panels, item->group, q, slab,
+                          fc_min(slab + channels->slab, end),
+                          item->kernels + (q - first) * bytes +
+                              fc_panel_row(channels, slab - c) * fc_panel_width(channels, q) *
+                                  item->job->element);
 }
 
 /* Panel p times the packed chunk [c, c + count), stretch by stretch. Of packed x a last slab of fewer
@@ -176,7 +195,7 @@ static void compute_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, i
                                  ? kernel_stretch(item, p + 1, chunk, fc_min(chunk + stretch, end))
                                  : fc_ahead_none();
         if (plan->fused)
-            fc_pack_block(&item->job->panels, item->group, p, c, stop, item->kernel);
+            pack_abreast(item, p, c, stop);
         const struct fc_source source = find_source(item, p, chunk, count, c, slab);
         fc_compute_panel(item, p, c, stop, slab, &source, strip);
         c = stop;
@@ -202,7 +221,7 @@ static void compute_item(void *context, int64_t index, int worker)
         .job = job,
         .x = scratch,
         .strip = scratch + plan->x_bytes,
-        .kernel = terms + plan->terms_bytes,
+        .kernels = terms + plan->terms_bytes,
     };
     terms = place_terms(plan, terms, &item.terms);
     terms = place_terms(plan, terms, &item.chosen);

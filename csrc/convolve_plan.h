@@ -10,6 +10,7 @@ struct fc_convolve_plan {
     struct fc_blocks blocks;
     bool direct;     /* x is read where it lies: one tap or depthwise, channels together */
     bool fused;      /* the kernel is packed block by block where it is used, by one item alone */
+    int64_t abreast; /* panels of which a part is packed together, where the plan is fused */
     bool skip_rows;  /* taps in zero padding above and below are left out */
     int64_t images;  /* images that an item computes together, each a whole block */
     int64_t chunk;   /* channels of x packed at once */

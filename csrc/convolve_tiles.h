@@ -29,7 +29,9 @@ struct fc_convolve_item {
     const struct fc_convolve_job *job;
     int64_t n, images, group, panel, end_panel;
     struct fc_patch patch;
-    char *x, *strip, *kernel; /* the latter a stretch of the kernel, where the plan is fused */
+    char *x, *strip;
+    char *kernels,
+        *kernel; /* where the plan is fused: stretches of panels, and that of the panel */
     struct fc_terms terms, chosen;
     int64_t channels, slab; /* of the stretch */
     struct fc_tile tile;

@@ -126,23 +126,56 @@ void fc_pack_block(const struct fc_panels *panels, int64_t group, int64_t p, int
     }
 }
 
+/* Channels [c, c + slab) of one tap of panel p, as they lie in the packed kernel. */
+static void pack_tap(const struct packing *packing, int64_t group, int64_t p, int64_t c,
+                     int64_t tap)
+{
+    const struct fc_panels *panels = &packing->panels;
+    const struct fc_channels *channels = panels->channels;
+    const int64_t rows = fc_min(channels->slab, channels->c_in - c);
+    const int64_t width = fc_panel_width(channels, p);
+    char *to = packing->packed + (fc_panel_offset(channels, group, p) +
+                                  (fc_panel_row(channels, c) + tap * rows) * width) *
+                                     panels->element;
+    fc_copy_tap(panels, tap, group, c, rows, p, to, true);
+    clear_columns(to, rows, fc_panel_outputs(channels, p), width, panels->element);
+}
+
+/* A slab of channels of all panels: where a kernel's outputs lie together, its rows are read from end to
+ * end, in whatever pages they lie. */
+static void pack_slab(void *context, int64_t item, int worker)
+{
+    (void)worker;
+    const struct packing *packing = context;
+    const struct fc_channels *channels = packing->panels.channels;
+    const int64_t slabs = fc_ceil_div(channels->c_in, channels->slab), group = item / slabs;
+    for (int64_t tap = 0; tap < channels->taps; tap++)
+        for (int64_t p = 0; p < fc_panel_count(channels); p++)
+            pack_tap(packing, group, p, item % slabs * channels->slab, tap);
+}
+
+/* A panel: where its channels lie together, as in a kernel that is transposed. */
 static void pack_panel(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct packing *packing = context;
-    const struct fc_panels *panels = &packing->panels;
-    const struct fc_channels *channels = panels->channels;
-    const int64_t count = fc_panel_count(channels), group = item / count, p = item % count;
-    fc_pack_block(panels, group, p, 0, channels->c_in,
-                  packing->packed + fc_panel_offset(channels, group, p) * panels->element);
+    const struct fc_channels *channels = packing->panels.channels;
+    const int64_t count = fc_panel_count(channels), group = item / count;
+    for (int64_t tap = 0; tap < channels->taps; tap++)
+        for (int64_t c = 0; c < channels->c_in; c += channels->slab)
+            pack_tap(packing, group, item % count, c, tap);
 }
 
+/* Panel by panel in any case, a kernel of 512 x 512 x 9 took a fifth of the time of the convolution. */
 void fc_pack_panels(const struct fc_panels *panels, void *packed)
 {
     struct packing packing = {*panels, packed};
     const struct fc_channels *channels = panels->channels;
-    const int64_t items = channels->groups * fc_panel_count(channels);
+    const bool rows = panels->kernel->stride_c_out == 1;
+    const int64_t items = channels->groups * (rows ? fc_ceil_div(channels->c_in, channels->slab)
+                                                   : fc_panel_count(channels));
     const double work = FC_WORK_PER_ELEMENT * (double)channels->taps * (double)channels->c_in *
-                        (double)(items * channels->panel);
-    fc_parallel_for(items, fc_parallel_width(items, work), FC_KEEP_DENORMALS, pack_panel, &packing);
+                        (double)(channels->groups * fc_panel_count(channels) * channels->panel);
+    fc_parallel_for(items, fc_parallel_width(items, work), FC_KEEP_DENORMALS,
+                    rows ? pack_slab : pack_panel, &packing);
 }

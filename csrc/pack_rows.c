@@ -47,6 +47,8 @@ struct stream {
     const ptrdiff_t *offset;
     ptrdiff_t x_channel;
     int64_t channels, channel, pixel, row;
+    int64_t slabs,
+        slab; /* of whole slabs of channels that lie together: how many, and how far apart */
 };
 
 void fc_fill_padding(const struct fc_padded *padded, void *to, int64_t count)
@@ -79,6 +81,17 @@ static void copy_pixels(const struct stream *stream, const char *row, int64_t co
         });
         return;
     }
+    if (stream->slabs) {
+        padded->kernels->copy_slabs(&(struct fc_slabs){
+            .x = from,
+            .y = to,
+            .x_pixel = padded->x.stride_w,
+            .slab = stream->slab,
+            .pixels = pixels,
+            .slabs = stream->slabs,
+        });
+        return;
+    }
     padded->kernels->copy_block(&(struct fc_block){
         .x = from,
         .y = to,
@@ -95,6 +108,10 @@ static void fill_pixels(const struct stream *stream, int64_t count, char *to)
 {
     const struct fc_padded *padded = stream->padded;
     const ptrdiff_t element = (ptrdiff_t)padded->element;
+    for (int64_t s = 0; s < stream->slabs; s++)
+        fc_fill_padding(padded, to + s * stream->slab * element, count * FC_SLAB);
+    if (stream->slabs)
+        return;
     if (stream->channel == 1 && stream->channels == stream->pixel) {
         fc_fill_padding(padded, to, count * stream->pixel);
         return;
@@ -156,8 +173,19 @@ static const char *channel_of(const struct fc_padded *padded, int64_t n, int64_t
 void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
                    int64_t slab, int64_t c, int64_t count, void *to)
 {
-    char *next = to;
-    for (int64_t done = 0; done < count; done += slab) {
+    const int64_t pixels = patch->x_rows * patch->x_columns;
+    int64_t done = 0;
+    if (padded->x.stride_c == 1 && slab == FC_SLAB && count >= slab) {
+        const struct stream whole = {.padded = padded,
+                                     .x = channel_of(padded, n, c),
+                                     .pixel = slab,
+                                     .row = patch->x_columns * slab,
+                                     .slabs = count / slab,
+                                     .slab = pixels * slab};
+        pack_stream(&whole, patch, to);
+        done = count - count % slab;
+    }
+    for (; done < count; done += slab) {
         const int64_t channels = fc_min(slab, count - done);
         const struct stream stream = {.padded = padded,
                                       .x = channel_of(padded, n, c + done),
@@ -166,8 +194,7 @@ void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_pa
                                       .channel = 1,
                                       .pixel = channels,
                                       .row = patch->x_columns * channels};
-        pack_stream(&stream, patch, next);
-        next += patch->x_rows * patch->x_columns * channels * (int64_t)padded->element;
+        pack_stream(&stream, patch, (char *)to + pixels * done * (int64_t)padded->element);
     }
 }
 

@@ -26,6 +26,7 @@ PROBLEMS = {
     "one output": DenseProblem(30, 257, 1),
     "one number": DenseProblem(1, 1, 1),
     "vgg in small": DenseProblem(2, 3000, 65, "float64"),
+    "rows of several pages": DenseProblem(3, 150, 2090),
 }
 
 

@@ -31,7 +31,7 @@ enum {
     UNIT_VECTORS = FC_UNIT_BYTES / (int)sizeof(vreal),
     TILE_UNITS = TILE_VECTORS / UNIT_VECTORS
 };
-_Static_assert(TILE_PIXELS *TILE_UNITS <= FC_TILE_UNITS, "the total of a tile has room");
+_Static_assert((TILE_PIXELS)*TILE_UNITS <= FC_TILE_UNITS, "the total of a tile has room");
 
 FC_INLINE vreal relu(vreal a)
 {

@@ -116,6 +116,22 @@ static void copy_block(const struct fc_block *block)
     }
 }
 
+/* Whole slabs, pixel by pixel: x is read in one stream, which slab by slab the memory beyond the
+ * second-level cache would hand out a line a latency. */
+static void copy_slabs(const struct fc_slabs *slabs)
+{
+    enum { AHEAD = 4096 / (int)sizeof(real), VECTORS = FC_SLAB / LANES };
+    for (int64_t p = 0; p < slabs->pixels; p++) {
+        const real *x = (const real *)slabs->x + p * slabs->x_pixel;
+        real *y = (real *)slabs->y + p * FC_SLAB;
+        for (int64_t s = 0; s < slabs->slabs; s++, x += FC_SLAB, y += slabs->slab) {
+            __builtin_prefetch(x + AHEAD);
+            FC_UNROLL (v, VECTORS)
+                vstore(y + v * LANES, vload(x + v * LANES));
+        }
+    }
+}
+
 /* Lanes from planes: a transposition whose rows come from anywhere. */
 static void gather_planes(const struct fc_gather *gather, int64_t first, int lanes)
 {
@@ -183,6 +199,22 @@ static void gather_lanes(const struct fc_gather *gather)
 
 /* ------------------------------------------------------------------ finish */
 
+/* y[2 * i] = a[i] for the first so many lanes; what lies between is stored as it was. Of every other
+ * pixel, since the input gradient of a convolution with strides 2 writes those. */
+FC_INLINE void store_spread(real *y, vreal a, int lanes)
+{
+    integer odd[LANES];
+    for (int i = 0; i < LANES; i++)
+        odd[i] = i % 2;
+    const vmask between = viequal(viload(odd), viset1(1));
+    const int last = 2 * lanes - 1, low = last < LANES ? last : LANES;
+    vstore_first(y, vselect(between, vload_first(y, low), vzip_low(a, a)), low);
+    if (last > LANES)
+        vstore_first(y + LANES,
+                     vselect(between, vload_first(y + LANES, last - LANES), vzip_high(a, a)),
+                     last - LANES);
+}
+
 /* One channel's pixels: the arithmetic of finish_vector, in the same order. */
 static void finish_row(const struct fc_finish *finish, const real *row, int64_t first,
                        int64_t pixels, int64_t channel)
@@ -208,14 +240,63 @@ static void finish_row(const struct fc_finish *finish, const real *row, int64_t 
             vstore_first(y + p, a, lanes);
             continue;
         }
+        if (block->y_pixel == 2) {
+            store_spread(y + 2 * p, a, lanes);
+            continue;
+        }
         vstore(line, a);
         for (int i = 0; i < lanes; i++)
             y[(p + i) * block->y_pixel] = line[i];
     }
 }
 
-/* The channels of a block that leaves in planes: transposed in pieces of LANES channels, unless x has
- * planes too, then each channel's row is finished where its pixels lie together. */
+/* A square that goes from registers to y: bias is added before it is turned, the residual after. */
+static void finish_square(const struct fc_finish *finish, int64_t first, int64_t channel,
+                          int pixels, int channels)
+{
+    const struct fc_block *block = &finish->block;
+    const real *x = (const real *)block->x + first * block->x_pixel + channel;
+    real *y = (real *)block->y + first + channel * block->y_channel;
+    const real *residual = finish->residual;
+    const bool whole = pixels == LANES && channels == LANES;
+    vreal a[LANES];
+    FC_UNROLL (i, LANES)
+        a[i] = whole        ? vload(x + i * block->x_pixel)
+               : i < pixels ? vload_first(x + i * block->x_pixel, channels)
+                            : vzero();
+    if (finish->bias) {
+        const vreal bias = vload_first((const real *)finish->bias + channel, channels);
+        FC_UNROLL (i, LANES)
+            a[i] = vadd(a[i], bias);
+    }
+    transpose(a);
+    if (residual) {
+        residual += first + channel * finish->residual_channel;
+        FC_UNROLL (j, LANES)
+            if (j < channels)
+                a[j] = vadd(a[j], vload_first(residual + j * finish->residual_channel, pixels));
+    }
+    FC_UNROLL (j, LANES) {
+        a[j] = activate(a[j], finish->activation);
+        if (whole)
+            vstore(y + j * block->y_channel, a[j]);
+        else if (j < channels)
+            vstore_first(y + j * block->y_channel, a[j], pixels);
+    }
+}
+
+static void finish_squares(const struct fc_finish *finish)
+{
+    const int64_t pixels = finish->block.pixels, channels = finish->block.channels;
+    for (int64_t c = 0; c < channels; c += LANES)
+        for (int64_t p = 0; p < pixels; p += LANES)
+            finish_square(finish, p, c, (int)(pixels - p < LANES ? pixels - p : LANES),
+                          (int)(channels - c < LANES ? channels - c : LANES));
+}
+
+/* The channels of a block that leaves in planes: transposed in squares, in memory first where pixels of
+ * y lie apart, unless x has planes too: then each channel's row is finished where its pixels lie
+ * together. */
 static void finish_block(const struct fc_finish *finish)
 {
     const struct fc_block *block = &finish->block;
@@ -223,6 +304,10 @@ static void finish_block(const struct fc_finish *finish)
     if (block->x_channel != 1) {
         for (int64_t c = 0; c < block->channels; c++)
             finish_row(finish, (const real *)block->x + c * block->x_channel, 0, block->pixels, c);
+        return;
+    }
+    if (block->y_pixel == 1 && (!finish->residual || finish->residual_pixel == 1)) {
+        finish_squares(finish);
         return;
     }
     real rows[LANES][PIXELS];

@@ -29,6 +29,7 @@ const struct fc_kernels FC_TABLE = {
                .dkernel_tile = dkernel_tile,
                .lane_dkernel_tile = lane_dkernel_tile,
                .copy_block = copy_block,
+               .copy_slabs = copy_slabs,
                .gather_lanes = gather_lanes,
                .finish_block = finish_block,
                .channel_sums = channel_sums,
