@@ -73,9 +73,8 @@ bool fc_fits_planes(const struct fc_convolution *convolution)
 {
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
     const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
-    if (convolution->packed || convolution->kernel.groups != 1 ||
-        convolution->axis[1].stride != 1 || convolution->kernel.kh == 0 ||
-        convolution->kernel.kw == 0 || convolution->kernel.c_in == 0)
+    if (convolution->kernel.groups != 1 || convolution->axis[1].stride != 1 ||
+        convolution->kernel.kh == 0 || convolution->kernel.kw == 0 || convolution->kernel.c_in == 0)
         return false;
     /* One row and one tap may be a dense layer's batch, whose length no sum may depend on. */
     if (convolution->axis[0].out == 1 && convolution->kernel.kh * convolution->kernel.kw == 1)
@@ -126,6 +125,31 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     return true;
 }
 
+/* Channel c of output k and a tap, and, in *together, how many from there on lie *step apart: in the
+ * kernel all do, in a packed one those of a slab. */
+static const char *find_weights(const struct job *job, int64_t k, int64_t tap, int64_t c,
+                                int64_t *together, ptrdiff_t *step)
+{
+    const struct fc_kernel_view *kernel = &job->convolution->kernel;
+    if (!job->convolution->packed) {
+        *together = kernel->c_in - c;
+        *step = kernel->stride_c_in;
+        return (const char *)kernel->data +
+               (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
+                c * kernel->stride_c_in + k * kernel->stride_c_out) *
+                   job->element;
+    }
+    const struct fc_channels channels = fc_plan_channels(kernel, job->convolution->dtype);
+    const int64_t p = k / channels.panel, first = c - c % channels.slab;
+    const int64_t slab = fc_min(channels.slab, kernel->c_in - first);
+    *together = first + slab - c;
+    *step = fc_panel_width(&channels, p);
+    return (const char *)job->convolution->packed +
+           (fc_panel_offset(&channels, 0, p) + k % channels.panel +
+            (fc_panel_row(&channels, first) + tap * slab + c - first) * *step) *
+               job->element;
+}
+
 /* [block of channels][output][tap][channel of the block] */
 static void pack_weights(void *context, int64_t k, int worker)
 {
@@ -136,19 +160,21 @@ static void pack_weights(void *context, int64_t k, int worker)
         const int64_t count = fc_min(job->plan->block, kernel->c_in - c);
         char *to = job->weights + (c * kernel->c_out + k * count) * job->plan->taps * job->element;
         for (int64_t tap = 0; tap < job->plan->taps; tap++)
-            job->kernels->copy_block(&(struct fc_block){
-                .x = (const char *)kernel->data +
-                     (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
-                      c * kernel->stride_c_in + k * kernel->stride_c_out) *
-                         job->element,
-                .y = to + tap * count * job->element,
-                .x_pixel = 1,
-                .x_channel = kernel->stride_c_in,
-                .y_pixel = count,
-                .y_channel = 1,
-                .pixels = 1,
-                .channels = count,
-            });
+            for (int64_t done = 0, together; done < count; done += together) {
+                ptrdiff_t step;
+                const char *from = find_weights(job, k, tap, c + done, &together, &step);
+                together = fc_min(together, count - done);
+                job->kernels->copy_block(&(struct fc_block){
+                    .x = from,
+                    .y = to + (tap * count + done) * job->element,
+                    .x_pixel = 1,
+                    .x_channel = step,
+                    .y_pixel = count,
+                    .y_channel = 1,
+                    .pixels = 1,
+                    .channels = together,
+                });
+            }
     }
 }
 
