@@ -14,6 +14,7 @@
  * at 7 x 7 and below. */
 #include "choose.h"
 
+#include "convolve_groups.h"
 #include "dispatch.h"
 #include "floating_point.h"
 #include "winograd_cut.h"
@@ -109,7 +110,8 @@ int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
                    const struct fc_convolution *convolution)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
-    const bool few = fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS;
+    const bool few = fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS ||
+                     fc_fits_groups(convolution); /* a kernel of their own, and long transforms */
     if (algorithm == FC_DIRECT || (algorithm == FC_AUTO && few) || !channels_fit(convolution))
         return FC_DIRECT_FORM;
     const fc_float_state before = fc_float_enter(false);

@@ -1,8 +1,8 @@
-/* convolve_groups.c: convolutions in groups of 4 or 8 channels, several groups in the lanes.
+/* convolve_groups.c: convolutions in groups of 4, 8 or 16 channels, several groups in the lanes.
  *
  * A unit of 16 outputs is 4 groups of 4, and its inputs are the 16 channels beside it: group_tile
  * spreads each group's channel over the group's lanes by a permutation. Gathered beforehand, as lanes
- * of narrow groups are otherwise, x becomes 4 times as many numbers, which took longer than the sums.
+ * of narrow groups are otherwise, x becomes 4 times as many numbers, which took longer than the sums. Groups of 16 fill a unit each; they gain by one block of x for many groups.
  *
  * An item is a block of one image and a few units, whose x is packed with its padding. The kernel and
  * the order of the sums are those of other narrow groups: channels, then rows of taps, then columns. */
@@ -15,8 +15,8 @@
 #include "workspace.h"
 
 enum {
-    SCRATCH_BYTES = 256 * 1024, /* packed rows of x, to stay in the second-level cache */
-    MOST_UNITS = 4,             /* 256 bytes of each pixel */
+    SCRATCH_BYTES = 384 * 1024, /* packed rows of x, to stay in the second-level cache */
+    MOST_UNITS = 8,             /* 512 bytes of each pixel of x and y */
     BLOCK_COLUMNS = 112,
     BLOCK_OUTPUTS = 2048
 };
@@ -43,12 +43,13 @@ struct job {
 bool fc_fits_groups(const struct fc_convolution *convolution)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
-    const int64_t taps = kernel->kh * kernel->kw;
-    return kernel->groups > 1 && kernel->c_in == kernel->c_out &&
-           (kernel->c_out == 4 || kernel->c_out == 8) && kernel->c_out < unit &&
-           kernel->groups * kernel->c_out % unit == 0 && taps > 0 &&
-           taps * kernel->c_in <= FC_BLOCK_TERMS;
+    const int64_t count = kernel->c_out;
+    if (kernel->groups == 1 || kernel->c_in != count || count < FC_FEWEST_GROUPED ||
+        (count & (count - 1)) != 0 || kernel->kh < 1 || kernel->kw < 1)
+        return false;
+    const struct fc_channels channels = fc_plan_channels(kernel, convolution->dtype);
+    return count <= channels.unit && kernel->groups * count % channels.unit == 0 &&
+           count <= channels.block;
 }
 
 static bool make_plan(const struct fc_convolution *convolution, struct plan *plan)
@@ -56,7 +57,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     const fc_image *y = &convolution->y;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const int64_t unit = plan->channels.unit, all = plan->channels.c_out / unit;
+    const int64_t unit = plan->channels.unit, all = y->c / unit;
     plan->shares = fc_ceil_div(all, MOST_UNITS);
     plan->units = fc_ceil_div(all, plan->shares);
     fc_cut_blocks(convolution->axis, BLOCK_COLUMNS, BLOCK_OUTPUTS,
@@ -76,92 +77,185 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     return true;
 }
 
-static char *row_of(const struct job *job, const fc_image *image, const struct fc_patch *patch,
-                    int64_t n, int64_t r, int64_t k)
+/* What an item computes: outputs [k, k + outputs) of a patch of image n. */
+struct item {
+    struct fc_patch patch;
+    int64_t n, k, outputs;
+};
+
+static struct item item_at(const struct job *job, int64_t index)
 {
-    const int64_t row = fc_patch_row(&job->plan->blocks, patch, r);
-    return (char *)image->data + (n * image->stride_n + row * image->stride_h +
-                                  patch->column * image->stride_w + k * image->stride_c) *
+    const struct plan *plan = job->plan;
+    const int64_t blocks = fc_block_count(&plan->blocks);
+    const int64_t k = index % plan->shares * plan->units * plan->channels.unit;
+    const int64_t outputs = fc_min(plan->units * plan->channels.unit, job->convolution->y.c - k);
+    index /= plan->shares;
+    return (struct item){fc_block_at(job->convolution->axis, &plan->blocks, index % blocks),
+                         index / blocks, k, fc_max(outputs, 0)};
+}
+
+static char *row_of(const struct job *job, const fc_image *image, const struct item *item,
+                    int64_t r, int64_t k)
+{
+    const int64_t row = fc_patch_row(&job->plan->blocks, &item->patch, r);
+    return (char *)image->data + (item->n * image->stride_n + row * image->stride_h +
+                                  item->patch.column * image->stride_w + k * image->stride_c) *
                                      job->element;
 }
 
-/* Outputs [k, k + unit) of row r: in tiles, and, where something else is to be done than storing them
- * together, through a strip. x is that of the row's first pixel and tap. */
-static void compute_row(const struct job *job, const struct fc_patch *patch, int64_t n, int64_t r,
-                        int64_t k, struct fc_group_tile *tile, const char *x, char *strip)
+/* Lines of x that the next item reads: `outer` runs of `inner` lines. Pixels of a few units, or planes,
+ * are no stream that the processor knows, and packing them took a third of the time. */
+struct ahead {
+    const char *at;
+    ptrdiff_t step; /* from run to run */
+    int64_t outer, inner;
+};
+
+/* Those of row r of an item and `count` channels from its k-th on. */
+static struct ahead find_ahead(const struct job *job, const struct item *item, int64_t r, int64_t k,
+                               int64_t count)
+{
+    const fc_image *x = &job->convolution->x;
+    const struct fc_patch *patch = &item->patch;
+    const int64_t row = patch->x_row + r * patch->x_row_gap;
+    const int64_t begin = fc_max(patch->x_column, 0);
+    const int64_t columns = fc_min(patch->x_column + patch->x_columns, x->w) - begin;
+    if (row < 0 || row >= x->h || columns <= 0 || k + count > item->outputs ||
+        (x->stride_c != 1 && x->stride_w != 1))
+        return (struct ahead){.outer = 0};
+    const char *at = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                              begin * x->stride_w + (item->k + k) * x->stride_c) *
+                                                 job->element;
+    if (x->stride_c == 1)
+        return (struct ahead){at, x->stride_w * job->element, columns,
+                              count / job->plan->channels.unit};
+    return (struct ahead){at, x->stride_c * job->element, count,
+                          fc_ceil_div(columns * job->element, FC_CACHE_LINE)};
+}
+
+/* Piece t of `pieces`. */
+static void fetch(const struct ahead *ahead, int64_t t, int64_t pieces)
+{
+    for (int64_t i = ahead->outer * t / pieces; i < ahead->outer * (t + 1) / pieces; i++)
+        for (int64_t line = 0; line < ahead->inner; line++)
+            __builtin_prefetch(ahead->at + i * ahead->step + line * FC_CACHE_LINE, 0, 2);
+}
+
+/* The kernel of outputs [k, k + unit): in lanes [channel][tap][width of the panel], else, a group of its
+ * own, [tap][channel][unit]. */
+static struct fc_group_tile tile_of(const struct job *job, const struct item *item, int64_t k)
+{
+    const struct fc_channels *channels = &job->plan->channels;
+    const struct fc_axis *axis = job->convolution->axis;
+    const int64_t c_in = job->convolution->kernel.c_in, p = k / channels->panel;
+    struct fc_group_tile tile = {
+        .kh = axis[0].taps,
+        .kw = axis[1].taps,
+        .x_row = item->patch.x_columns * channels->unit,
+        .stride = axis[1].stride,
+        .dilation = axis[1].dilation,
+        .channels = c_in,
+        .kernel_tap = channels->lanes ? fc_panel_width(channels, p) : c_in * channels->unit,
+        .activation = FC_LINEAR,
+    };
+    tile.kernel_channel = channels->lanes ? channels->taps * tile.kernel_tap : channels->unit;
+    const int64_t first = channels->lanes ? fc_panel_offset(channels, 0, p) + k % channels->panel
+                                          : fc_panel_offset(channels, k / channels->unit, 0);
+    tile.kernel = job->packed + first * job->element;
+    return tile;
+}
+
+/* Whether tiles can finish y themselves. */
+static bool in_place(const struct fc_convolution *convolution)
+{
+    return convolution->y.stride_c == 1 && !convolution->residual.data;
+}
+
+/* Outputs [k, k + unit) of an item's row. */
+static void finish_row(const struct job *job, const struct item *item, int64_t r, int64_t k,
+                       const char *strip)
 {
     const struct fc_convolution *convolution = job->convolution;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
-    const int64_t unit = job->plan->channels.unit, most = job->kernels->few.group_pixels;
-    const int64_t tiles = fc_ceil_div(patch->columns, most);
-    const bool plain = y->stride_c == 1 && !residual->data;
-    const char *bias =
-        convolution->bias ? (const char *)convolution->bias + k * job->element : NULL;
-    char *to = row_of(job, y, patch, n, r, k);
-    tile->bias = plain ? bias : NULL;
-    tile->activation = plain ? convolution->activation : FC_LINEAR;
-    tile->y_step = plain ? y->stride_w : unit;
-    for (int64_t t = 0; t < tiles; t++) {
-        const int64_t p = patch->columns * t / tiles;
-        tile->pixels = (int)(patch->columns * (t + 1) / tiles - p);
-        tile->x = x + p * tile->stride * FC_UNIT_BYTES;
-        tile->y = (plain ? to : strip) + p * tile->y_step * job->element;
-        job->kernels->few.group_tile(tile);
-    }
-    if (plain)
-        return;
+    const int64_t unit = job->plan->channels.unit;
     job->kernels->conv2d.finish_block(&(struct fc_finish){
         .block = {.x = strip,
-                  .y = to,
+                  .y = row_of(job, y, item, r, item->k + k),
                   .x_pixel = unit,
                   .x_channel = 1,
                   .y_pixel = y->stride_w,
                   .y_channel = y->stride_c,
-                  .pixels = patch->columns,
+                  .pixels = item->patch.columns,
                   .channels = unit},
-        .bias = bias,
-        .residual = residual->data ? row_of(job, residual, patch, n, r, k) : NULL,
+        .bias = convolution->bias ? (const char *)convolution->bias + (item->k + k) * job->element
+                                  : NULL,
+        .residual = residual->data ? row_of(job, residual, item, r, item->k + k) : NULL,
         .residual_pixel = residual->stride_w,
         .residual_channel = residual->stride_c,
         .activation = convolution->activation,
     });
 }
 
+/* Outputs [k, k + outputs) of an item's row r, in tiles of all units: in place, so that y is written in
+ * long runs, or of one unit through a strip, so that few planes are written at once. x is that of the
+ * row's first pixel and tap. */
+static void compute_row(const struct job *job, const struct item *item, int64_t r, int64_t k,
+                        int64_t outputs, struct fc_group_tile *tiles, const char *x, char *strip,
+                        const struct ahead *ahead)
+{
+    const fc_image *y = &job->convolution->y;
+    const int64_t unit = job->plan->channels.unit, columns = item->patch.columns;
+    const int64_t pieces = fc_ceil_div(columns, job->kernels->few.group_pixels);
+    const ptrdiff_t slab = item->patch.x_rows * item->patch.x_columns * FC_UNIT_BYTES;
+    const bool plain = in_place(job->convolution);
+    char *to = plain ? row_of(job, y, item, r, item->k + k) : strip;
+    const ptrdiff_t step = plain ? y->stride_w : unit;
+    for (int64_t t = 0; t < pieces; t++) {
+        const int64_t p = columns * t / pieces, end = columns * (t + 1) / pieces;
+        fetch(ahead, t, pieces);
+        for (int64_t u = 0; u < outputs / unit; u++) {
+            struct fc_group_tile *tile = &tiles[k / unit + u];
+            tile->pixels = (int)(end - p);
+            tile->x = x + (k / unit + u) * slab + p * tile->stride * FC_UNIT_BYTES;
+            tile->y = to + (u * unit + p * step) * job->element;
+            tile->y_step = step;
+            job->kernels->few.group_tile(tile);
+        }
+    }
+    if (!plain)
+        finish_row(job, item, r, k, strip);
+}
+
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
     const struct plan *plan = job->plan;
-    const struct fc_channels *channels = &plan->channels;
-    const struct fc_axis *axis = job->convolution->axis;
+    const struct fc_convolution *convolution = job->convolution;
+    const int64_t unit = plan->channels.unit;
     char *x = job->scratch + (size_t)worker * plan->worker_bytes;
-    const int64_t blocks = fc_block_count(&plan->blocks);
-    const int64_t first = index % plan->shares * plan->units * channels->unit;
-    const int64_t count = fc_min(plan->units * channels->unit, channels->c_out - first);
-    index /= plan->shares;
-    const int64_t n = index / blocks;
-    const struct fc_patch patch = fc_block_at(axis, &plan->blocks, index % blocks);
-    if (patch.rows == 0 || count <= 0)
+    const struct item item = item_at(job, index);
+    const struct item next = item_at(job, fc_min(index + plan->width, plan->items - 1));
+    const struct fc_patch *patch = &item.patch;
+    if (patch->rows == 0 || item.outputs == 0)
         return;
-    fc_pack_slabs(&job->padded, n, &patch, channels->unit, first, count, x);
-    const int64_t row_bytes = patch.x_columns * FC_UNIT_BYTES;
-    struct fc_group_tile tile = {
-        .kh = axis[0].taps,
-        .kw = axis[1].taps,
-        .x_row = patch.x_columns * channels->unit,
-        .stride = axis[1].stride,
-        .dilation = axis[1].dilation,
-        .channels = job->convolution->kernel.c_in,
-    };
-    for (int64_t k = first; k < first + count; k += channels->unit) {
-        const int64_t p = k / channels->panel;
-        const char *slab = x + (k - first) / channels->unit * patch.x_rows * row_bytes;
-        tile.kernel_step = fc_panel_width(channels, p);
-        tile.kernel =
-            job->packed + (fc_panel_offset(channels, 0, p) + k % channels->panel) * job->element;
-        for (int64_t r = 0; r < patch.rows; r++)
-            compute_row(job, &patch, n, r, k, &tile, slab + r * plan->blocks.row_stride * row_bytes,
-                        x + plan->x_bytes);
+    fc_pack_slabs(&job->padded, item.n, patch, unit, item.k, item.outputs, x);
+    struct fc_group_tile tiles[MOST_UNITS];
+    for (int64_t u = 0; u < item.outputs / unit; u++) {
+        tiles[u] = tile_of(job, &item, item.k + u * unit);
+        if (in_place(convolution) && convolution->bias)
+            tiles[u].bias = (const char *)convolution->bias + (item.k + u * unit) * job->element;
+        if (in_place(convolution))
+            tiles[u].activation = convolution->activation;
     }
+    const int64_t together = in_place(convolution) ? item.outputs : unit;
+    for (int64_t k = 0; k < item.outputs; k += together)
+        for (int64_t r = 0; r < patch->rows; r++) {
+            const int64_t row = r * next.patch.x_rows / patch->rows;
+            const struct ahead ahead = find_ahead(job, &next, row, k, together);
+            compute_row(job, &item, r, k, together, tiles,
+                        x + r * plan->blocks.row_stride * patch->x_columns * FC_UNIT_BYTES,
+                        x + plan->x_bytes, &ahead);
+        }
 }
 
 fc_status fc_convolve_groups(const struct fc_convolution *convolution)

@@ -15,115 +15,48 @@
 
 #include <string.h>
 
-#include "blocks.h"
+#include "convolve_planes_plan.h"
 #include "dispatch.h"
 #include "pack_rows.h"
 #include "parallel.h"
 #include "workspace.h"
 
-enum {
-    SCRATCH_BYTES = 512 * 1024, /* planes of one block, to stay in the second-level cache */
-    BLOCK_COLUMNS = 256,
-    BLOCK_OUTPUTS = 4096,
-    STRIP_BYTES = 128 * 1024, /* sums of a block, to stay there too */
-    MOST_UNITS = 4,           /* of a tile, on any instruction set */
-    MOST_STEM_CHANNELS = 4,
-    MOST_STEM_OUTPUTS = 128
-};
-
-struct plan {
-    struct fc_blocks blocks;
-    int64_t unit, taps, block; /* outputs in 64 bytes; taps; channels that one chain sums */
-    int64_t pitch, strip_pitch, strip_plane;
-    size_t weight_bytes, x_bytes, strip_bytes, worker_bytes;
-    bool flat, skip_rows; /* rows follow each other; taps in padding are left out */
-    int width;
-};
-
 struct job {
     const struct fc_convolution *convolution;
-    const struct plan *plan;
+    const struct fc_planes_plan *plan;
     const struct fc_conv2d_kernels *kernels;
     const struct fc_few_kernels *few;
+    void (*split_pairs)(const void *x, void *even, void *odd, int64_t count);
     struct fc_padded padded;
     ptrdiff_t element;
     char *weights, *scratch;
 };
 
-/* Whether rows of y are as far apart as the rows of x they read, and few of these are padding. */
-static bool is_flat(const struct fc_axis axis[2])
+/* ------------------------------------------------------------------ weights */
+
+/* Channel c of output k and a tap, and, in *together, how many from there on lie *step apart: in the
+ * kernel all do, in a packed one those of a slab. */
+static const char *find_weights(const struct job *job, int64_t k, int64_t tap, int64_t c,
+                                int64_t *together, ptrdiff_t *step)
 {
-    return axis[0].stride == 1 && axis[0].dilation == 1 &&
-           4 * (fc_max(axis[0].before, 0) + fc_max(axis[0].after, 0)) <= axis[0].in;
-}
-
-/* Few channels to planes of many: with outputs in the lanes, these would be transposed. Their sums are
- * one chain over taps and then channels either way, so that the data format changes no bit. */
-static bool fits_stem(const struct fc_convolution *convolution)
-{
-    const struct fc_kernel_view *kernel = &convolution->kernel;
-    const fc_image *y = &convolution->y;
-    return y->stride_c != 1 && y->stride_w == 1 && kernel->c_in <= MOST_STEM_CHANNELS &&
-           kernel->c_in * kernel->kh * kernel->kw <= FC_BLOCK_TERMS &&
-           convolution->axis[0].stride == 1 && convolution->axis[0].dilation == 1 &&
-           kernel->c_out <= MOST_STEM_OUTPUTS && is_flat(convolution->axis);
-}
-
-bool fc_fits_planes(const struct fc_convolution *convolution)
-{
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
-    const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
-    if (convolution->packed || convolution->kernel.groups != 1 ||
-        convolution->axis[1].stride != 1 || convolution->kernel.kh == 0 ||
-        convolution->kernel.kw == 0 || convolution->kernel.c_in == 0)
-        return false;
-    /* One row and one tap may be a dense layer's batch, whose length no sum may depend on. */
-    if (convolution->axis[0].out == 1 && convolution->kernel.kh * convolution->kernel.kw == 1)
-        return false;
-    /* lanes filled: w of whole units here, c_out of one unit there */
-    return (2 * c_out < unit && c_out * fc_ceil_div(w, unit) * unit < unit * w) ||
-           fits_stem(convolution);
-}
-
-/* -------------------------------------------------------------------- plan */
-
-static bool make_plan(const struct fc_convolution *convolution, struct plan *plan)
-{
-    const struct fc_axis *axis = convolution->axis;
-    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t c_in = convolution->kernel.c_in, c_out = convolution->kernel.c_out;
-    plan->unit = FC_UNIT_BYTES / element;
-    plan->taps = axis[0].taps * axis[1].taps;
-    plan->block = fc_max(FC_BLOCK_TERMS / plan->taps, 1);
-    plan->flat = is_flat(axis);
-    plan->skip_rows = !plan->flat && fc_pads_with_zero(convolution);
-    fc_cut_blocks(axis, BLOCK_COLUMNS, fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out),
-                  SCRATCH_BYTES / element / fc_min(plan->block, c_in), &plan->blocks);
-    plan->pitch = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
-    plan->strip_pitch =
-        plan->flat ? plan->pitch
-                   : fc_ceil_div(plan->pitch, MOST_UNITS * plan->unit) * MOST_UNITS * plan->unit;
-    /* Beyond it, whole vectors of the last row are read. */
-    plan->strip_plane =
-        (fc_ceil_div(plan->blocks.rows * plan->strip_pitch, MOST_UNITS * plan->unit) + 1) *
-        MOST_UNITS * plan->unit;
-
-    const int64_t rows = (plan->blocks.rows - 1) * plan->blocks.row_stride + axis[0].taps;
-    int64_t x, weights;
-    if (__builtin_mul_overflow(rows * fc_min(plan->block, c_in), plan->pitch * element, &x) ||
-        __builtin_mul_overflow(plan->taps * c_out * element, c_in, &weights))
-        return false;
-    /* Tiles read whole units at every tap's shift. */
-    plan->x_bytes =
-        fc_round_to_line((size_t)(x + (plan->pitch + MOST_UNITS * plan->unit) * element));
-    plan->weight_bytes = fc_round_to_line((size_t)weights);
-    plan->strip_bytes = (size_t)(c_out * plan->strip_plane * element);
-    plan->worker_bytes = plan->x_bytes + plan->strip_bytes +
-                         fc_round_to_line(2 * (size_t)plan->taps * sizeof(ptrdiff_t));
-    const double work = 2.0 * (double)(convolution->y.n * convolution->y.h * convolution->y.w) *
-                        (double)c_out * (double)c_in * (double)plan->taps;
-    plan->width = fc_parallel_width(convolution->y.n * fc_block_count(&plan->blocks), work);
-    return true;
+    const struct fc_kernel_view *kernel = &job->convolution->kernel;
+    if (!job->convolution->packed) {
+        *together = kernel->c_in - c;
+        *step = kernel->stride_c_in;
+        return (const char *)kernel->data +
+               (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
+                c * kernel->stride_c_in + k * kernel->stride_c_out) *
+                   job->element;
+    }
+    const struct fc_channels channels = fc_plan_channels(kernel, job->convolution->dtype);
+    const int64_t p = k / channels.panel, first = c - c % channels.slab;
+    const int64_t slab = fc_min(channels.slab, kernel->c_in - first);
+    *together = first + slab - c;
+    *step = fc_panel_width(&channels, p);
+    return (const char *)job->convolution->packed +
+           (fc_panel_offset(&channels, 0, p) + k % channels.panel +
+            (fc_panel_row(&channels, first) + tap * slab + c - first) * *step) *
+               job->element;
 }
 
 /* [block of channels][output][tap][channel of the block] */
@@ -136,19 +69,21 @@ static void pack_weights(void *context, int64_t k, int worker)
         const int64_t count = fc_min(job->plan->block, kernel->c_in - c);
         char *to = job->weights + (c * kernel->c_out + k * count) * job->plan->taps * job->element;
         for (int64_t tap = 0; tap < job->plan->taps; tap++)
-            job->kernels->copy_block(&(struct fc_block){
-                .x = (const char *)kernel->data +
-                     (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
-                      c * kernel->stride_c_in + k * kernel->stride_c_out) *
-                         job->element,
-                .y = to + tap * count * job->element,
-                .x_pixel = 1,
-                .x_channel = kernel->stride_c_in,
-                .y_pixel = count,
-                .y_channel = 1,
-                .pixels = 1,
-                .channels = count,
-            });
+            for (int64_t done = 0, together; done < count; done += together) {
+                ptrdiff_t step;
+                const char *from = find_weights(job, k, tap, c + done, &together, &step);
+                together = fc_min(together, count - done);
+                job->kernels->copy_block(&(struct fc_block){
+                    .x = from,
+                    .y = to + (tap * count + done) * job->element,
+                    .x_pixel = 1,
+                    .x_channel = step,
+                    .y_pixel = count,
+                    .y_channel = 1,
+                    .pixels = 1,
+                    .channels = together,
+                });
+            }
     }
 }
 
@@ -170,7 +105,9 @@ static void list_terms(struct item *item, int64_t count)
     for (int64_t i = 0; i < axis[0].taps; i++)
         for (int64_t j = 0; j < axis[1].taps; j++, r++) {
             item->offset[r] = r * count;
-            item->kernel_offset[r] = i * item->job->plan->pitch + j * axis[1].dilation;
+            item->kernel_offset[r] = i * item->job->plan->pitch +
+                                     j % axis[1].stride * item->job->plan->half +
+                                     j / axis[1].stride * axis[1].dilation;
         }
     item->tile.runs.length = count;
     item->tile.runs.step = item->job->plan->taps * count;
@@ -182,7 +119,7 @@ static void add_sums(struct item *item, const char *weights, const char *x, char
                      int64_t length, bool first)
 {
     const struct job *job = item->job;
-    const struct plan *plan = job->plan;
+    const struct fc_planes_plan *plan = job->plan;
     const struct fc_few_kernels *few = job->few;
     const int64_t outputs = job->convolution->kernel.c_out;
     const int64_t most = few->plane_units * plan->unit;
@@ -206,7 +143,7 @@ static void add_sums(struct item *item, const char *weights, const char *x, char
 static void add_channels(struct item *item, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
-    const struct plan *plan = job->plan;
+    const struct fc_planes_plan *plan = job->plan;
     const struct fc_axis *axis = job->convolution->axis;
     const char *weights =
         job->weights + c * job->convolution->kernel.c_out * plan->taps * job->element;
@@ -232,6 +169,26 @@ static void add_channels(struct item *item, int64_t c, int64_t count)
     }
 }
 
+/* Row r of x within the image: column x_column and every second one from there on, then the others. */
+static void split_row(const struct item *item, int64_t n, int64_t r, int64_t c, int64_t count)
+{
+    const struct job *job = item->job;
+    const fc_image *x = &job->convolution->x;
+    const struct fc_patch *patch = &item->patch;
+    const int64_t begin = fc_max(patch->x_column, 0), skipped = begin - patch->x_column;
+    const int64_t end = fc_min(patch->x_column + patch->x_columns, x->w);
+    const int64_t row = patch->x_row + r * patch->x_row_gap, half = job->plan->half;
+    for (int64_t i = 0; i < count; i++) {
+        const char *from =
+            (const char *)x->data +
+            (n * x->stride_n + row * x->stride_h + begin + (c + i) * x->stride_c) * job->element;
+        char *to = item->x + (i * patch->x_rows + r) * job->plan->pitch * job->element;
+        job->split_pairs(from, to + (skipped % 2 * half + skipped / 2) * job->element,
+                         to + ((skipped + 1) % 2 * half + (skipped + 1) / 2) * job->element,
+                         end - begin);
+    }
+}
+
 /* Channels [c, c + count) as planes: of zero padding nothing but zeros is known, and filled at once. */
 static void pack_planes(const struct item *item, int64_t n, int64_t c, int64_t count)
 {
@@ -250,6 +207,10 @@ static void pack_planes(const struct item *item, int64_t n, int64_t c, int64_t c
         const int64_t row = patch->x_row + r * patch->x_row_gap;
         if (row < 0 || row >= x->h)
             continue;
+        if (job->convolution->axis[1].stride == 2) {
+            split_row(item, n, r, c, count);
+            continue;
+        }
         job->kernels->copy_block(&(struct fc_block){
             .x = (const char *)x->data +
                  (n * x->stride_n + row * x->stride_h + begin * x->stride_w + c * x->stride_c) *
@@ -276,7 +237,7 @@ static char *row_of(const struct item *item, const fc_image *image, int64_t n, i
 static void finish_rows(const struct item *item, int64_t n)
 {
     const struct job *job = item->job;
-    const struct plan *plan = job->plan;
+    const struct fc_planes_plan *plan = job->plan;
     const fc_image *y = &job->convolution->y, *residual = &job->convolution->residual;
     /* With one output its pixels lie together already. */
     const bool dense =
@@ -305,7 +266,7 @@ static void finish_rows(const struct item *item, int64_t n)
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
-    const struct plan *plan = job->plan;
+    const struct fc_planes_plan *plan = job->plan;
     const int64_t blocks = fc_block_count(&plan->blocks), n = index / blocks;
     const int64_t c_in = job->convolution->kernel.c_in;
     char *scratch = job->scratch + (size_t)worker * plan->worker_bytes;
@@ -329,9 +290,9 @@ static void compute_item(void *context, int64_t index, int worker)
 
 fc_status fc_convolve_planes(const struct fc_convolution *convolution)
 {
-    struct plan plan;
+    struct fc_planes_plan plan;
     size_t total;
-    if (!make_plan(convolution, &plan) ||
+    if (!fc_plan_planes(convolution, &plan) ||
         __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.width, &total) ||
         __builtin_add_overflow(total, plan.weight_bytes, &total))
         return FC_OVERFLOW;
@@ -344,6 +305,7 @@ fc_status fc_convolve_planes(const struct fc_convolution *convolution)
         .plan = &plan,
         .kernels = kernels,
         .few = &fc_current_kernels(convolution->dtype)->few,
+        .split_pairs = fc_current_kernels(convolution->dtype)->pool2d.split_pairs,
         .padded = fc_padded_x(convolution, kernels, plan.skip_rows),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .weights = scratch,

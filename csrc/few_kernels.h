@@ -9,6 +9,7 @@
 
 enum {
     FC_FEW_OUTPUTS = 8,
+    FC_FEWEST_GROUPED = 4,
     FC_SUM_PIXELS = 8 /* sums are taken of so many pixels at once */
 };
 
@@ -47,16 +48,17 @@ struct fc_tap_sums {
     int64_t rows, pixels, taps, outputs, last;
 };
 
-/* A tile of pixels x one unit of outputs in groups of `channels` (4, or 8 where a unit holds more):
+/* A tile of pixels x one unit of outputs in groups of `channels`, a power of two from
+ * FC_FEWEST_GROUPED to a unit:
  *   sum(p, k) = sum over c < channels, i < kh, j < kw, in this order, of
  *       x[i * x_row + (p * stride + j * dilation) * unit + k / channels * channels + c] *
- *       kernel[((c * kh + i) * kw + j) * kernel_step + k]
+ *       kernel[c * kernel_channel + (i * kw + j) * kernel_tap + k]
  *   y[p * y_step + k] = activation(sum + bias[k]); bias may be NULL
  * Pixels are at most group_pixels. */
 struct fc_group_tile {
     const void *x, *kernel, *bias;
     void *y;
-    ptrdiff_t x_row, kernel_step, y_step;
+    ptrdiff_t x_row, kernel_channel, kernel_tap, y_step;
     int64_t kh, kw, stride, dilation, channels;
     int pixels;
     fc_activation activation;

@@ -1,0 +1,107 @@
+/* convolve_planes_plan.c: when pixels go into the lanes, and block sizes. */
+#include "convolve_planes_plan.h"
+
+#include "dispatch.h"
+#include "pack_rows.h"
+#include "parallel.h"
+#include "workspace.h"
+
+enum {
+    SCRATCH_BYTES = 512 * 1024, /* planes of one block, to stay in the second-level cache */
+    BLOCK_COLUMNS = 256,
+    BLOCK_OUTPUTS = 4096,
+    STRIP_BYTES = 128 * 1024, /* sums of a block, to stay there too */
+    MOST_UNITS = 4,           /* of a tile, on any instruction set */
+    MOST_STEM_CHANNELS = 4,
+    MOST_STEM_TAPS = 64,
+    MOST_STEM_OUTPUTS = 128
+};
+
+/* Whether rows of y are as far apart as the rows of x they read, and few of these are padding. */
+static bool is_flat(const struct fc_axis axis[2])
+{
+    return axis[0].stride == 1 && axis[0].dilation == 1 &&
+           4 * (fc_max(axis[0].before, 0) + fc_max(axis[0].after, 0)) <= axis[0].in;
+}
+
+/* Few channels to planes of many: with outputs in the lanes, these would be transposed, which took two
+ * thirds of the time of Xception's first layer. Their sums are one chain over taps and then channels
+ * either way, so that the data format changes no bit. */
+static bool fits_stem(const struct fc_convolution *convolution)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const struct fc_axis *axis = convolution->axis;
+    const fc_image *x = &convolution->x, *y = &convolution->y;
+    const int64_t pair = 2 * FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    if (y->stride_c == 1 || y->stride_w != 1 || kernel->c_in > MOST_STEM_CHANNELS ||
+        kernel->c_out > MOST_STEM_OUTPUTS || kernel->kh * kernel->kw > MOST_STEM_TAPS)
+        return false;
+    if (axis[1].stride == 1)
+        return is_flat(axis);
+    return axis[0].dilation == 1 && axis[1].dilation == 1 && fc_pads_with_zero(convolution) &&
+           x->stride_w == 1 && 4 * axis[1].out >= 3 * fc_ceil_div(axis[1].out, pair) * pair;
+}
+
+/* lanes filled: w of whole units here, c_out of one unit there */
+static bool fits_few(const struct fc_convolution *convolution)
+{
+    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
+    return convolution->axis[1].stride == 1 && 2 * c_out < unit &&
+           c_out * fc_ceil_div(w, unit) * unit < unit * w;
+}
+
+bool fc_fits_planes(const struct fc_convolution *convolution)
+{
+    if (convolution->kernel.groups != 1 || convolution->axis[1].stride > 2 ||
+        convolution->kernel.kh == 0 || convolution->kernel.kw == 0 || convolution->kernel.c_in == 0)
+        return false;
+    /* One row and one tap may be a dense layer's batch, whose length no sum may depend on. */
+    if (convolution->axis[0].out == 1 && convolution->kernel.kh * convolution->kernel.kw == 1)
+        return false;
+    return fits_few(convolution) || fits_stem(convolution);
+}
+
+/* -------------------------------------------------------------------- plan */
+
+bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_plan *plan)
+{
+    const struct fc_axis *axis = convolution->axis;
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    const int64_t c_in = convolution->kernel.c_in, c_out = convolution->kernel.c_out;
+    plan->unit = FC_UNIT_BYTES / element;
+    plan->taps = axis[0].taps * axis[1].taps;
+    plan->block =
+        fits_few(convolution) ? fc_max(FC_BLOCK_TERMS / plan->taps, 1) : convolution->kernel.c_in;
+    plan->flat = is_flat(axis) && axis[1].stride == 1;
+    plan->skip_rows = !plan->flat && fc_pads_with_zero(convolution);
+    fc_cut_blocks(axis, BLOCK_COLUMNS, fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out),
+                  SCRATCH_BYTES / element / fc_min(plan->block, c_in), &plan->blocks);
+    /* At stride 2 a row is its even columns and then its odd ones, each with room for every tap. */
+    plan->half = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
+    plan->pitch = axis[1].stride * plan->half;
+    plan->strip_pitch =
+        plan->flat ? plan->pitch
+                   : fc_ceil_div(plan->half, MOST_UNITS * plan->unit) * MOST_UNITS * plan->unit;
+    /* Beyond it, whole vectors of the last row are read. */
+    plan->strip_plane =
+        (fc_ceil_div(plan->blocks.rows * plan->strip_pitch, MOST_UNITS * plan->unit) + 1) *
+        MOST_UNITS * plan->unit;
+
+    const int64_t rows = (plan->blocks.rows - 1) * plan->blocks.row_stride + axis[0].taps;
+    int64_t x, weights;
+    if (__builtin_mul_overflow(rows * fc_min(plan->block, c_in), plan->pitch * element, &x) ||
+        __builtin_mul_overflow(plan->taps * c_out * element, c_in, &weights))
+        return false;
+    /* Tiles read whole units at every tap's shift. */
+    plan->x_bytes =
+        fc_round_to_line((size_t)(x + (plan->pitch + MOST_UNITS * plan->unit) * element));
+    plan->weight_bytes = fc_round_to_line((size_t)weights);
+    plan->strip_bytes = (size_t)(c_out * plan->strip_plane * element);
+    plan->worker_bytes = plan->x_bytes + plan->strip_bytes +
+                         fc_round_to_line(2 * (size_t)plan->taps * sizeof(ptrdiff_t));
+    const double work = 2.0 * (double)(convolution->y.n * convolution->y.h * convolution->y.w) *
+                        (double)c_out * (double)c_in * (double)plan->taps;
+    plan->width = fc_parallel_width(convolution->y.n * fc_block_count(&plan->blocks), work);
+    return true;
+}
