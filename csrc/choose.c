@@ -64,10 +64,10 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
     struct fc_convolution one = *convolution;
     one.y.n = 1;
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, &one);
-    const double tiles = (double)(cut.images * cut.tile_rows * cut.tile_columns);
+    const double products = (double)(cut.images * fc_winograd_products(&cut));
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * c_in * c_out;
-    return shape.positions *
-           (tiles * (c_in * c_out * PRODUCT + c_in * INPUT + c_out * OUTPUT) + kernel);
+    return products * (c_in * c_out * PRODUCT + c_in * INPUT + c_out * OUTPUT) +
+           shape.positions * kernel;
 }
 
 /* Rows of taps that lie in zero padding are left out. */

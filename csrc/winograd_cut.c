@@ -8,6 +8,17 @@ static int64_t even_pieces(int64_t size, int64_t largest)
     return fc_ceil_div(size, fc_ceil_div(size, fc_max(largest, 1)));
 }
 
+/* The points that the last tile of a direction takes, for `outputs` outputs: all, or of 6, 4 or 5. */
+static int last_points(const struct fc_winograd_form *form, int axis, int64_t outputs)
+{
+    const int all = form->points[axis];
+    const int64_t needed = form->taps[axis] + outputs - 1;
+    for (int some = 4; all == 6 && some < all; some++)
+        if (needed <= some && form->outputs[axis] > all - some)
+            return some;
+    return all;
+}
+
 struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *form,
                                                const struct fc_convolution *convolution)
 {
@@ -17,7 +28,10 @@ struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *fo
         const struct fc_axis *axis = &convolution->axis[a];
         cut.phases[a] = axis->taps > 1 ? fc_max(fc_min(axis->dilation, axis->out), 1) : 1;
         cut.images *= cut.phases[a];
-        tiles[a] = fc_ceil_div(fc_ceil_div(axis->out, cut.phases[a]), form->outputs[a]);
+        const int64_t size = fc_ceil_div(axis->out, cut.phases[a]);
+        tiles[a] = fc_ceil_div(size, form->outputs[a]);
+        cut.points[a] = form->points[a];
+        cut.last[a] = last_points(form, a, size - (tiles[a] - 1) * form->outputs[a]);
     }
     cut.tile_rows = tiles[0];
     cut.tile_columns = tiles[1];
@@ -41,6 +55,87 @@ struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut,
     block.lines = fc_min(cut->lines, cut->images * cut->tile_rows - block.line);
     block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
     return block;
+}
+
+/* -------------------------------------------------------------------- order */
+
+static bool has_short(const struct fc_winograd_cut *cut, int axis)
+{
+    return cut->last[axis] < cut->points[axis];
+}
+
+bool fc_winograd_has_short(const struct fc_winograd_cut *cut)
+{
+    return has_short(cut, 0) || has_short(cut, 1);
+}
+
+static bool is_short_line(const struct fc_winograd_cut *cut, int64_t line)
+{
+    return has_short(cut, 0) && (line + 1) % cut->tile_rows == 0;
+}
+
+struct fc_winograd_order fc_winograd_order_of(const struct fc_winograd_cut *cut,
+                                              const struct fc_winograd_block *block)
+{
+    struct fc_winograd_order order = {.columns = block->columns, .full_lines = block->lines};
+    if (has_short(cut, 1) && block->column + block->columns == cut->tile_columns) {
+        order.columns--;
+        order.ends = 1;
+    }
+    if (has_short(cut, 0)) {
+        order.short_lines =
+            (block->line + block->lines) / cut->tile_rows - block->line / cut->tile_rows;
+        order.full_lines -= order.short_lines;
+    }
+    return order;
+}
+
+int64_t fc_winograd_tile_at(const struct fc_winograd_cut *cut,
+                            const struct fc_winograd_block *block, int64_t line, int64_t column)
+{
+    const struct fc_winograd_order order = fc_winograd_order_of(cut, block);
+    const int64_t shorts =
+        has_short(cut, 0) ? line / cut->tile_rows - block->line / cut->tile_rows : 0;
+    const int64_t fulls = line - block->line - shorts;
+    const int64_t first_full = order.full_lines * order.ends;
+    const int64_t first_short = first_full + order.full_lines * order.columns;
+    if (!is_short_line(cut, line))
+        return column < order.columns ? first_full + fulls * order.columns + column : fulls;
+    return column < order.columns ? first_short + shorts * order.columns + column
+                                  : first_short + order.short_lines * order.columns + shorts;
+}
+
+void fc_winograd_points_of(const struct fc_winograd_cut *cut, const struct fc_winograd_block *block,
+                           int64_t line, int64_t column, int points[2])
+{
+    const bool last = column >= fc_winograd_order_of(cut, block).columns;
+    points[0] = is_short_line(cut, line) ? cut->last[0] : cut->points[0];
+    points[1] = last ? cut->last[1] : cut->points[1];
+}
+
+/* Whether the last tiles of a direction have point i. */
+static bool last_has(const struct fc_winograd_cut *cut, int axis, int64_t i)
+{
+    return i < cut->last[axis] - 1 || i == cut->points[axis] - 1;
+}
+
+void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
+                            const struct fc_winograd_block *block, int64_t position, int64_t *begin,
+                            int64_t *end)
+{
+    const struct fc_winograd_order order = fc_winograd_order_of(cut, block);
+    const bool lines = last_has(cut, 0, position / cut->points[1]);
+    const bool columns = last_has(cut, 1, position % cut->points[1]);
+    *begin = columns ? 0 : order.full_lines * order.ends;
+    *end = order.full_lines * (order.columns + order.ends);
+    if (lines)
+        *end += order.short_lines * (order.columns + (columns ? order.ends : 0));
+}
+
+int64_t fc_winograd_products(const struct fc_winograd_cut *cut)
+{
+    return ((cut->tile_rows - 1) * cut->points[0] + cut->last[0]) *
+           ((cut->tile_columns - 1) * cut->points[1] + cut->last[1]);
 }
 
 /* ------------------------------------------------------------------- images */

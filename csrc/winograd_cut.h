@@ -11,6 +11,7 @@
 struct fc_winograd_cut {
     int64_t phases[2], images;
     int64_t tile_rows, tile_columns; /* of an image */
+    int points[2], last[2];          /* of a tile, and of the last one of a column and a row */
     int64_t lines, columns;          /* of a block */
     int64_t line_blocks, column_blocks;
 };
@@ -18,6 +19,36 @@ struct fc_winograd_cut {
 struct fc_winograd_block {
     int64_t line, lines, column, columns;
 };
+
+/* How many tiles of a block have fewer points in neither direction, in one, or in both. Their order
+ *   full lines' last, full, short lines', short lines' last
+ * puts those that a position has side by side, whether it lacks the last, the short lines' or both. */
+struct fc_winograd_order {
+    int64_t columns, ends; /* full ones, and whether a short one follows */
+    int64_t full_lines, short_lines;
+};
+
+struct fc_winograd_order fc_winograd_order_of(const struct fc_winograd_cut *cut,
+                                              const struct fc_winograd_block *block);
+
+/* Whether tiles that end a row or a column have fewer points. */
+bool fc_winograd_has_short(const struct fc_winograd_cut *cut);
+
+/* The points of a tile, vertical and horizontal. */
+void fc_winograd_points_of(const struct fc_winograd_cut *cut, const struct fc_winograd_block *block,
+                           int64_t line, int64_t column, int points[2]);
+
+/* The place in that order of a column, counted from the block's first, of a line. */
+int64_t fc_winograd_tile_at(const struct fc_winograd_cut *cut,
+                            const struct fc_winograd_block *block, int64_t line, int64_t column);
+
+/* Those that have a position: [*begin, *end). */
+void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
+                            const struct fc_winograd_block *block, int64_t position, int64_t *begin,
+                            int64_t *end);
+
+/* Products of a position and a tile in one image. */
+int64_t fc_winograd_products(const struct fc_winograd_cut *cut);
 
 /* The images and their tiles, not yet cut. */
 struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *form,

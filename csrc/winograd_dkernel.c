@@ -131,9 +131,9 @@ static struct part find_part(struct job *job, int64_t index, int worker)
 
 /* -------------------------------------------------------------------- sums */
 
-/* Adds one position's products over the tiles of a block. */
-static void add_position(const struct part *part, int64_t at, int64_t tiles, int64_t columns,
-                         bool begin)
+/* Adds one position's products over tiles [first_tile, end) of a block. */
+static void add_position(const struct part *part, int64_t at, int64_t first_tile, int64_t end,
+                         int64_t columns, bool begin)
 {
     const struct job *job = part->job;
     const struct plan *plan = job->plan;
@@ -143,14 +143,17 @@ static void add_position(const struct part *part, int64_t at, int64_t tiles, int
         .v_tile = plan->v_tile,
         .d_tile = plan->d_tile,
         .s_row = plan->s_row,
-        .tiles = tiles,
+        .tiles = end - first_tile,
         .begin = begin,
     };
     for (int64_t i = 0; i < pieces; i++)
         for (int64_t k = 0; k < columns; k += most) {
             const int64_t first = part->channels * i / pieces;
-            outer.v = part->v + (at * job->x.layout.v_position + first) * job->element;
-            outer.d = part->d + (at * job->dy.layout.v_position + k) * job->element;
+            outer.v =
+                part->v +
+                (at * job->x.layout.v_position + first_tile * plan->v_tile + first) * job->element;
+            outer.d = part->d + (at * job->dy.layout.v_position + first_tile * plan->d_tile + k) *
+                                    job->element;
             outer.s = part->sums + (at * plan->s_position + first * plan->s_row + k) * job->element;
             outer.channels = (int)(part->channels * (i + 1) / pieces - first);
             outer.units = (int)(fc_min(columns - k, most) / plan->channels.unit);
@@ -180,8 +183,11 @@ static void add_block(const struct part *part, const struct fc_winograd_block *b
     fc_winograd_spread_block(&job->dy, block,
                              part->group * channels->c_out + part->panel * channels->panel, outputs,
                              part->x, part->d);
-    for (int64_t at = 0; at < job->plan->form.positions; at++)
-        add_position(part, at, block->lines * block->columns, columns, begin);
+    for (int64_t at = 0; at < job->plan->form.positions; at++) {
+        int64_t first, end;
+        fc_winograd_tiles_with(&job->plan->cut, block, at, &first, &end);
+        add_position(part, at, first, end, columns, begin);
+    }
 }
 
 /* ------------------------------------------------------------------ result */

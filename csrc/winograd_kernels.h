@@ -26,35 +26,39 @@ enum {
  *   y[position * y_position + t * y_tile + c / FC_SLAB * y_slab + c % FC_SLAB]
  *   from x[i * x_row + j * x_column + t * x_tile + c]
  * for the rows i and columns j that the transform takes; or, where `at` is given, one tile from
- * at[i * columns + j][c]: pixels anywhere. */
+ * at[i * columns + j][c]: pixels anywhere. Tiles that end a row or column take `points` of the form's,
+ * 4 or 5 of 6, and as many fewer rows and columns (winograd_points.inc.h says which); of a kernel, all. */
 struct fc_winograd_spread {
     const void *x, *const *at;
     void *y;
     ptrdiff_t x_row, x_column, x_tile, y_position, y_tile, y_slab;
     int64_t tiles, channels;
+    int points[2];
 };
 
 /* And back: y[i * y_row + j * y_column + t * y_tile + c] = activation(sum + bias[c] + residual), from
  * x[position * x_position + t * x_tile + c]. Of the outputs of a tile `rows` are stored, of those of
- * the line, tiles side by side, `columns`. x is read in whole vectors. */
+ * the line, tiles side by side, `columns`. x is read in whole vectors, at the `points` that a tile has. */
 struct fc_winograd_gather {
     const void *x, *bias, *residual;
     void *y;
     ptrdiff_t x_position, x_tile, y_row, y_column, y_tile;
     ptrdiff_t residual_row, residual_column, residual_tile;
     int64_t tiles, channels, rows, columns;
+    int points[2];
     fc_activation activation;
 };
 
 /* One position of groups of `tiles` tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of
- *   v[g * v_few + c / FC_SLAB * v_slab + i * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
+ *   v[g * v_group + c / FC_SLAB * v_slab + i * FC_SLAB + c % FC_SLAB] * u[c * u_row + k]
  * for tile t = g * tiles + i and k in whole units: one chain of multiply-adds for each slab, the slabs'
  * sums added in order, and that to m. Each channel of each group fetches the line next_row bytes
- * further, from `next` on, into the second-level cache. */
+ * further, from `next` on, into the second-level cache, and the last group what begins at `after`, the
+ * next v, into the first. */
 struct fc_winograd_product {
-    const void *v, *u, *next;
+    const void *v, *u, *next, *after;
     void *m;
-    ptrdiff_t v_slab, v_few, u_row, m_tile, next_row;
+    ptrdiff_t v_slab, v_group, u_row, m_tile, next_row;
     int64_t channels, groups;
     int tiles, units;
     bool add;

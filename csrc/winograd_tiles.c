@@ -74,32 +74,53 @@ struct pixels {
     ptrdiff_t row, column;
 };
 
-/* All channels of all tiles, in pieces of a line that lie together in v. */
+/* Elements from v to tile t. */
+static int64_t tile_offset(const struct fc_winograd_layout *layout, int64_t t)
+{
+    return t / layout->few * layout->v_few + t % layout->few * layout->v_tile;
+}
+
+/* All channels of columns [column, stop) of a line, all full or the short one, in pieces that lie
+ * together in v. */
+static void spread_piece(const struct fc_winograd_source *source, const struct tiles *tiles,
+                         const struct pixels *from, int64_t line, int64_t column, int64_t stop,
+                         int64_t channels, char *v)
+{
+    const struct fc_winograd_layout *layout = &source->layout;
+    const struct fc_winograd_cut *cut = source->cut;
+    const ptrdiff_t element = (ptrdiff_t)source->padded.element;
+    while (column < stop) {
+        const int64_t t = fc_winograd_tile_at(cut, tiles->block, line, column);
+        const int64_t count = fc_min(layout->few - t % layout->few, stop - column);
+        struct fc_winograd_spread spread = {
+            .x = from->x + ((line - tiles->line) * source->step[0] * from->row +
+                            (column - tiles->column) * source->step[1] * from->column) *
+                               element,
+            .y = v + tile_offset(layout, t) * element,
+            .x_row = from->row,
+            .x_column = from->column,
+            .x_tile = source->step[1] * from->column,
+            .y_position = layout->v_position,
+            .y_tile = layout->v_tile,
+            .y_slab = layout->v_slab,
+            .tiles = count,
+            .channels = channels,
+        };
+        fc_winograd_points_of(cut, tiles->block, line, column, spread.points);
+        source->transform(&spread);
+        column += count;
+    }
+}
+
 static void spread_tiles(const struct fc_winograd_source *source, const struct tiles *tiles,
                          const struct pixels *from, int64_t channels, char *v)
 {
-    const struct fc_winograd_layout *layout = &source->layout;
-    const ptrdiff_t element = (ptrdiff_t)source->padded.element;
+    const int64_t full = fc_winograd_order_of(source->cut, tiles->block).columns;
     for (int64_t line = tiles->line; line < tiles->end; line++) {
-        const char *x = from->x + (line - tiles->line) * source->step[0] * from->row * element;
-        const int64_t first = (line - tiles->block->line) * tiles->block->columns;
-        for (int64_t column = tiles->column; column < tiles->stop;) {
-            const int64_t t = first + column, within = t % layout->few;
-            const int64_t count = fc_min(layout->few - within, tiles->stop - column);
-            source->transform(&(struct fc_winograd_spread){
-                .x = x + (column - tiles->column) * source->step[1] * from->column * element,
-                .y = v + (t / layout->few * layout->v_few + within * layout->v_tile) * element,
-                .x_row = from->row,
-                .x_column = from->column,
-                .x_tile = source->step[1] * from->column,
-                .y_position = layout->v_position,
-                .y_tile = layout->v_tile,
-                .y_slab = layout->v_slab,
-                .tiles = count,
-                .channels = channels,
-            });
-            column += count;
-        }
+        spread_piece(source, tiles, from, line, tiles->column, fc_min(tiles->stop, full), channels,
+                     v);
+        spread_piece(source, tiles, from, line, fc_max(tiles->column, full), tiles->stop, channels,
+                     v);
     }
 }
 
@@ -167,34 +188,41 @@ static void spread_edge(const struct fc_winograd_source *source, const struct ti
     const fc_image *x = &source->padded.x;
     const char *image = (const char *)x->data + c * element;
     const void *at[MOST_PIXELS];
+    const struct fc_winograd_cut *cut = source->cut;
     for (int64_t line = tiles->line; line < tiles->end; line++)
         for (int64_t column = tiles->column; column < tiles->stop; column++) {
-            const int64_t t = (line - tiles->block->line) * tiles->block->columns + column;
+            int points[2];
+            fc_winograd_points_of(cut, tiles->block, line, column, points);
+            const int64_t rows = source->size[0] - (cut->points[0] - points[0]);
+            const int64_t columns = source->size[1] - (cut->points[1] - points[1]);
+            const int64_t t = fc_winograd_tile_at(cut, tiles->block, line, column);
             const int64_t w = column_of(source, tiles) + (column - tiles->column) * source->step[1];
-            for (int64_t i = 0; i < source->size[0]; i++)
-                for (int64_t j = 0; j < source->size[1]; j++)
-                    at[i * source->size[1] + j] =
+            for (int64_t i = 0; i < rows; i++)
+                for (int64_t j = 0; j < columns; j++)
+                    at[i * columns + j] =
                         pixel_of(source, image, row_of(source, line) + i, w + j, padding);
             source->transform(&(struct fc_winograd_spread){
                 .at = at,
-                .y = v +
-                     (t / layout->few * layout->v_few + t % layout->few * layout->v_tile) * element,
+                .y = v + tile_offset(layout, t) * element,
                 .y_position = layout->v_position,
                 .y_slab = layout->v_slab,
                 .tiles = 1,
                 .channels = count,
+                .points = {points[0], points[1]},
             });
         }
 }
 
-/* Those of [first, end) of tiles in one direction whose pixels all lie in an image of `size`. */
+/* Those of [first, end) of tiles in one direction, of `tiles` tiles, that are full and whose pixels all
+ * lie in an image of `size`. */
 static void find_inner(const struct fc_winograd_source *source, int axis, int64_t size,
-                       int64_t *first, int64_t *end)
+                       int64_t tiles, int64_t *first, int64_t *end)
 {
+    const bool short_last = source->cut->last[axis] < source->cut->points[axis];
     const int64_t step = source->step[axis], before = source->before[axis];
     const int64_t begin = fc_max(*first, fc_ceil_div(before, step));
     const int64_t last = fc_floor_div(size + before - source->size[axis], step);
-    *end = fc_min(fc_max(begin, last + 1), *end);
+    *end = fc_min(fc_max(begin, fc_min(last + 1, tiles - short_last)), *end);
     *first = fc_min(begin, *end);
 }
 
@@ -208,8 +236,8 @@ static void spread_lines(const struct fc_winograd_source *source, const struct t
     const int64_t image = tiles->line / source->cut->tile_rows * source->cut->tile_rows;
     struct tiles inner = {block, tiles->line - image, tiles->end - image, block->column,
                           block->column + block->columns};
-    find_inner(source, 0, x->h, &inner.line, &inner.end);
-    find_inner(source, 1, x->w, &inner.column, &inner.stop);
+    find_inner(source, 0, x->h, source->cut->tile_rows, &inner.line, &inner.end);
+    find_inner(source, 1, x->w, source->cut->tile_columns, &inner.column, &inner.stop);
     inner.line += image;
     inner.end += image;
     inner.column -= block->column;
@@ -312,6 +340,27 @@ static void aim_at_y(const struct fc_winograd_target *target, const struct line 
     gather->residual_tile = target->form.outputs[1] * residual->stride_w;
 }
 
+/* Columns [column, stop) of the line, all full or the short one. */
+static bool gather_piece(const struct fc_winograd_target *target,
+                         const struct fc_winograd_block *block, int64_t at, int64_t column,
+                         int64_t stop, int64_t columns, const char *m,
+                         const struct fc_winograd_gather *line)
+{
+    const struct fc_winograd_cut *cut = target->cut;
+    if (column >= stop)
+        return true;
+    struct fc_winograd_gather piece = *line;
+    piece.x = m + fc_winograd_tile_at(cut, block, at, column) * target->pitch * target->element;
+    piece.y = (char *)line->y + column * line->y_tile * target->element;
+    if (line->residual)
+        piece.residual =
+            (const char *)line->residual + column * line->residual_tile * target->element;
+    piece.tiles = stop - column;
+    piece.columns = columns - column * target->form.outputs[1];
+    fc_winograd_points_of(cut, block, at, column, piece.points);
+    return target->transforms->output(&piece);
+}
+
 bool fc_winograd_gather_line(const struct fc_winograd_target *target,
                              const struct fc_winograd_block *block, int64_t at, int64_t k,
                              int64_t outputs, const char *m, char *strip)
@@ -327,22 +376,21 @@ bool fc_winograd_gather_line(const struct fc_winograd_target *target,
     line.rows = fc_min(target->form.outputs[0], y->h - line.row);
     line.columns = fc_min(block->columns * target->form.outputs[1], y->w - line.column);
     struct fc_winograd_gather gather = {
-        .x = m + (at - block->line) * block->columns * target->pitch * target->element,
         .x_position = target->m_position,
         .x_tile = target->pitch,
         .y = strip,
         .y_row = line.columns * target->pitch,
         .y_column = target->pitch,
-        .tiles = block->columns,
         .channels = outputs,
         .rows = line.rows,
-        .columns = line.columns,
     };
     const bool straight = y->stride_c == 1 && (!residual->data || residual->stride_c == 1);
     if (straight)
         aim_at_y(target, &line, &gather);
     gather.y_tile = target->form.outputs[1] * gather.y_column;
-    const bool finite = target->transforms->output(&gather);
+    const int64_t full = fc_winograd_order_of(target->cut, block).columns;
+    bool finite = gather_piece(target, block, at, 0, full, line.columns, m, &gather);
+    finite &= gather_piece(target, block, at, full, block->columns, line.columns, m, &gather);
     if (!straight)
         turn_rows(target, &line, strip);
     return finite;

@@ -5,7 +5,8 @@
 #include "pack_rows.h"
 #include "winograd_cut.h"
 
-/* Where tile t and slab s of a position begin: t / few * v_few + s * v_slab + t % few * v_tile. */
+/* Where tile t (fc_winograd_tile_at) and slab s of a position begin:
+ * t / few * v_few + s * v_slab + t % few * v_tile. */
 struct fc_winograd_layout {
     int64_t few, v_few, v_slab, v_tile, v_position;
 };

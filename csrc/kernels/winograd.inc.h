@@ -1,151 +1,11 @@
-/* winograd.inc.h: tiles to positions and back, and the products between, channels in lanes.
- *
- * A transform takes a tile's columns first, then its rows, through a buffer in the first-level cache:
- * the 36 vectors of F(4x4,3x3) would not fit the registers. Of x, a tile of 36 vectors takes 144
- * operations, 72 loads and 72 stores; its products with 64 outputs take 4 * 36 * 16 multiply-adds of
- * vectors for 16 channels: the transform is a tenth of that.
+/* winograd.inc.h: the products between Winograd's transforms, channels in lanes.
  *
  * The product is conv_tile's: 14 x 2 accumulators in AVX-512, 2 + 14 loads for 28 multiply-adds. Its
  * rounding is most of that of the whole, so sums are short: a slab of 16 channels, a chunk of 8 slabs,
  * and those. That costs 28 additions for 448 multiply-adds (87 % of the peak from the second-level
  * cache; a tile's start and end take 5 of the rest), and takes the rms error of F(4x4,3x3) over
  * 64 (512) channels from 7.6 (11) to 4.8 (5.6) units of 1e-7, where PyTorch's direct sum has 2.1. */
-#include "winograd_points.inc.h"
-
-enum winograd_kind { WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_DY };
-
-/* One line: of x, of `count` taps, or of `count` gradients of outputs. */
-FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int points,
-                                    const int count, const vreal *x, vreal *y)
-{
-    if (points == 1)
-        y[0] = x[0];
-    else if (kind == WINOGRAD_INPUT)
-        winograd_input(points, x, y);
-    else
-        winograd_evaluate(points, count, kind == WINOGRAD_KERNEL, x, y);
-}
-
-/* One vector of channels of one tile. The numbers of points and of elements taken are constants. */
-FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
-                                    const enum winograd_kind kind, const int points_h,
-                                    const int points_w, const int count_h, const int count_w,
-                                    const real *x, int64_t c, real *y)
-{
-    real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
-    vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
-    for (int j = 0; j < count_w; j++) {
-        FC_UNROLL (i, count_h)
-            from[i] = vload(x ? x + i * spread->x_row + j * spread->x_column
-                              : (const real *)spread->at[i * count_w + j] + c);
-        winograd_spread_line(kind, points_h, count_h, from, to);
-        FC_UNROLL (i, points_h)
-            vstore(half + (i * count_w + j) * LANES, to[i]);
-    }
-    for (int i = 0; i < points_h; i++) {
-        FC_UNROLL (j, count_w)
-            from[j] = vload(half + (i * count_w + j) * LANES);
-        winograd_spread_line(kind, points_w, count_w, from, to);
-        FC_UNROLL (j, points_w)
-            vstore(y + (i * points_w + j) * spread->y_position, to[j]);
-    }
-}
-
-FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
-                               const enum winograd_kind kind, const int points_h,
-                               const int points_w, const int count_h, const int count_w)
-{
-    for (int64_t t = 0; t < spread->tiles; t++)
-        for (int64_t c = 0; c < spread->channels; c += LANES)
-            winograd_spread_tile(
-                spread, kind, points_h, points_w, count_h, count_w,
-                spread->x ? (const real *)spread->x + t * spread->x_tile + c : NULL, c,
-                (real *)spread->y + t * spread->y_tile + c / FC_SLAB * spread->y_slab +
-                    c % FC_SLAB);
-}
-
-/* ------------------------------------------------------------------ gather */
-
-/* Stores one output with what is done to it: the arithmetic of finish_vector, in the same order. */
-FC_INLINE void winograd_store(const struct fc_winograd_gather *gather, vreal sum, int64_t i,
-                              int64_t j, int64_t t, int64_t c, int lanes)
-{
-    if (gather->bias)
-        sum = vadd(sum, vload_first((const real *)gather->bias + c, lanes));
-    if (gather->residual)
-        sum = vadd(sum, vload_first((const real *)gather->residual + i * gather->residual_row +
-                                        j * gather->residual_column + t * gather->residual_tile + c,
-                                    lanes));
-    sum = activate(sum, gather->activation);
-    real *y = (real *)gather->y + i * gather->y_row + j * gather->y_column + t * gather->y_tile + c;
-    if (lanes == LANES)
-        vstore(y, sum);
-    else
-        vstore_first(y, sum, lanes);
-}
-
-/* The lanes that are channels; the others may hold anything. */
-FC_INLINE vreal winograd_real_lanes(vreal a, int lanes)
-{
-    if (lanes == LANES)
-        return a;
-    real all[LANES];
-    vstore(all, a);
-    return vload_first(all, lanes);
-}
-
-/* One vector of channels of one tile; returns `check` plus zero times every sum. */
-FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, const bool scaled,
-                                     const int points_h, const int points_w, const int count_h,
-                                     const int count_w, int64_t t, int64_t c, vreal check)
-{
-    const real *x = (const real *)gather->x + t * gather->x_tile + c;
-    const int64_t left = gather->channels - c, columns = gather->columns - t * count_w;
-    const int lanes = (int)(left < LANES ? left : LANES);
-    real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
-    vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
-    for (int j = 0; j < points_w; j++) {
-        FC_UNROLL (i, points_h)
-            from[i] = vload(x + (i * points_w + j) * gather->x_position);
-        if (points_h == 1)
-            to[0] = from[0];
-        else
-            winograd_sums(points_h, count_h, scaled, from, to);
-        FC_UNROLL (i, count_h)
-            vstore(half + (i * points_w + j) * LANES, to[i]);
-    }
-    for (int i = 0; i < count_h && i < gather->rows; i++) {
-        FC_UNROLL (j, points_w)
-            from[j] = vload(half + (i * points_w + j) * LANES);
-        if (points_w == 1)
-            to[0] = from[0];
-        else
-            winograd_sums(points_w, count_w, scaled, from, to);
-        FC_UNROLL (j, count_w) {
-            check = vfma(vzero(), winograd_real_lanes(to[j], lanes), check);
-            if (j < columns)
-                winograd_store(gather, to[j], i, j, t, c, lanes);
-        }
-    }
-    return check;
-}
-
-FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bool scaled,
-                               const int points_h, const int points_w, const int count_h,
-                               const int count_w)
-{
-    vreal check = vzero();
-    for (int64_t t = 0; t < gather->tiles; t++)
-        for (int64_t c = 0; c < gather->channels; c += LANES)
-            check = winograd_gather_tile(gather, scaled, points_h, points_w, count_h, count_w, t, c,
-                                         check);
-    real zeros[LANES];
-    vstore(zeros, check);
-    for (int i = 0; i < LANES; i++)
-        if (!(zeros[i] == 0))
-            return false;
-    return true;
-}
+#include "winograd_tiles.inc.h"
 
 /* ----------------------------------------------------------------- product */
 
@@ -189,7 +49,8 @@ FC_INLINE void winograd_finish(const struct fc_winograd_product *product, const 
  * cost 3 to 7 %: fetches from the third-level cache hold the buffers that x needs on its way from the
  * second. */
 FC_INLINE void winograd_group(const struct fc_winograd_product *product, const int tiles,
-                              const int vectors, const real *x, const char *next, real *m)
+                              const int vectors, const real *x, const real *after, const char *next,
+                              real *m)
 {
     _Alignas(FC_UNIT_BYTES) real kept[TILE_PIXELS * TILE_VECTORS * LANES];
     const real *u = product->u;
@@ -201,8 +62,9 @@ FC_INLINE void winograd_group(const struct fc_winograd_product *product, const i
         FC_UNROLL (t, tiles)
             FC_UNROLL (v, vectors)
                 sum[t][v] = vzero();
+        const real *ahead = left > FC_SLAB ? x + v_slab : after;
         for (int64_t l = 0; l < end; l++, u += u_row, next += row) {
-            fetch_near(x + v_slab + l * FC_SLAB);
+            fetch_near(ahead + l * FC_SLAB);
             fetch_far(next);
             vreal k[TILE_VECTORS];
             FC_UNROLL (v, vectors)
@@ -225,10 +87,15 @@ FC_INLINE void winograd_group(const struct fc_winograd_product *product, const i
 FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles,
                                  const int vectors)
 {
+    const real *x = product->v;
     const char *next = product->next;
-    for (int64_t i = 0; i < product->groups; i++, next += product->channels * product->next_row)
-        winograd_group(product, tiles, vectors, (const real *)product->v + i * product->v_few, next,
+    for (int64_t i = 0; i < product->groups; i++, next += product->channels * product->next_row) {
+        const real *after = x + product->v_group;
+        winograd_group(product, tiles, vectors, x,
+                       i < product->groups - 1 ? after : (const real *)product->after, next,
                        (real *)product->m + i * tiles * product->m_tile);
+        x = after;
+    }
 }
 
 #define FC_PRODUCT_CASE(tiles)                               \

@@ -9,8 +9,13 @@
  *
  * The points: with 6, 2/3 and 3/2 have 0.4 of the error of the usual 1 and 2 for F(4x4,3x3) in
  * float32, since their powers spread less, and were the best of twelve pairs tried (1/sqrt(2) and
- * sqrt(2): 5 % more); with 8, 1/2, 1 and 2 were the best of nine sets. */
-enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3 };
+ * sqrt(2): 5 % more); with 8, 1/2, 1 and 2 were the best of nine sets.
+ *
+ * A tile at the end of a row or column of 14 or 7 outputs needs 2 or 3 of the 4 that F(4, 3) makes. It
+ * takes 4 or 5 of the 6 points, with the same transformed kernel: 484 products instead of 576 for a
+ * map of 14 x 14, 121 instead of 144 for 7 x 7. What a point left out, q, takes from the factor of a
+ * point p, p - q, is in the constants of such a tile's inputs. */
+enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3, WINOGRAD_FEWEST_SOME = 4 };
 
 /* By (points - 4) / 2. */
 static const double winograd_point[3][WINOGRAD_MOST_PAIRS] = {{1}, {2.0 / 3, 3.0 / 2}, {0.5, 1, 2}};
@@ -103,6 +108,72 @@ FC_INLINE void winograd_sums(const int points, const int count, const bool scale
                 sum = winograd_scaled(part[j], power);
             else
                 sum = power == 1 ? vadd(sum, part[j]) : vfma(vset1((real)power), part[j], sum);
+        }
+        y[i] = i == count - 1 ? vadd(sum, x[points - 1]) : sum;
+    }
+}
+
+/* -------------------------------------------------------------- some of 6 points */
+
+/* The finite points of a tile that takes some: the first of these; and infinity. */
+static const double winograd_some_point[] = {0, 2.0 / 3, -2.0 / 3, 3.0 / 2};
+
+/* By the number of points - 4: what a value takes of each x. */
+static const double winograd_some_input[2][5][5] = {{{1, 0, -9.0 / 4, 0},
+                                                     {0, -65.0 / 54, -65.0 / 36, 0},
+                                                     {0, 65.0 / 54, -65.0 / 36, 0},
+                                                     {0, -4.0 / 9, 0, 1}},
+                                                    {{1, -2.0 / 3, -9.0 / 4, 3.0 / 2, 0},
+                                                     {0, -13.0 / 6, -65.0 / 36, 13.0 / 6, 0},
+                                                     {0, 5.0 / 6, -65.0 / 36, 5.0 / 6, 0},
+                                                     {0, -4.0 / 3, 0, 3, 0},
+                                                     {0, 2.0 / 3, -4.0 / 9, -3.0 / 2, 1}}};
+
+/* Adds c * x to a sum that `begun` says exists. */
+FC_INLINE vreal winograd_term(const double c, vreal x, const bool begun, vreal sum)
+{
+    if (!begun)
+        return winograd_scaled(x, c);
+    return c == 1 ? vadd(sum, x) : vfma(vset1((real)c), x, sum);
+}
+
+FC_INLINE void winograd_some_inputs(const int points, const vreal *x, vreal *y)
+{
+    FC_UNROLL (i, points) {
+        bool begun = false;
+        vreal sum = vzero();
+        FC_UNROLL (j, points) {
+            const double c = winograd_some_input[points - WINOGRAD_FEWEST_SOME][i][j];
+            if (c == 0)
+                continue;
+            sum = winograd_term(c, x[j], begun, sum);
+            begun = true;
+        }
+        y[i] = sum;
+    }
+}
+
+FC_INLINE void winograd_some_values(const int points, const int count, const vreal *x, vreal *y)
+{
+    FC_UNROLL (i, points - 1) {
+        vreal sum = x[i == 0 ? 0 : count - 1];
+        if (i > 0)
+            FC_UNROLL (j, count - 1)
+                sum = vfma(vset1((real)winograd_some_point[i]), sum, x[count - 2 - j]);
+        y[i] = sum;
+    }
+    y[points - 1] = x[count - 1];
+}
+
+FC_INLINE void winograd_some_sums(const int points, const int count, const vreal *x, vreal *y)
+{
+    FC_UNROLL (i, count) {
+        vreal sum = x[0];
+        FC_UNROLL (j, points - 2) {
+            double power = 1;
+            FC_UNROLL (e, i)
+                power *= winograd_some_point[j + 1];
+            sum = winograd_term(power, x[j + 1], i == 0 || j > 0, sum);
         }
         y[i] = i == count - 1 ? vadd(sum, x[points - 1]) : sum;
     }

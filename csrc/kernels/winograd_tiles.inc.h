@@ -1,0 +1,242 @@
+/* winograd_tiles.inc.h: tiles to positions and back, channels in lanes.
+ *
+ * A transform takes a tile's columns first, then its rows, through a buffer in the first-level cache:
+ * the 36 vectors of F(4x4,3x3) would not fit the registers. Of x, a tile of 36 vectors takes 144
+ * operations, 72 loads and 72 stores; its products with 64 outputs take 4 * 36 * 16 multiply-adds of
+ * vectors for 16 channels: the transform is a tenth of that. */
+#include "winograd_points.inc.h"
+
+enum winograd_kind { WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_DY };
+
+/* One line: of x, of `count` taps, or of `count` gradients of outputs, to `some` of the points. */
+FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int points, const int some,
+                                    const int count, const vreal *x, vreal *y)
+{
+    if (points == 1)
+        y[0] = x[0];
+    else if (some < points && kind == WINOGRAD_INPUT)
+        winograd_some_inputs(some, x, y);
+    else if (some < points)
+        winograd_some_values(some, count, x, y);
+    else if (kind == WINOGRAD_INPUT)
+        winograd_input(points, x, y);
+    else
+        winograd_evaluate(points, count, kind == WINOGRAD_KERNEL, x, y);
+}
+
+/* Which of the points is one of some: infinity is the last of both. */
+FC_INLINE int winograd_which(int i, int some, int points) { return i == some - 1 ? points - 1 : i; }
+
+/* Whether tiles may take `some` of the points of a direction, with `count` numbers at all of them. */
+FC_INLINE bool winograd_divides(int points, int count, int some)
+{
+    return points == 6 && count > points - some;
+}
+
+/* One vector of channels of one tile. */
+struct winograd_tile {
+    const struct fc_winograd_spread *spread;
+    const real *x; /* NULL: spread->at */
+    int64_t c;
+    real *y;
+    real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES]; /* [point][column] */
+};
+
+/* Columns to points, and rows. */
+FC_INLINE void winograd_spread_columns(struct winograd_tile *tile, const enum winograd_kind kind,
+                                       const int points, const int some, const int count,
+                                       const int columns)
+{
+    const struct fc_winograd_spread *spread = tile->spread;
+    vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
+    for (int j = 0; j < columns; j++) {
+        FC_UNROLL (i, count)
+            from[i] = vload(tile->x ? tile->x + i * spread->x_row + j * spread->x_column
+                                    : (const real *)spread->at[i * columns + j] + tile->c);
+        winograd_spread_line(kind, points, some, count, from, to);
+        FC_UNROLL (i, some)
+            vstore(tile->half + (i * WINOGRAD_MOST_POINTS + j) * LANES, to[i]);
+    }
+}
+
+FC_INLINE void winograd_spread_rows(struct winograd_tile *tile, const enum winograd_kind kind,
+                                    const int points_h, const int some_h, const int points,
+                                    const int some, const int count)
+{
+    const ptrdiff_t y_position = tile->spread->y_position;
+    vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
+    for (int i = 0; i < some_h; i++) {
+        FC_UNROLL (j, count)
+            from[j] = vload(tile->half + (i * WINOGRAD_MOST_POINTS + j) * LANES);
+        winograd_spread_line(kind, points, some, count, from, to);
+        real *y = tile->y + winograd_which(i, some_h, points_h) * points * y_position;
+        FC_UNROLL (j, some)
+            vstore(y + winograd_which(j, some, points) * y_position, to[j]);
+    }
+}
+
+/* `count` is of all points, and a constant like those: one less a point less, but of taps. */
+FC_INLINE void winograd_spread_tile(struct winograd_tile *tile, const enum winograd_kind kind,
+                                    const int points_h, const int points_w, const int count_h,
+                                    const int count_w)
+{
+    const int some_h = kind == WINOGRAD_KERNEL ? points_h : tile->spread->points[0];
+    const int some_w = kind == WINOGRAD_KERNEL ? points_w : tile->spread->points[1];
+    const int columns = count_w - (points_w - some_w);
+    if (some_h == 5 && winograd_divides(points_h, count_h, 5))
+        winograd_spread_columns(tile, kind, points_h, 5, count_h - 1, columns);
+    else if (some_h == 4 && winograd_divides(points_h, count_h, 4))
+        winograd_spread_columns(tile, kind, points_h, 4, count_h - 2, columns);
+    else
+        winograd_spread_columns(tile, kind, points_h, points_h, count_h, columns);
+    if (some_w == 5 && winograd_divides(points_w, count_w, 5))
+        winograd_spread_rows(tile, kind, points_h, some_h, points_w, 5, count_w - 1);
+    else if (some_w == 4 && winograd_divides(points_w, count_w, 4))
+        winograd_spread_rows(tile, kind, points_h, some_h, points_w, 4, count_w - 2);
+    else
+        winograd_spread_rows(tile, kind, points_h, some_h, points_w, points_w, count_w);
+}
+
+FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
+                               const enum winograd_kind kind, const int points_h,
+                               const int points_w, const int count_h, const int count_w)
+{
+    struct winograd_tile tile;
+    tile.spread = spread;
+    for (int64_t t = 0; t < spread->tiles; t++)
+        for (int64_t c = 0; c < spread->channels; c += LANES) {
+            tile.x = spread->x ? (const real *)spread->x + t * spread->x_tile + c : NULL;
+            tile.c = c;
+            tile.y =
+                (real *)spread->y + t * spread->y_tile + c / FC_SLAB * spread->y_slab + c % FC_SLAB;
+            winograd_spread_tile(&tile, kind, points_h, points_w, count_h, count_w);
+        }
+}
+
+/* ------------------------------------------------------------------ gather */
+
+/* Stores one output with what is done to it: the arithmetic of finish_vector, in the same order. */
+FC_INLINE void winograd_store(const struct fc_winograd_gather *gather, vreal sum, int64_t i,
+                              int64_t j, int64_t t, int64_t c, int lanes)
+{
+    if (gather->bias)
+        sum = vadd(sum, vload_first((const real *)gather->bias + c, lanes));
+    if (gather->residual)
+        sum = vadd(sum, vload_first((const real *)gather->residual + i * gather->residual_row +
+                                        j * gather->residual_column + t * gather->residual_tile + c,
+                                    lanes));
+    sum = activate(sum, gather->activation);
+    real *y = (real *)gather->y + i * gather->y_row + j * gather->y_column + t * gather->y_tile + c;
+    if (lanes == LANES)
+        vstore(y, sum);
+    else
+        vstore_first(y, sum, lanes);
+}
+
+/* The lanes that are channels; the others may hold anything. */
+FC_INLINE vreal winograd_real_lanes(vreal a, int lanes)
+{
+    if (lanes == LANES)
+        return a;
+    real all[LANES];
+    vstore(all, a);
+    return vload_first(all, lanes);
+}
+
+FC_INLINE void winograd_gather_line(const bool scaled, const int points, const int some,
+                                    const int count, const vreal *x, vreal *y)
+{
+    if (points == 1)
+        y[0] = x[0];
+    else if (some < points)
+        winograd_some_sums(some, count, x, y);
+    else
+        winograd_sums(points, count, scaled, x, y);
+}
+
+/* Columns of points to rows of results: half is [row][column]. */
+FC_INLINE void winograd_gather_columns(const struct fc_winograd_gather *gather, const bool scaled,
+                                       const int points, const int some, const int count,
+                                       const int points_w, const int some_w, const real *x,
+                                       real *half)
+{
+    vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
+    for (int j = 0; j < some_w; j++) {
+        const real *column = x + winograd_which(j, some_w, points_w) * gather->x_position;
+        FC_UNROLL (i, some)
+            from[i] =
+                vload(column + winograd_which(i, some, points) * points_w * gather->x_position);
+        winograd_gather_line(scaled, points, some, count, from, to);
+        FC_UNROLL (i, count)
+            vstore(half + (i * WINOGRAD_MOST_POINTS + j) * LANES, to[i]);
+    }
+}
+
+/* And each row; returns `check` plus zero times every sum. */
+FC_INLINE vreal winograd_gather_rows(const struct fc_winograd_gather *gather, const bool scaled,
+                                     const int points, const int some, const int count,
+                                     int64_t rows, int64_t columns, const real *half, int64_t t,
+                                     int64_t c, vreal check)
+{
+    const int64_t left = gather->channels - c;
+    const int lanes = (int)(left < LANES ? left : LANES);
+    vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
+    for (int64_t i = 0; i < rows; i++) {
+        FC_UNROLL (j, some)
+            from[j] = vload(half + (i * WINOGRAD_MOST_POINTS + j) * LANES);
+        winograd_gather_line(scaled, points, some, count, from, to);
+        FC_UNROLL (j, count) {
+            check = vfma(vzero(), winograd_real_lanes(to[j], lanes), check);
+            if (j < columns)
+                winograd_store(gather, to[j], i, j, t, c, lanes);
+        }
+    }
+    return check;
+}
+
+/* One vector of channels of one tile. */
+FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, const bool scaled,
+                                     const int points_h, const int points_w, const int count_h,
+                                     const int count_w, int64_t t, int64_t c, vreal check)
+{
+    real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
+    const real *x = (const real *)gather->x + t * gather->x_tile + c;
+    const int some_h = scaled ? points_h : gather->points[0];
+    const int some_w = scaled ? points_w : gather->points[1];
+    const int64_t made = count_h - (points_h - some_h), columns = gather->columns - t * count_w;
+    const int64_t rows = made < gather->rows ? made : gather->rows;
+    if (some_h == 5 && winograd_divides(points_h, count_h, 5))
+        winograd_gather_columns(gather, scaled, points_h, 5, count_h - 1, points_w, some_w, x,
+                                half);
+    else if (some_h == 4 && winograd_divides(points_h, count_h, 4))
+        winograd_gather_columns(gather, scaled, points_h, 4, count_h - 2, points_w, some_w, x,
+                                half);
+    else
+        winograd_gather_columns(gather, scaled, points_h, points_h, count_h, points_w, some_w, x,
+                                half);
+    if (some_w == 5 && winograd_divides(points_w, count_w, 5))
+        return winograd_gather_rows(gather, scaled, points_w, 5, count_w - 1, rows, columns, half,
+                                    t, c, check);
+    if (some_w == 4 && winograd_divides(points_w, count_w, 4))
+        return winograd_gather_rows(gather, scaled, points_w, 4, count_w - 2, rows, columns, half,
+                                    t, c, check);
+    return winograd_gather_rows(gather, scaled, points_w, points_w, count_w, rows, columns, half, t,
+                                c, check);
+}
+
+FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bool scaled,
+                               const int points_h, const int points_w, const int count_h,
+                               const int count_w)
+{
+    vreal check = vzero();
+    for (int64_t t = 0; t < gather->tiles; t++)
+        for (int64_t c = 0; c < gather->channels; c += LANES)
+            check = winograd_gather_tile(gather, scaled, points_h, points_w, count_h, count_w, t, c,
+                                         check);
+    real zeros[LANES];
+    vstore(zeros, check);
+    for (int i = 0; i < LANES; i++)
+        if (!(zeros[i] == 0))
+            return false;
+    return true;
+}
