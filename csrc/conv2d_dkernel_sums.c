@@ -85,7 +85,8 @@ static void add_run(struct fc_dkernel_part *part, int64_t p, const struct run *r
     struct fc_dkernel_tile *tile = &part->tile;
     tile->partial_step = width;
     tile->dkernel_step = run->dkernel ? kernel->stride_c_in : width;
-    tile->finite = part->last ? &part->finite : NULL;
+    const bool mixes = job->plan->merged || channels->lanes; /* taps and padding */
+    tile->finite = part->last && mixes ? &part->finite : NULL;
     for (int64_t k = 0; k < width; k += most) {
         tile->units = (int)(fc_min(width - k, most) / channels->unit);
         tile->dy = dy + k * job->element;
@@ -268,7 +269,7 @@ void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step)
     const fc_image *x = &job->convolution->x, *y = &job->convolution->y;
     const int64_t blocks = fc_block_count(&plan->blocks), n = step / blocks * plan->images;
     part->ahead.which = 2;
-    if (channels->lanes)
+    if (channels->lanes || plan->steps == 1)
         return;
     const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
     const int64_t images = fc_min(plan->images, y->n - n), k = part->panel * channels->panel;
