@@ -10,6 +10,7 @@
  * The tile keeps 96 % of the peak while x and dy are near; what is lost is lost around it. A line
  * packed costs some seven cycles, since neither end is in the first-level cache: with parts of 128 x
  * 128 channels of a 1x1 kernel 22 % of the time, hence reading in place. */
+#include <math.h>
 #include <string.h>
 
 #include "choose.h"
@@ -38,72 +39,176 @@ static struct fc_dkernel_part find_part(const struct fc_dkernel_job *job, int64_
     return part;
 }
 
-/* Item: a chunk of the blocks of one part. */
+/* What dkernel holds of a panel and is finite stays: it takes the place of the sums. */
+static void keep_finite(const struct fc_dkernel_part *part, const struct fc_panels *panels,
+                        int64_t tap, int64_t c, int64_t rows, int64_t p, char *sums)
+{
+    const int64_t outputs = fc_panel_outputs(panels->channels, p);
+    const int64_t width = fc_panel_width(panels->channels, p);
+    char row[FC_PANEL_UNITS * FC_UNIT_BYTES];
+    for (int64_t r = 0; r < rows; r++, sums += width * panels->element) {
+        fc_copy_tap(panels, tap, part->group, part->c + c + r, 1, p, row, true);
+        for (int64_t k = 0; k < outputs; k++)
+            if (panels->element == sizeof(float) ? isfinite(((float *)row)[k])
+                                                 : isfinite(((double *)row)[k]))
+                memcpy(sums + k * panels->element, row + k * panels->element,
+                       (size_t)panels->element);
+    }
+}
+
+/* The sums of a panel from where they were added up to dkernel. */
+static void store_panel(const struct fc_dkernel_part *part, int64_t p, char *sums)
+{
+    const struct fc_dkernel_job *job = part->job;
+    const struct fc_channels *channels = &job->plan->channels;
+    const struct fc_panels panels = {&job->convolution->kernel, channels, job->kernels,
+                                     job->element};
+    const int64_t width = fc_panel_width(channels, p);
+    sums += fc_dkernel_panel(part, p) * job->element;
+    for (int64_t c = 0; c < part->channels; c += channels->slab) {
+        const int64_t slab = fc_min(channels->slab, part->channels - c);
+        for (int64_t tap = 0; tap < channels->taps; tap++) {
+            if (job->plan->exact)
+                keep_finite(part, &panels, tap, c, slab, p, sums);
+            fc_copy_tap(&panels, tap, part->group, part->c + c, slab, p, sums, false);
+            sums += slab * width * job->element;
+        }
+    }
+}
+
+/* Item: a chunk of the blocks of one part, or all of them, then the part is done. */
 static void sum_chunk(void *context, int64_t item, int worker)
 {
-    const struct fc_dkernel_job *job = context;
+    struct fc_dkernel_job *job = context;
     const struct fc_dkernel_plan *plan = job->plan;
     const int64_t chunk = item % plan->chunks, blocks = fc_block_count(&plan->blocks);
     struct fc_dkernel_part part = find_part(job, item / plan->chunks);
-    part.sums = job->sums + item * plan->part_elements * job->element;
     part.x = job->scratch + (size_t)worker * plan->worker_bytes;
     part.dy = part.x + plan->x_bytes;
     part.offset = (ptrdiff_t *)(part.dy + plan->dy_bytes);
-    part.first = true;
-    const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
-    for (int64_t step = plan->steps * chunk / plan->chunks; step < end; step++) {
-        part.patch = fc_block_at(job->convolution->axis, &plan->blocks, step % blocks);
-        if (step + 1 < end)
-            fc_dkernel_ahead(&part, step + 1);
+    part.sums = plan->chunks > 1 ? job->sums + (size_t)item * plan->sums_bytes
+                                 : (char *)part.offset + plan->offset_bytes;
+    part.first = part.finite = true;
+    int64_t end = plan->steps * (chunk + 1) / plan->chunks;
+    const int64_t begin = plan->steps * chunk / plan->chunks;
+    while (end > begin && !fc_block_at(plan->axis, &plan->blocks, (end - 1) % blocks).rows)
+        end--;
+    for (int64_t step = begin; step < end; step++) {
+        part.patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
+        part.last = step + 1 == end;
+        fc_dkernel_look_ahead(&part, part.last ? begin : step + 1);
         if (part.patch.rows) {
             fc_dkernel_add(&part, step / blocks * plan->images);
             part.first = false;
         }
     }
     if (part.first) /* no block had a row */
-        memset(part.sums, 0, (size_t)(plan->part_elements * job->element));
+        memset(part.sums, 0, plan->sums_bytes);
+    if (!part.finite)
+        atomic_store(&job->not_finite, true);
+    for (int64_t p = part.panel; plan->chunks == 1 && p < part.panel + part.panels; p++)
+        if (part.first || !fc_dkernel_lands(job, p))
+            store_panel(&part, p, part.sums);
 }
 
-/* ------------------------------------------------------------------ result */
-
 /* Item: a part. Its chunks are added in order to the first. */
-static void store_part(void *context, int64_t item, int worker)
+static void add_chunks(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct fc_dkernel_job *job = context;
     const struct fc_dkernel_plan *plan = job->plan;
-    const struct fc_channels *channels = &plan->channels;
-    struct fc_dkernel_part part = find_part(job, item);
-    char *first = job->sums + item * plan->chunks * plan->part_elements * job->element;
-    if (plan->chunks > 1)
-        job->kernels->channel_sums(first + plan->part_elements * job->element, plan->part_elements,
-                                   plan->chunks - 1, plan->part_elements, first);
-    const struct fc_panels panels = {&job->convolution->kernel, channels, job->kernels,
-                                     job->element};
-    for (int64_t p = part.panel; p < part.panel + part.panels; p++) {
-        const int64_t width = fc_panel_width(channels, p);
-        char *sums = first + fc_dkernel_panel(&part, p) * job->element;
-        for (int64_t c = 0; c < part.channels; c += channels->slab) {
-            const int64_t slab = fc_min(channels->slab, part.channels - c);
-            for (int64_t tap = 0; tap < channels->taps; tap++) {
-                fc_copy_tap(&panels, tap, part.group, part.c + c, slab, p, sums, false);
-                sums += slab * width * job->element;
-            }
-        }
-    }
+    const struct fc_dkernel_part part = find_part(job, item);
+    char *first = job->sums + (size_t)(item * plan->chunks) * plan->sums_bytes;
+    job->kernels->channel_sums(first + plan->sums_bytes, plan->part_elements, plan->chunks - 1,
+                               plan->part_elements, first);
+    for (int64_t p = part.panel; p < part.panel + part.panels; p++)
+        store_panel(&part, p, first);
 }
 
-/* By Winograd's tiles where they are chosen and all comes out finite; *done says whether. */
-static fc_status try_winograd(fc_algorithm algorithm, const struct fc_convolution *convolution,
-                              bool *done)
+/* Images of one pixel, those of a dense layer, are the columns of one image. */
+static void images_to_columns(struct fc_convolution *convolution)
 {
-    *done = false;
-    const int form = fc_choose_form(algorithm, FC_PASS_DKERNEL, convolution);
-    if (form == FC_DIRECT_FORM || convolution->y.n * convolution->y.h * convolution->y.w == 0)
-        return FC_OK;
-    return fc_winograd_dkernel(form, convolution, done);
+    fc_image *x = &convolution->x, *y = &convolution->y;
+    if (!fc_is_dense(convolution) || y->h * y->w != 1 || y->n == 0)
+        return;
+    x->stride_w = x->stride_n;
+    y->stride_w = y->stride_n;
+    x->w = y->w = convolution->axis[1].in = convolution->axis[1].out = y->n;
+    x->n = y->n = 1;
 }
 
+static bool all_finite(const struct fc_kernel_view *kernel, fc_dtype dtype)
+{
+    const int64_t sizes[] = {kernel->kh, kernel->kw, kernel->c_in, kernel->groups, kernel->c_out};
+    const ptrdiff_t strides[] = {kernel->stride_kh, kernel->stride_kw, kernel->stride_c_in,
+                                 kernel->stride_group, kernel->stride_c_out};
+    const int64_t count = sizes[0] * sizes[1] * sizes[2] * sizes[3] * sizes[4];
+    for (int64_t i = 0; i < count; i++) {
+        ptrdiff_t at = 0;
+        int64_t rest = i;
+        for (int axis = 4; axis >= 0; axis--) {
+            at += rest % sizes[axis] * strides[axis];
+            rest /= sizes[axis];
+        }
+        if (!(dtype == FC_FLOAT32 ? isfinite(((const float *)kernel->data)[at])
+                                  : isfinite(((const double *)kernel->data)[at])))
+            return false;
+    }
+    return true;
+}
+
+/* Directly; *finite says whether nothing can have reached a tap through padding that should not. */
+static fc_status sum_directly(const struct fc_convolution *convolution, bool exact, bool *finite)
+{
+    struct fc_dkernel_plan plan;
+    size_t total;
+    if (!fc_plan_dkernel(convolution, exact, &plan, &total))
+        return FC_OVERFLOW;
+    if (!exact && fc_fits_depthwise_dkernel(convolution)) {
+        const fc_status status =
+            fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps, plan.chunks);
+        *finite = status == FC_OK && all_finite(&convolution->kernel, convolution->dtype);
+        return status;
+    }
+    char *scratch = fc_workspace_acquire(total);
+    if (!scratch)
+        return FC_NO_MEMORY;
+    const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution->dtype)->conv2d;
+    const bool mixes = plan.channels.lanes || plan.merged;
+    struct fc_dkernel_job job = {
+        .convolution = convolution,
+        .plan = &plan,
+        .kernels = kernels,
+        .padded = fc_padded_x(convolution, kernels, plan.skip),
+        .element = (ptrdiff_t)fc_element_size(convolution->dtype),
+        .sums = scratch + plan.worker_bytes * (size_t)plan.width,
+        .scratch = scratch,
+        .in_place = plan.chunks == 1 && !mixes && !exact && convolution->kernel.stride_c_out == 1,
+    };
+    fc_parallel_for(plan.parts * plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
+    if (plan.chunks > 1)
+        fc_parallel_for(plan.parts, plan.width, FC_FLUSH_DENORMALS, add_chunks, &job);
+    fc_workspace_release(scratch);
+    *finite = !mixes || !fc_pads_with_zero(convolution) || !job.not_finite;
+    return FC_OK;
+}
+
+/* By the algorithm that is chosen; *finite as in sum_directly. */
+static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolution, bool *finite)
+{
+    const int form = fc_choose_form(algorithm, FC_PASS_DKERNEL, convolution);
+    const bool empty = convolution->y.n * convolution->y.h * convolution->y.w == 0;
+    if (form != FC_DIRECT_FORM && !empty)
+        return fc_winograd_dkernel(form, convolution, finite);
+    if (!empty && fc_fits_few_dkernel(convolution))
+        return fc_few_dkernel(convolution, finite);
+    fc_make_dense(convolution);
+    images_to_columns(convolution);
+    return sum_directly(convolution, false, finite);
+}
+
+/* Tiles of several taps multiply what is not finite in one of x and dy by the zeros that pad the
+ * other, or spread it to other taps: what comes out so is computed again, tap by tap. */
 fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
                             const fc_image *dy, const fc_image *x, const fc_weights *dkernel)
 {
@@ -116,41 +221,9 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
         .padding_mode = params->padding_mode,
         .padding_value = params->padding_value,
     };
-    struct fc_dkernel_plan plan;
-    size_t total;
     if (dkernel->kh * dkernel->kw * dkernel->c_in * dkernel->c_out == 0)
         return FC_OK;
-    bool done;
-    const fc_status status = try_winograd(params->algorithm, &convolution, &done);
-    if (status != FC_OK || done)
-        return status;
-    if (convolution.y.n > 0 && fc_fits_few_dkernel(&convolution)) {
-        const fc_status few = fc_few_dkernel(&convolution, &done);
-        if (few != FC_OK || done)
-            return few;
-    }
-    fc_make_dense(&convolution);
-    if (!fc_plan_dkernel(&convolution, &plan, &total))
-        return FC_OVERFLOW;
-    if (fc_fits_depthwise_dkernel(&convolution))
-        return fc_depthwise_dkernel(&convolution, &plan.blocks, plan.steps, plan.chunks);
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
-
-    const struct fc_conv2d_kernels *kernels = &fc_current_kernels(params->dtype)->conv2d;
-    struct fc_dkernel_job job = {
-        .convolution = &convolution,
-        .plan = &plan,
-        .kernels = kernels,
-        .padded = fc_padded_x(&convolution, kernels,
-                              !plan.channels.lanes && fc_pads_with_zero(&convolution)),
-        .element = (ptrdiff_t)fc_element_size(params->dtype),
-        .sums = scratch + plan.worker_bytes * (size_t)plan.width,
-        .scratch = scratch,
-    };
-    fc_parallel_for(plan.parts * plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
-    fc_parallel_for(plan.parts, plan.width, FC_FLUSH_DENORMALS, store_part, &job);
-    fc_workspace_release(scratch);
-    return FC_OK;
+    bool finite = true;
+    const fc_status status = sum_fast(params->algorithm, &convolution, &finite);
+    return status == FC_OK && !finite ? sum_directly(&convolution, true, &finite) : status;
 }

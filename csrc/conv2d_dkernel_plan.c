@@ -1,13 +1,16 @@
 /* conv2d_dkernel_plan.c: block sizes of a kernel gradient.
  *
- * The gradient is cut into parts of OWNER channels x a few panels, each small enough to stay in the
+ * The gradient is cut into parts of some channels x a few panels, each small enough to stay in the
  * second-level cache while the blocks of the batch pass over it. A part has one owner, which adds
  * block after block in order: a chain of multiply-adds within a block of at most BLOCK_PIXELS
- * pixels, then one addition. A block holds several images where they are small and x is not padded
- * (with 7 x 7 the additions would take a tenth of the time). Where there are fewer than PARTS_WANTED parts, the blocks are divided
- * into chunks with sums of their own: each costs three passes over the part, so that they are few.
- * Parts, blocks and chunks follow from the sizes alone, so the bits do not depend on threads or
- * instruction set. */
+ * pixels, then one addition. A block holds several images where they are small (with 7 x 7 the
+ * additions would take a tenth to a fifth of the time). Where there are fewer than PARTS_WANTED
+ * parts, the blocks are divided into chunks with sums of their own: each costs three passes over the
+ * part, so that they are few. Parts, blocks and chunks follow from the sizes alone, so the bits do not
+ * depend on threads or instruction set.
+ *
+ * What is packed costs some seven cycles a line: x once for each panel part, dy once for each channel
+ * part. With 256 channels x 256 outputs of one tap that is 5 % of the time each. */
 #include "conv2d_dkernel_plan.h"
 
 #include "dispatch.h"
@@ -17,58 +20,140 @@
 enum {
     BLOCK_PIXELS = 256,
     BLOCK_COLUMNS = 64,
-    OWNER_ROWS = 1024,    /* rows of a packed kernel, channels * taps, that one part holds */
-    OWNER_CHANNELS = 128, /* but no more channels than this */
-    ONE_TAP_PANELS = 4,
+    X_BYTES = 1 << 20, /* of a block, if one row of outputs allows it */
+    PART_ROWS = 576,   /* rows of a packed kernel, channels * taps, that one part holds */
+    PART_CHANNELS = 256,
+    LEAST_CHANNELS = 128, /* of one tap, before blocks are divided into chunks */
+    PART_PANELS = 8,
+    MERGED_CHANNELS = 8, /* with no more, the taps of a kernel row fill tiles together */
+    LANE_ROWS = 1024,
+    LANE_CHANNELS = 128,
     PARTS_WANTED = 8,
-    X_PITCH = 2048, /* bytes from pixel to pixel that may be read in place */
-    DY_PITCH = 1024
+    FEW_PIXELS = 32, /* of the whole batch: a gradient that is written, rather than computed */
+    FEW_CHANNELS = 64,
+    FEW_PANELS = 64,
+    APART = 64,  /* columns from a row's first tap to its last beyond which they are packed apart */
+    NEAR = 1024, /* bytes from pixel to pixel that may be read in place */
 };
 
-/* Whether channels lie together, and pixels near enough for the prefetcher of the first-level cache,
- * which follows strides of at most 2 KB: a tile keeps 97 % of the peak with 256 channels (1 KB) of both
- * or 512 of x, 90 with 512 of both, 66 with 1024. */
-static bool lies_near(const fc_image *image, int64_t element, int64_t pitch)
+/* Whether channels lie together, and pixels so near that tiles may read them where they are. A tile
+ * keeps 85 % of the peak with pixels of x and dy 1 KB apart and 91 where both are packed, which takes
+ * 10 % of the time; with 4 KB 70 %, since all pixels of a channel share one set of the first-level
+ * cache. */
+static bool lies_near(const fc_image *image, int64_t element)
 {
-    return image->stride_c == 1 && image->stride_w > 0 && image->stride_w * element <= pitch;
+    return image->stride_c == 1 && image->stride_w > 0 && image->stride_w * element <= NEAR;
 }
 
-/* Whether several images' pixels can be read in place as a row an image. */
-static bool rows_follow(const fc_image *image, int64_t images)
+/* The size of near-equal pieces of at most `largest`, rounded up to a multiple of `unit`. */
+static int64_t even_pieces(int64_t size, int64_t largest, int64_t unit)
 {
-    return images == 1 || image->h == 1 || image->stride_h == image->w * image->stride_w;
+    const int64_t pieces = fc_max(fc_ceil_div(size, largest), 1);
+    return fc_ceil_div(fc_ceil_div(size, pieces), unit) * unit;
+}
+
+static void cut_parts(struct fc_dkernel_plan *plan, int64_t most_channels, int64_t most_panels)
+{
+    const struct fc_channels *channels = &plan->channels;
+    const int64_t panels = fc_panel_count(channels);
+    plan->part_channels = fc_min(even_pieces(channels->c_in, most_channels, channels->slab),
+                                 fc_max(channels->c_in, 1));
+    plan->channel_parts = fc_ceil_div(channels->c_in, fc_max(plan->part_channels, 1));
+    plan->part_panels = even_pieces(panels, most_panels, 1);
+    plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
+    plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
 }
 
 static void plan_parts(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
 {
-    const struct fc_channels *channels = &plan->channels;
+    struct fc_channels *channels = &plan->channels;
+    const int64_t taps = fc_max(channels->taps, 1);
+    if (channels->lanes) {
+        cut_parts(plan, fc_max(fc_min(LANE_ROWS / taps, LANE_CHANNELS), 1), 1);
+        return;
+    }
+    const int64_t slab = channels->slab;
+    const int64_t most = fc_max(fc_min(PART_ROWS / taps, PART_CHANNELS) / slab * slab, slab);
+    cut_parts(plan, taps == 1 ? PART_CHANNELS : most, PART_PANELS);
+    if (taps == 1 && plan->parts < PARTS_WANTED)
+        cut_parts(plan, LEAST_CHANNELS, PART_PANELS);
+    const fc_image *dy = &convolution->y;
+    plan->along =
+        taps == 1 && fc_is_dense(convolution) && dy->n == 1 && dy->h == 1 && dy->w <= FEW_PIXELS;
+    if (plan->along)
+        cut_parts(plan, FEW_CHANNELS, FEW_PANELS);
+}
+
+/* Blocks of a dilated kernel have phases of rows, so that no row is packed in vain. But where an
+ * image is so small that a phase has few rows, tiles would be short: there it is taken whole. */
+static void cut_blocks(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
+{
+    const struct fc_axis *real = convolution->axis;
+    struct fc_axis *axis = plan->axis;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const bool one_tap = channels->taps == 1;
-    const int64_t fit = OWNER_ROWS / fc_max(channels->taps, 1) / channels->slab * channels->slab;
-    plan->part_channels = fc_max(fc_min(fit, OWNER_CHANNELS), channels->slab);
-    plan->part_channels = fc_min(plan->part_channels, fc_max(channels->c_in, 1));
-    /* A run of 16 channels is cut into tiles of 8 x 2; with one tap a longer one costs nothing. */
-    if (one_tap && !channels->lanes)
-        plan->channels.slab = plan->part_channels;
-    plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
-    plan->part_panels = channels->lanes ? 1 : one_tap ? ONE_TAP_PANELS : FC_PANEL_UNITS;
-    plan->part_panels = fc_min(plan->part_panels, fc_panel_count(channels));
-    plan->panel_parts = fc_ceil_div(fc_panel_count(channels), plan->part_panels);
-    plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
-    fc_cut_blocks(convolution->axis, one_tap ? BLOCK_PIXELS : BLOCK_COLUMNS, BLOCK_PIXELS,
-                  INT64_MAX, &plan->blocks);
-    const bool dense = one_tap && !channels->lanes && fc_is_dense(convolution);
+    const int64_t lanes = plan->channels.lanes ? plan->channels.panel : 1;
+    int64_t pixels = fc_max(X_BYTES / (fc_max(plan->part_channels, 1) * lanes * element), 1);
+    axis[0] = real[0];
+    axis[1] = real[1];
+    plan->apart =
+        real[1].dilation > 1 && real[1].taps > 1 && real[1].dilation > APART / (real[1].taps - 1);
+    if (plan->apart) {
+        axis[1].taps = axis[1].dilation = 1;
+        pixels = fc_max(pixels / real[1].taps, 1);
+    }
+    plan->tap_row = 1;
+    const int64_t columns = plan->channels.taps == 1 ? BLOCK_PIXELS : BLOCK_COLUMNS;
+    if (real[0].taps > 1 && real[0].dilation > 1 && !plan->channels.lanes &&
+        real[0].dilation <= 2 * real[0].out / (real[0].taps - 1)) {
+        const int64_t window = (real[0].taps - 1) * real[0].dilation + 1;
+        axis[0].taps = window;
+        axis[0].dilation = 1;
+        fc_cut_blocks(axis, columns, BLOCK_PIXELS, pixels, &plan->blocks);
+        plan->tap_row = real[0].dilation;
+        if (plan->blocks.row_blocks * (window - 1) <= 2 * real[0].out)
+            return;
+        axis[0] = real[0];
+        plan->tap_row = 1;
+    }
+    fc_cut_blocks(axis, columns, BLOCK_PIXELS, pixels, &plan->blocks);
+}
+
+/* How channels and taps fill tiles. A slab is what one tile takes, so that x streams through the
+ * first-level cache, and is packed as whole vectors, some channels of the next slab among them. */
+static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
+{
+    struct fc_channels *channels = &plan->channels;
+    const int elements = fc_current_kernels(convolution->dtype)->conv2d.dkernel_elements;
+    if (channels->lanes)
+        return;
+    plan->merged = convolution->kernel.kw > 1 && convolution->axis[1].dilation == 1 &&
+                   channels->c_in <= MERGED_CHANNELS && !plan->exact;
+    channels->slab = plan->x_in_place || plan->merged
+                         ? plan->part_channels
+                         : even_pieces(plan->part_channels, elements, 1);
+    plan->pitch =
+        plan->merged ? channels->slab : fc_ceil_div(channels->slab, FC_SLAB / 2) * (FC_SLAB / 2);
+    if (plan->pitch > FC_SLAB / 2 && !plan->merged)
+        plan->pitch = fc_ceil_div(channels->slab, FC_SLAB) * FC_SLAB;
+}
+
+static void plan_blocks(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
+{
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    const struct fc_channels *channels = &plan->channels;
+    cut_blocks(convolution, plan);
+    plan->dense = channels->taps == 1 && !channels->lanes && fc_is_dense(convolution);
     plan->images = 1;
-    if (dense && fc_block_count(&plan->blocks) == 1)
-        plan->images = fc_max(
-            fc_min(BLOCK_PIXELS / (plan->blocks.rows * plan->blocks.columns), convolution->y.n), 1);
+    if (!channels->lanes && fc_block_count(&plan->blocks) == 1) {
+        const int64_t fit = BLOCK_PIXELS / (plan->blocks.rows * plan->blocks.columns);
+        plan->images = fc_max(even_pieces(convolution->y.n, fc_max(fit, 1), 1), 1);
+    }
     plan->steps = fc_ceil_div(convolution->y.n, plan->images) * fc_block_count(&plan->blocks);
-    plan->x_in_place = dense && rows_follow(&convolution->x, plan->images) &&
-                       lies_near(&convolution->x, element, X_PITCH);
-    plan->dy_in_place =
-        lies_near(&convolution->y, element, DY_PITCH) && rows_follow(&convolution->y, plan->images);
+    plan->x_in_place = plan->dense && !plan->along && lies_near(&convolution->x, element);
+    plan->dy_in_place = !plan->along && lies_near(&convolution->y, element);
     plan->chunks =
         fc_max(fc_min(fc_ceil_div(PARTS_WANTED, fc_max(plan->parts, 1)), plan->steps), 1);
+    plan->skip = (!channels->lanes || plan->exact) && fc_pads_with_zero(convolution);
 }
 
 /* False where a count of bytes overflows. */
@@ -77,31 +162,44 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
+    const int64_t pixels = fc_block_pixels(plan->axis, &plan->blocks);
     const int64_t lanes = channels->lanes ? channels->panel : 1;
+    const int64_t taps = plan->apart ? convolution->kernel.kw : 1;
+    const int64_t packed = channels->lanes
+                               ? plan->part_channels
+                               : fc_ceil_div(plan->part_channels, channels->slab) * plan->pitch;
     int64_t x;
-    if (pixels < 0 ||
-        __builtin_mul_overflow(pixels * plan->images, plan->part_channels * lanes * element, &x))
+    if (pixels < 0 || __builtin_mul_overflow(pixels, plan->images * taps, &x) ||
+        __builtin_mul_overflow(x, packed * lanes * element, &x))
         return false;
-    plan->x_bytes = fc_round_to_line((size_t)x);
+    plan->x_bytes = plan->x_in_place ? 0 : fc_round_to_line((size_t)x);
     plan->dy_bytes = (size_t)(plan->images * plan->blocks.rows * plan->blocks.columns *
-                              channels->panel * plan->part_panels * element);
+                              channels->panel * (plan->along ? plan->part_panels : 1) * element);
     plan->offset_bytes = fc_round_to_line((size_t)channels->taps * sizeof(ptrdiff_t));
-    plan->worker_bytes = plan->x_bytes + plan->dy_bytes + plan->offset_bytes;
     plan->part_elements =
         channels->taps * plan->part_channels * channels->panel * plan->part_panels;
+    plan->sums_bytes = (size_t)(plan->part_elements * element);
+    plan->worker_bytes = plan->x_bytes + plan->dy_bytes + plan->offset_bytes;
+    if (plan->chunks == 1) {
+        plan->worker_bytes += plan->sums_bytes;
+        return !__builtin_mul_overflow(plan->worker_bytes, (size_t)plan->width, total);
+    }
     size_t sums;
-    return !__builtin_mul_overflow((size_t)(plan->parts * plan->chunks),
-                                   (size_t)(plan->part_elements * element), &sums) &&
+    return !__builtin_mul_overflow((size_t)(plan->parts * plan->chunks), plan->sums_bytes, &sums) &&
            !__builtin_add_overflow(sums, plan->worker_bytes * (size_t)plan->width, total);
 }
 
-bool fc_plan_dkernel(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan,
-                     size_t *total)
+bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
+                     struct fc_dkernel_plan *plan, size_t *total)
 {
     const fc_image *dy = &convolution->y;
-    plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
+    *plan = (struct fc_dkernel_plan){
+        .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
+        .exact = exact,
+    };
     plan_parts(convolution, plan);
+    plan_blocks(convolution, plan);
+    plan_slabs(convolution, plan);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *
                         (double)convolution->kernel.c_in * (double)plan->channels.taps;
     plan->width = fc_parallel_width(plan->parts * plan->chunks, work);

@@ -6,19 +6,30 @@
 
 struct fc_dkernel_plan {
     struct fc_channels channels;
+    struct fc_axis
+        axis[2]; /* as blocks are cut: a dilated kernel may count as a larger whole one */
     struct fc_blocks blocks;
     int64_t part_channels, channel_parts, part_panels, panel_parts, parts;
-    int64_t images;        /* whole small images that a block holds, where one tap is dense */
+    int64_t images;        /* whole small images that a block holds */
     int64_t steps, chunks; /* blocks of the whole batch; pieces they are divided into */
     int64_t part_elements;
+    int64_t pitch; /* channels packed for a slab: whole vectors, where x has so many */
+    bool exact;    /* no tap sees padding, and what is finite in dkernel stays */
+    bool merged;   /* the taps of a kernel row are one run of elements */
+    bool apart;    /* the taps of a kernel row are packed each by itself */
+    bool along;    /* tiles follow the rows of dkernel, not its columns */
+    bool dense;    /* one tap that reads each pixel of x once */
+    bool skip;     /* rows of padding are neither packed nor summed */
     bool x_in_place, dy_in_place; /* read where they lie, dy in whole panels */
-    size_t x_bytes, dy_bytes, offset_bytes, worker_bytes;
+    int64_t tap_row;              /* packed rows from a row of taps to the next */
+    size_t x_bytes, dy_bytes, sums_bytes, offset_bytes, worker_bytes;
     int width;
 };
 
-/* y of the convolution stands for dy, kernel for dkernel. False where a count of bytes overflows;
+/* y of the convolution stands for dy, kernel for dkernel. If exact, each tap is summed over the pixels
+ * of the image alone, at any cost, to mend results that are not finite. False where a count of bytes overflows;
  * total is the scratch memory of all workers and sums. */
-bool fc_plan_dkernel(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan,
-                     size_t *total);
+bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
+                     struct fc_dkernel_plan *plan, size_t *total);
 
 #endif

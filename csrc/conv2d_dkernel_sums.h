@@ -2,8 +2,10 @@
 #ifndef FC_CONV2D_DKERNEL_SUMS_H
 #define FC_CONV2D_DKERNEL_SUMS_H
 
+#include <stdatomic.h>
+
+#include "conv2d_dkernel_ahead.h"
 #include "conv2d_dkernel_plan.h"
-#include "convolve_ahead.h"
 
 struct fc_dkernel_job {
     const struct fc_convolution *convolution; /* y stands for dy, kernel for dkernel */
@@ -12,6 +14,8 @@ struct fc_dkernel_job {
     struct fc_padded padded;
     ptrdiff_t element;
     char *sums, *scratch;
+    bool in_place; /* finished sums of whole panels go straight to dkernel */
+    atomic_bool not_finite;
 };
 
 /* One part, and one worker's scratch. */
@@ -20,12 +24,14 @@ struct fc_dkernel_part {
     int64_t group, c, channels, panel, panels;
     char *sums, *x, *dy;
     const char *tile_x, *tile_dy; /* where the tiles read: packed or in place */
-    bool first;                   /* block of the chunk: sums begin with it */
+    bool first, last;             /* block of the chunk: sums begin with it, or are finished */
+    bool finite;
     ptrdiff_t *offset;
     int64_t images;
     struct fc_patch patch;
+    int64_t x_row, x_image, dy_row, dy_image; /* elements from one of the patch to the next */
     struct fc_dkernel_tile tile;
-    struct fc_ahead x_ahead, dy_ahead;
+    struct fc_dkernel_ahead ahead;
 };
 
 /* Where a panel's sums begin within those of its part: [panel][slab][kh][kw][channel][width]. */
@@ -35,10 +41,39 @@ static inline int64_t fc_dkernel_panel(const struct fc_dkernel_part *part, int64
     return channels->taps * part->channels * channels->panel * (p - part->panel);
 }
 
+/* Whether the last block's tiles store a panel where it belongs. */
+static inline bool fc_dkernel_lands(const struct fc_dkernel_job *job, int64_t p)
+{
+    const struct fc_channels *channels = &job->plan->channels;
+    return job->in_place && fc_panel_outputs(channels, p) == fc_panel_width(channels, p);
+}
+
+/* Channels that are packed for the slab which begins at channel c of the part. */
+static inline int64_t fc_dkernel_slab_pitch(const struct fc_dkernel_part *part, int64_t c)
+{
+    const struct fc_dkernel_plan *plan = part->job->plan;
+    return fc_min(plan->pitch, plan->channels.c_in - part->c - c);
+}
+
+/* Pixels of x that are packed for a slab: [tap, if these are apart][image][row][column]. */
+static inline int64_t fc_dkernel_packed_pixels(const struct fc_dkernel_part *part)
+{
+    const struct fc_dkernel_job *job = part->job;
+    return (job->plan->apart ? job->convolution->kernel.kw : 1) * part->images *
+           part->patch.x_rows * part->patch.x_columns;
+}
+
+/* Set where the tiles read a block of images from n on: the x of the part, and panel p of its dy. */
+void fc_dkernel_find_x(struct fc_dkernel_part *part, int64_t n);
+void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p);
+
+/* The x of panel p where lanes run over groups. */
+void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p);
+
 /* Adds the part's block of images [n, n + images): the patch is set. */
 void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n);
 
 /* What block `step` of the batch reads is fetched while the one before it is added. */
-void fc_dkernel_ahead(struct fc_dkernel_part *part, int64_t step);
+void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step);
 
 #endif

@@ -63,21 +63,26 @@ struct fc_tile {
     struct fc_fetch ahead[2];
 };
 
-/* A tile of a kernel gradient, added to dkernel in place, or stored if first, over rows x width pixels:
- *   dkernel_tile:      dkernel[l][k] += sum over pixels of x[l] * dy[k]        for l < elements
- *   lane_dkernel_tile: dkernel[r][k] += sum over pixels of x[offset[r] + k] * dy[k] for r < elements
- * The sum is one chain over the pixels in row-major order, then added once. A pixel's x is
- * x_row * row + x_step * column further, its dy dy_row * row + dy_step * column. Whole units of dy, dkernel (and x of the lane form) are read; elements are at most
- * dkernel_elements, units at most tile_units. */
+/* A tile of a kernel gradient over images x rows x width pixels:
+ *   dkernel_tile:      dkernel[l][k] = partial[l][k] + sum over pixels of x[l] * dy[k]
+ *   lane_dkernel_tile: dkernel[r][k] = partial[r][k] + sum over pixels of x[offset[r] + k] * dy[k]
+ * for l, r < elements, without partial where it is NULL; it may be the same memory as dkernel. The sum
+ * is one chain over the pixels in row-major order, then added once. A pixel's x is x_image * image +
+ * x_row * row + x_step * column further, its dy likewise. Whole units of dy, partial and dkernel (and
+ * x of the lane form) are read and written; elements are at most dkernel_elements, units at most
+ * tile_units. Two pixels after two, memory that is needed later is fetched: a line at ahead +
+ * ahead_row * row + ahead_step * (column / 2), in bytes, rows of all images counted on. Where asked,
+ * *finite becomes false if something stored is not finite. */
 struct fc_dkernel_tile {
-    const void *x, *dy;
+    const void *x, *dy, *partial;
     void *dkernel;
     const ptrdiff_t *offset;
-    ptrdiff_t x_step, x_row, dy_step, dy_row, dkernel_step;
-    int64_t rows, width;
+    ptrdiff_t x_step, x_row, x_image, dy_step, dy_row, dy_image, partial_step, dkernel_step;
+    int64_t images, rows, width;
     int elements, units;
-    bool first;
-    struct fc_fetch ahead[2]; /* a share at each row */
+    bool *finite;
+    const char *ahead;
+    ptrdiff_t ahead_step, ahead_row;
 };
 
 /* y[p][c] for pixels x channels, laid out anyhow at both ends: a copy, a transposition, or both. */

@@ -91,3 +91,39 @@ def test_many_calls() -> None:
     assert calls >= wanted
     assert growth < 1 << 20, f"{growth:,} bytes more after {calls:,} calls"
     count("memory", "calls", calls)
+
+
+# Gradients of kernels whose taps lie 2^25 columns or rows apart, plain, grouped and depthwise: the
+# answers, then the growth of the process at its largest.
+FAR = """
+    import resource
+    import numpy as np
+    from fastconv import functional
+
+    def largest():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    x, dy = np.ones((2, 8, 8, 16), np.float32), np.ones((2, 8, 8, 32), np.float32)
+    before = largest()
+    for groups in (1, 4, 16):
+        for dilation in ((1, 2**25), (2**25, 1), (3, 2**20)):
+            kernel = np.ones((3, 3, 16 // groups, 32), np.float32)
+            words = dict(padding="same", dilation_rate=dilation, groups=groups, needs=("kernel",))
+            dkernel = functional.conv2d_backward(dy, x, kernel, **words).dkernel
+            assert (dkernel[1, 1] == 2 * 8 * 8).all()
+            assert not dkernel[0, 0].any() and not dkernel[2, 2].any()
+    print((largest() - before) * 1024)
+"""
+
+
+def test_taps_far_apart() -> None:
+    """What lies between the taps of a dilated kernel is not packed for its gradient."""
+    process = subprocess.run(
+        [sys.executable, "-P", "-c", textwrap.dedent(FAR)],
+        env={**os.environ, "PYTHONPATH": searched(str(Path(__file__).parent))},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
+    assert int(process.stdout) < 16 << 20

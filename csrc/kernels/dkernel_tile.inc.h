@@ -6,6 +6,35 @@
  * neighbouring taps) against TILE_VECTORS vectors of dy. With 14 x 2 in AVX-512 a pixel takes 2 + 14
  * loads and 28 multiply-adds, the same balance as conv_tile. lane_dkernel_tile (depthwise, narrow
  * groups) takes a vector of x a tap instead: 1 + 14 loads for 14 multiply-adds, load-bound. */
+FC_INLINE void add_pixel(const real *x, const real *dy, const ptrdiff_t *offset, const bool lanes,
+                         const int elements, const int vectors,
+                         vreal sum[TILE_PIXELS][TILE_VECTORS])
+{
+    vreal d[TILE_VECTORS];
+    FC_UNROLL (v, vectors)
+        d[v] = vload(dy + v * LANES);
+    FC_UNROLL (e, elements)
+        FC_UNROLL (v, vectors) {
+            const vreal a = lanes ? vload(x + offset[e] + v * LANES) : vset1(x[e]);
+            sum[e][v] = vfma(a, d[v], sum[e][v]);
+        }
+}
+
+/* Zero times each: a NaN in a lane that has held something not finite. */
+static void find_non_finite(const struct fc_dkernel_tile *tile, int elements, int vectors)
+{
+    vreal zeros = vzero();
+    for (int e = 0; e < elements; e++)
+        for (int v = 0; v < vectors; v++)
+            zeros = vfma(vload((const real *)tile->dkernel + e * tile->dkernel_step + v * LANES),
+                         vzero(), zeros);
+    real lane[LANES];
+    vstore(lane, zeros);
+    for (int i = 0; i < LANES; i++)
+        if (lane[i] != 0)
+            *tile->finite = false;
+}
+
 FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const bool lanes,
                             const int elements, const int vectors)
 {
@@ -13,28 +42,44 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const bool lanes
     FC_UNROLL (e, elements)
         FC_UNROLL (v, vectors)
             sum[e][v] = vzero();
+    if (!lanes && tile->partial)
+        FC_UNROLL (e, elements)
+            __builtin_prefetch((const real *)tile->partial + e * tile->partial_step);
+    if (!lanes && tile->partial && vectors * LANES * (int)sizeof(real) > FC_UNIT_BYTES)
+        FC_UNROLL (e, elements)
+            __builtin_prefetch((const char *)tile->partial + FC_UNIT_BYTES +
+                               e * tile->partial_step * (int)sizeof(real));
 
-    for (int64_t row = 0; row < tile->rows; row++) {
-        if (!lanes)
-            fetch_lines(tile->ahead, row);
-        const real *x = (const real *)tile->x + row * tile->x_row;
-        const real *dy = (const real *)tile->dy + row * tile->dy_row;
-        for (int64_t p = 0; p < tile->width; p++, x += tile->x_step, dy += tile->dy_step) {
-            vreal d[TILE_VECTORS];
-            FC_UNROLL (v, vectors)
-                d[v] = vload(dy + v * LANES);
-            FC_UNROLL (e, elements)
-                FC_UNROLL (v, vectors) {
-                    const vreal a = lanes ? vload(x + tile->offset[e] + v * LANES) : vset1(x[e]);
-                    sum[e][v] = vfma(a, d[v], sum[e][v]);
-                }
+    enum { PIXELS = 2 };
+    const ptrdiff_t x_step = tile->x_step, dy_step = tile->dy_step, ahead_step = tile->ahead_step;
+    for (int64_t all = 0; all < tile->images * tile->rows; all++) {
+        const int64_t image = tile->images > 1 ? all / tile->rows : 0;
+        const int64_t row = all - image * tile->rows;
+        const char *ahead = tile->ahead + all * tile->ahead_row;
+        const real *x = (const real *)tile->x + image * tile->x_image + row * tile->x_row;
+        const real *dy = (const real *)tile->dy + image * tile->dy_image + row * tile->dy_row;
+        int64_t p = tile->width;
+        for (; p >= PIXELS; p -= PIXELS) {
+            if (!lanes)
+                __builtin_prefetch(ahead, 0, 2);
+            ahead += ahead_step;
+            FC_UNROLL (i, PIXELS) {
+                add_pixel(x, dy, tile->offset, lanes, elements, vectors, sum);
+                x += x_step;
+                dy += dy_step;
+            }
         }
+        if (p > 0)
+            add_pixel(x, dy, tile->offset, lanes, elements, vectors, sum);
     }
     FC_UNROLL (e, elements)
         FC_UNROLL (v, vectors) {
-            real *dkernel = (real *)tile->dkernel + e * tile->dkernel_step + v * LANES;
-            vstore(dkernel, tile->first ? sum[e][v] : vadd(vload(dkernel), sum[e][v]));
+            const real *partial = (const real *)tile->partial + e * tile->partial_step + v * LANES;
+            vstore((real *)tile->dkernel + e * tile->dkernel_step + v * LANES,
+                   tile->partial ? vadd(vload(partial), sum[e][v]) : sum[e][v]);
         }
+    if (tile->finite)
+        find_non_finite(tile, elements, vectors);
 }
 
 #define FC_DKERNEL_CASE_OF(lanes, elements)                    \

@@ -1,0 +1,71 @@
+/* conv2d_dkernel_ahead.c: the lines that each tile of a kernel gradient fetches for the next block. */
+#include "conv2d_dkernel_ahead.h"
+
+#include "workspace.h"
+
+struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t element, int64_t n,
+                                          int64_t images, int64_t row, int64_t rows,
+                                          int64_t row_gap, int64_t column, int64_t columns,
+                                          int64_t c, int64_t count)
+{
+    struct fc_dkernel_runs runs = {
+        .at = (const char *)image->data + (n * image->stride_n + row * image->stride_h +
+                                           column * image->stride_w + c * image->stride_c) *
+                                              element,
+        .flat = true,
+    };
+    if (rows <= 0 || columns <= 0 || count <= 0)
+        return runs;
+    if (image->stride_c == 1 && image->stride_w > 0) {
+        runs.pitch = image->stride_w * element;
+        runs.row = row_gap * image->stride_h * element;
+        runs.lines = fc_ceil_div(count * element, FC_CACHE_LINE);
+        runs.flat = rows == 1 || (row_gap == 1 && image->stride_h == image->w * image->stride_w);
+        runs.runs = columns;
+        if (runs.flat)
+            runs.runs += (rows - 1) * image->w + (images - 1) * image->h * image->w;
+    } else if (image->stride_w > 0 && image->stride_h > 0) { /* planes: the span of each channel */
+        const int64_t span = (rows - 1) * row_gap * image->stride_h + columns * image->stride_w;
+        runs.pitch = image->stride_c * element;
+        runs.lines = fc_ceil_div(span * element, FC_CACHE_LINE);
+        runs.runs = count;
+    }
+    return runs;
+}
+
+/* The next image where one has been fetched. */
+static void next_line(struct fc_dkernel_ahead *ahead, int64_t lines)
+{
+    ahead->run = 0;
+    if (++ahead->line < lines)
+        return;
+    ahead->line = 0;
+    ahead->which++;
+}
+
+void fc_dkernel_ahead_take(struct fc_dkernel_ahead *ahead, struct fc_dkernel_tile *tile)
+{
+    const int64_t pairs = tile->width / 2;
+    tile->ahead = tile->x;
+    tile->ahead_step = tile->ahead_row = 0;
+    while (ahead->which < 2 && ahead->image[ahead->which].runs == 0)
+        ahead->which++;
+    if (ahead->which == 2 || pairs == 0 || tile->rows * tile->images == 0)
+        return;
+    const struct fc_dkernel_runs *image = &ahead->image[ahead->which];
+    if (!image->flat) { /* every second pixel of each row, then the others */
+        tile->ahead = image->at + ahead->line / 2 * FC_CACHE_LINE + ahead->line % 2 * image->pitch;
+        tile->ahead_step = 2 * image->pitch;
+        tile->ahead_row = image->row;
+        next_line(ahead, 2 * image->lines);
+        return;
+    }
+    const bool together = image->pitch == image->lines * FC_CACHE_LINE;
+    const int64_t runs = together ? image->runs * image->lines : image->runs;
+    tile->ahead_step = together ? FC_CACHE_LINE : image->pitch;
+    tile->ahead_row = pairs * tile->ahead_step;
+    tile->ahead = image->at + ahead->line * FC_CACHE_LINE + ahead->run * tile->ahead_step;
+    ahead->run += pairs * tile->rows * tile->images;
+    if (ahead->run >= runs)
+        next_line(ahead, together ? 1 : image->lines);
+}
