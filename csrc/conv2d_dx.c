@@ -178,6 +178,31 @@ static fc_status convolve_region(const fc_conv2d_params *params, const struct fc
     return FC_OK;
 }
 
+/* All of dx. Where a phase does little with each number, as a strided depthwise convolution does, all
+ * phases of an image follow each other: then dy comes from the second-level cache for all but the
+ * first. */
+static fc_status convolve_images(const fc_conv2d_params *params, const struct fc_window *window,
+                                 const fc_image *dy, const fc_weights *kernel, const void *bias,
+                                 const fc_image *dx)
+{
+    const ptrdiff_t element = (ptrdiff_t)fc_element_size(params->dtype);
+    const bool phases = window->axis[0].stride > 1 || window->axis[1].stride > 1;
+    const bool alone = phases && params->groups > 1 && kernel->c_in == 1;
+    struct region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
+    if (!alone)
+        return convolve_region(params, window, dy, kernel, bias, &region);
+    fc_image dy_one = *dy;
+    dy_one.n = region.dx.n = 1;
+    for (int64_t n = 0; n < dx->n; n++) {
+        dy_one.data = (char *)dy->data + n * dy->stride_n * element;
+        region.dx.data = (char *)dx->data + n * dx->stride_n * element;
+        const fc_status status = convolve_region(params, window, &dy_one, kernel, bias, &region);
+        if (status != FC_OK)
+            return status;
+    }
+    return FC_OK;
+}
+
 /* ----------------------------------------------------------------- padding */
 
 /* Reflected, repeated and wrapped padding are pixels of the image: their gradients are computed in
@@ -299,11 +324,10 @@ fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *w
                        const fc_image *dy, const fc_weights *kernel, const void *bias,
                        const fc_image *dx)
 {
-    const struct region all = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
     struct fc_spread spread;
     const fc_status status = spreads(params, window, dy, kernel, bias, dx, &spread)
                                  ? fc_spread(&spread)
-                                 : convolve_region(params, window, dy, kernel, bias, &all);
+                                 : convolve_images(params, window, dy, kernel, bias, dx);
     if (status != FC_OK || params->padding_mode == FC_CONSTANT)
         return status;
     return fold_padding(params, window, dy, kernel, dx);

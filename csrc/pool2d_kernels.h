@@ -78,6 +78,9 @@ struct fc_pool2d_kernels {
     /* even[i] = x[2 * i], odd[i] = x[2 * i + 1], for count elements of x; and the way back. */
     void (*split_pairs)(const void *x, void *even, void *odd, int64_t count);
     void (*merge_pairs)(const void *even, const void *odd, void *y, int64_t count);
+    /* y[p * y_plane + i] = values[p], for p < planes, i < elements. */
+    void (*spread)(const void *values, int64_t planes, int64_t elements, void *y,
+                   ptrdiff_t y_plane);
     void (*award)(const struct fc_pool2d_award *award);
     bool (*winners)(const struct fc_pool2d_winners *winners);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is

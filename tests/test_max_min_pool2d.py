@@ -164,7 +164,10 @@ def test_indices_beyond_their_windows(
     words: dict[str, Any] = {"strides": 2, "padding": 1, "data_format": data_format}
     y, indices = functional.max_pool2d(x, 3, return_indices=True, **words)
     dy = rng.integers(-9, 9, y.shape).astype(dtype)
-    for places in (rng.integers(-1, 99, y.shape), np.where(rng.random(y.shape) < 0.01, 98, indices)):
+    for places in (
+        rng.integers(-1, 99, y.shape),
+        np.where(rng.random(y.shape) < 0.01, 98, indices),
+    ):
         dx = functional.max_pool2d_backward(dy, x, 3, indices=places, **words)
         np.testing.assert_array_equal(dx, reference.scatter(dy, places, x.shape, data_format))
     for beyond in (99, -2, 2**31, 2**32, 2**63 - 1, -(2**63)):

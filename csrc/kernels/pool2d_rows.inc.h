@@ -1,5 +1,5 @@
 /* pool2d_rows.inc.h: what pooling does to whole rows: parting and joining their even and odd
- * elements, and adding gradients at indices. */
+ * elements, filling planes, and adding gradients at indices. */
 
 /* The inverse of zipping two vectors is zipping them log2(LANES) times: zipping 2 * LANES elements
  * log2(LANES) + 1 times moves every one of them back to its place. With four rounds (AVX-512) that
@@ -54,6 +54,22 @@ static void merge_pairs(const void *even_source, const void *odd_source, void *t
         vstore_first(y + 2 * i, vzip_low(a, b), rest < LANES ? rest : LANES);
         if (rest > LANES)
             vstore_first(y + 2 * i + LANES, vzip_high(a, b), rest - LANES);
+    }
+}
+
+/* 7 x 7 planes take three stores and a masked one. */
+static void spread_values(const void *values, int64_t planes, int64_t elements, void *target,
+                          ptrdiff_t y_plane)
+{
+    const real *value = values;
+    const int rest = (int)(elements % LANES);
+    for (int64_t p = 0; p < planes; p++) {
+        real *y = (real *)target + p * y_plane;
+        const vreal all = vset1(value[p]);
+        for (int64_t i = LANES; i <= elements; i += LANES, y += LANES)
+            vstore(y, all);
+        if (rest)
+            vstore_first(y, all, rest);
     }
 }
 

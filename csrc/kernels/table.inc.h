@@ -54,6 +54,7 @@ const struct fc_kernels FC_TABLE = {
     .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
                .split_pairs = split_pairs,
                .merge_pairs = merge_pairs,
+               .spread = spread_values,
                .award = award_gradients,
                .winners = take_winners,
                .scatter = scatter_gradients},
