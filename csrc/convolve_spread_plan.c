@@ -15,6 +15,7 @@ enum {
     FEWEST_ROWS = 8,            /* of x, beside those computed again for the next item */
     ITEMS = 4,                  /* for each thread */
     FEWEST_CHANNELS = 8,
+    MOST_CHANNELS = 2048, /* and strides of at most as much as taps, so that scratch is bounded */
     MOST_SUMS = 1024
 };
 
@@ -23,8 +24,10 @@ bool fc_fits_spread(const struct fc_spread *spread)
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
     if (kernel->groups != 1 || kernel->c_out >= unit || kernel->c_in < FEWEST_CHANNELS ||
-        kernel->kh > FC_MOST_SPREAD_TAPS || kernel->kw > FC_MOST_SPREAD_TAPS ||
-        kernel->kh * kernel->kw < 2 || kernel->kh * kernel->kw * kernel->c_out > MOST_SUMS)
+        kernel->c_in > MOST_CHANNELS || spread->stride[0] > FC_MOST_SPREAD_TAPS ||
+        spread->stride[1] > FC_MOST_SPREAD_TAPS || kernel->kh > FC_MOST_SPREAD_TAPS ||
+        kernel->kw > FC_MOST_SPREAD_TAPS || kernel->kh * kernel->kw < 2 ||
+        kernel->kh * kernel->kw * kernel->c_out > MOST_SUMS)
         return false;
     /* Multiply-adds of vectors for a pixel of x: here, where a load and addition of the second sum
      * takes three times as long, and with outputs in the lanes. */
