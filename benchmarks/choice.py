@@ -3,6 +3,7 @@
     python -m benchmarks.choice                            # every convolution, one thread
     python -m benchmarks.choice --classes 3x3 5x5 --passes forward dx
     python -m benchmarks.choice --layers vgg16_conv3_2 --threads 2 --formats channels_first
+    python -m benchmarks.choice --fit                      # and fit choose.c's constants to it
 
 For every layer and pass each algorithm that fits (asking for another is a ValueError) is checked
 and timed in turns with "auto", in one process, the best of many short runs.  "takes" is the
@@ -21,6 +22,7 @@ import dataclasses
 import datetime
 import itertools
 import math
+import re
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -37,6 +39,7 @@ import numpy as np
 
 from benchmarks import machine, problems, shapes
 from benchmarks.cases import geometric_mean
+from benchmarks.choice_fit import NAMES, fit
 from benchmarks.locking import exclusive
 from benchmarks.peer_fastconv import Engine
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST, Call, Task
@@ -142,6 +145,16 @@ def lines(title: str, choices: Sequence[Choice]) -> list[str]:
     return [f"## {title}", "", *table(head, rows), said, ""]
 
 
+def print_fit(choices: Sequence[Choice]) -> None:
+    """Say which constants of choose.c would fit the times, float32 on one thread."""
+    source = (Path(__file__).parents[1] / "csrc" / "choose.c").read_text(encoding="utf-8")
+    now = [float(re.findall(rf"\b{name} = ([\d.]+)", source)[0]) for name in NAMES]
+    times = [(choice.layer, choice.pass_name, choice.seconds) for choice in choices]
+    found = fit(times, tuple(now))
+    for name, old in zip(NAMES, now, strict=True):
+        print(f"{name} = {found[name]:.2f} (now {old:g})", file=sys.stderr)
+
+
 def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="benchmarks.choice", description="Hold algorithm='auto' to its alternatives."
@@ -156,6 +169,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     add("--batch", type=int, metavar="N", help="instead of each layer's own batch")
     add("--output", type=Path, default=_PAGE, metavar="FILE.md")
     add("--lock", type=Path, metavar="FILE", help="a file to lock while measuring")
+    add("--fit", action="store_true", help="print constants for csrc/choose.c that fit the times")
     return parser.parse_args(words)
 
 
@@ -190,6 +204,8 @@ def main(words: Sequence[str] | None = None) -> int:
     for title, choices in tables.items():
         page += lines(title, choices)
     options.output.write_text("\n".join(page).rstrip() + "\n", encoding="utf-8")
+    if options.fit:
+        print_fit([choice for choices in tables.values() for choice in choices])
     return int(any(choice.is_off for choices in tables.values() for choice in choices))
 
 

@@ -33,84 +33,83 @@ FC_INLINE bool winograd_divides(int points, int count, int some)
     return points == 6 && count > points - some;
 }
 
-/* One vector of channels of one tile. */
-struct winograd_tile {
-    const struct fc_winograd_spread *spread;
-    const real *x; /* NULL: spread->at */
-    int64_t c;
-    real *y;
-    real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES]; /* [point][column] */
-};
-
-/* Columns to points, and rows. */
-FC_INLINE void winograd_spread_columns(struct winograd_tile *tile, const enum winograd_kind kind,
-                                       const int points, const int some, const int count,
-                                       const int columns)
+/* Columns to points, [point][column] in half: of x, or where that is NULL of spread->at. */
+FC_INLINE void winograd_spread_columns(const struct fc_winograd_spread *spread,
+                                       const enum winograd_kind kind, const int points,
+                                       const int some, const int count, const int columns,
+                                       const real *x, int64_t c, real *half)
 {
-    const struct fc_winograd_spread *spread = tile->spread;
+    const ptrdiff_t x_row = spread->x_row, x_column = spread->x_column;
     vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
     for (int j = 0; j < columns; j++) {
         FC_UNROLL (i, count)
-            from[i] = vload(tile->x ? tile->x + i * spread->x_row + j * spread->x_column
-                                    : (const real *)spread->at[i * columns + j] + tile->c);
+            from[i] = vload(x ? x + i * x_row + j * x_column
+                              : (const real *)spread->at[i * columns + j] + c);
         winograd_spread_line(kind, points, some, count, from, to);
         FC_UNROLL (i, some)
-            vstore(tile->half + (i * WINOGRAD_MOST_POINTS + j) * LANES, to[i]);
+            vstore(half + (i * WINOGRAD_MOST_POINTS + j) * LANES, to[i]);
     }
 }
 
-FC_INLINE void winograd_spread_rows(struct winograd_tile *tile, const enum winograd_kind kind,
-                                    const int points_h, const int some_h, const int points,
-                                    const int some, const int count)
+/* Rows to points. */
+FC_INLINE void winograd_spread_rows(const enum winograd_kind kind, const int points_h,
+                                    const int some_h, const int points, const int some,
+                                    const int count, const real *half, real *y,
+                                    ptrdiff_t y_position)
 {
-    const ptrdiff_t y_position = tile->spread->y_position;
     vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
     for (int i = 0; i < some_h; i++) {
         FC_UNROLL (j, count)
-            from[j] = vload(tile->half + (i * WINOGRAD_MOST_POINTS + j) * LANES);
+            from[j] = vload(half + (i * WINOGRAD_MOST_POINTS + j) * LANES);
         winograd_spread_line(kind, points, some, count, from, to);
-        real *y = tile->y + winograd_which(i, some_h, points_h) * points * y_position;
+        real *row = y + winograd_which(i, some_h, points_h) * points * y_position;
         FC_UNROLL (j, some)
-            vstore(y + winograd_which(j, some, points) * y_position, to[j]);
+            vstore(row + winograd_which(j, some, points) * y_position, to[j]);
     }
 }
 
-/* `count` is of all points, and a constant like those: one less a point less, but of taps. */
-FC_INLINE void winograd_spread_tile(struct winograd_tile *tile, const enum winograd_kind kind,
-                                    const int points_h, const int points_w, const int count_h,
-                                    const int count_w)
+/* One vector of channels of one tile. `count` is of all points, and a constant like those: one less a
+ * point less, but of taps. */
+FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
+                                    const enum winograd_kind kind, const int points_h,
+                                    const int points_w, const int count_h, const int count_w,
+                                    const real *x, int64_t c, real *y)
 {
-    const int some_h = kind == WINOGRAD_KERNEL ? points_h : tile->spread->points[0];
-    const int some_w = kind == WINOGRAD_KERNEL ? points_w : tile->spread->points[1];
+    real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
+    const int some_h = kind == WINOGRAD_KERNEL ? points_h : spread->points[0];
+    const int some_w = kind == WINOGRAD_KERNEL ? points_w : spread->points[1];
     const int columns = count_w - (points_w - some_w);
+    const ptrdiff_t step = spread->y_position;
+    if (some_h == points_h && some_w == points_w) {
+        winograd_spread_columns(spread, kind, points_h, points_h, count_h, count_w, x, c, half);
+        winograd_spread_rows(kind, points_h, points_h, points_w, points_w, count_w, half, y, step);
+        return;
+    }
     if (some_h == 5 && winograd_divides(points_h, count_h, 5))
-        winograd_spread_columns(tile, kind, points_h, 5, count_h - 1, columns);
+        winograd_spread_columns(spread, kind, points_h, 5, count_h - 1, columns, x, c, half);
     else if (some_h == 4 && winograd_divides(points_h, count_h, 4))
-        winograd_spread_columns(tile, kind, points_h, 4, count_h - 2, columns);
+        winograd_spread_columns(spread, kind, points_h, 4, count_h - 2, columns, x, c, half);
     else
-        winograd_spread_columns(tile, kind, points_h, points_h, count_h, columns);
+        winograd_spread_columns(spread, kind, points_h, points_h, count_h, columns, x, c, half);
     if (some_w == 5 && winograd_divides(points_w, count_w, 5))
-        winograd_spread_rows(tile, kind, points_h, some_h, points_w, 5, count_w - 1);
+        winograd_spread_rows(kind, points_h, some_h, points_w, 5, count_w - 1, half, y, step);
     else if (some_w == 4 && winograd_divides(points_w, count_w, 4))
-        winograd_spread_rows(tile, kind, points_h, some_h, points_w, 4, count_w - 2);
+        winograd_spread_rows(kind, points_h, some_h, points_w, 4, count_w - 2, half, y, step);
     else
-        winograd_spread_rows(tile, kind, points_h, some_h, points_w, points_w, count_w);
+        winograd_spread_rows(kind, points_h, some_h, points_w, points_w, count_w, half, y, step);
 }
 
 FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
                                const enum winograd_kind kind, const int points_h,
                                const int points_w, const int count_h, const int count_w)
 {
-    struct winograd_tile tile;
-    tile.spread = spread;
     for (int64_t t = 0; t < spread->tiles; t++)
-        for (int64_t c = 0; c < spread->channels; c += LANES) {
-            tile.x = spread->x ? (const real *)spread->x + t * spread->x_tile + c : NULL;
-            tile.c = c;
-            tile.y =
-                (real *)spread->y + t * spread->y_tile + c / FC_SLAB * spread->y_slab + c % FC_SLAB;
-            winograd_spread_tile(&tile, kind, points_h, points_w, count_h, count_w);
-        }
+        for (int64_t c = 0; c < spread->channels; c += LANES)
+            winograd_spread_tile(
+                spread, kind, points_h, points_w, count_h, count_w,
+                spread->x ? (const real *)spread->x + t * spread->x_tile + c : NULL, c,
+                (real *)spread->y + t * spread->y_tile + c / FC_SLAB * spread->y_slab +
+                    c % FC_SLAB);
 }
 
 /* ------------------------------------------------------------------ gather */
@@ -160,9 +159,10 @@ FC_INLINE void winograd_gather_columns(const struct fc_winograd_gather *gather, 
                                        const int points_w, const int some_w, const real *x,
                                        real *half)
 {
+    const ptrdiff_t step = gather->x_position;
     vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
     for (int j = 0; j < some_w; j++) {
-        const real *column = x + winograd_which(j, some_w, points_w) * gather->x_position;
+        const real *column = x + winograd_which(j, some_w, points_w) * step;
         FC_UNROLL (i, some)
             from[i] =
                 vload(column + winograd_which(i, some, points) * points_w * gather->x_position);
@@ -205,6 +205,12 @@ FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, co
     const int some_w = scaled ? points_w : gather->points[1];
     const int64_t made = count_h - (points_h - some_h), columns = gather->columns - t * count_w;
     const int64_t rows = made < gather->rows ? made : gather->rows;
+    if (some_h == points_h && some_w == points_w) {
+        winograd_gather_columns(gather, scaled, points_h, points_h, count_h, points_w, points_w, x,
+                                half);
+        return winograd_gather_rows(gather, scaled, points_w, points_w, count_w, rows, columns,
+                                    half, t, c, check);
+    }
     if (some_h == 5 && winograd_divides(points_h, count_h, 5))
         winograd_gather_columns(gather, scaled, points_h, 5, count_h - 1, points_w, some_w, x,
                                 half);

@@ -1,0 +1,84 @@
+"""Constants of csrc/choose.c's cost model, fitted to times: `python -m benchmarks.choice --fit`.
+
+The model is linear: what Winograd's algorithm costs is a sum of products, inputs, outputs and
+transformed kernels, each times a constant, in multiply-adds of a direct convolution of one image.
+So the constants are those that bring it nearest to the measured ratio of the two algorithms' times,
+in relative least squares, and are drawn to those there are where the layers do not say.  Take them over by hand, rounded, and let `python -m benchmarks.choice`
+say whether any row is off.  They must be fitted again when either algorithm becomes faster.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import product
+
+import numpy as np
+
+from benchmarks.shapes import Layer
+
+NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
+
+# Outputs of a tile, by taps; one direction may be left as it is.
+_OUTPUTS = {1: (1,), 3: (2, 4), 5: (2, 4), 7: (2,)}
+_MOST_POINTS = 6
+
+# What a constant's change by its own size weighs, beside a ratio that is wrong by as much.
+_DRAWN = 0.2
+
+
+def _points(size: int, taps: int, outputs: int) -> int:
+    """Points of all tiles of a row or column: fewer, 4 or 5 of 6, of the last (winograd_cut.c)."""
+    points, tiles = outputs + taps - 1, -(-size // outputs)
+    needed = taps + (size - (tiles - 1) * outputs) - 1
+    some = [n for n in (4, 5) if points == 6 and needed <= n and outputs > points - n]
+    return (tiles - 1) * points + (some[0] if some else points)
+
+
+def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
+    """What each form has of the model's four terms, for one image."""
+    c_in, c_out = layer.c_in // layer.groups, layer.c_out // layer.groups
+    size = layer.output_size
+    if pass_name == "dx":
+        c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
+    for outputs in product(*(_OUTPUTS[taps] for taps in layer.kernel)):
+        points = [m + taps - 1 for m, taps in zip(outputs, layer.kernel, strict=True)]
+        if max(points) > _MOST_POINTS and min(points) > 1:
+            continue
+        count = layer.groups
+        for n, taps, m, d in zip(size, layer.kernel, outputs, layer.dilation, strict=True):
+            phases = min(d, n) if taps > 1 else 1
+            count *= phases * _points(-(-n // phases), taps, m)
+        kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * c_out / layer.n
+        yield count * c_in * c_out, count * c_in, count * c_out, layer.groups * kernels
+
+
+def _direct(layer: Layer, pass_name: str) -> float:
+    """Multiply-adds for one image, without rows of taps in the padding."""
+    size = (layer.h, layer.w) if pass_name == "dx" else layer.output_size
+    taps, dilation, padding = layer.kernel[0], layer.dilation[0], layer.padding[0]
+    if pass_name == "dx":
+        padding = (taps - 1) * dilation - padding
+    inputs = layer.output_size[0] if pass_name == "dx" else layer.h
+    rows = sum(
+        0 <= i + t * dilation - padding < inputs for i in range(size[0]) for t in range(taps)
+    )
+    return rows * size[1] * layer.kernel[1] * layer.c_in / layer.groups * layer.c_out
+
+
+def fit(
+    times: Iterable[tuple[Layer, str, Mapping[str, float]]], constants: tuple[float, ...]
+) -> dict[str, float]:
+    """The constants for layers, passes and seconds by algorithm, from those there are."""
+    rows = []
+    for layer, pass_name, seconds in times:
+        if not {"direct", "winograd"} <= seconds.keys():
+            continue
+        terms = min(_forms(layer, pass_name), key=lambda terms: np.dot(terms, constants))
+        ratio = seconds["winograd"] / seconds["direct"]
+        rows.append(np.array(terms) * constants / (ratio * _direct(layer, pass_name)))
+    drawn = _DRAWN * math.sqrt(len(rows)) * np.eye(len(constants))
+    matrix = np.concatenate([np.array(rows).reshape(-1, len(constants)), drawn])
+    right = np.concatenate([np.ones(len(rows)), drawn.sum(axis=1)])
+    found = np.linalg.lstsq(matrix, right, rcond=None)[0] * constants
+    return dict(zip(NAMES, map(float, found), strict=True))
