@@ -56,6 +56,13 @@ static int64_t image_elements(const struct fc_patch *patch, int64_t channels)
     return patch->x_rows * patch->x_columns * channels;
 }
 
+/* The most channels whose pixels lie together in packed x: of one tap all that a chain sums, so that they
+ * are one run of terms. */
+static int64_t slab_of(const struct fc_channels *channels)
+{
+    return channels->taps == 1 && !channels->lanes ? channels->block : channels->slab;
+}
+
 /* Packs channels [c, c + count) for panel p (lanes) or for all. */
 static void pack_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, int64_t count)
 {
@@ -71,7 +78,7 @@ static void pack_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, int6
                           p * channels->panel, fc_panel_outputs(channels, p), width, c, count,
                           item->x + i * image);
         else
-            fc_pack_slabs(&job->padded, item->n + i, &item->patch, channels->slab,
+            fc_pack_slabs(&job->padded, item->n + i, &item->patch, slab_of(channels),
                           item->group * channels->c_in + c, count, item->x + i * image);
 }
 
@@ -184,7 +191,8 @@ static void compute_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, i
                           char *strip)
 {
     const struct fc_convolve_plan *plan = item->job->plan;
-    const int64_t pitch = plan->channels.slab, stretch = plan->stretch;
+    const int64_t stretch = plan->stretch;
+    const int64_t pitch = reads_in_place(item, p) ? stretch : slab_of(&plan->channels);
     const int64_t chunk = c, end = c + count;
     const int64_t whole = reads_in_place(item, p) ? end : end - count % pitch;
     do {

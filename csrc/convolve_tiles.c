@@ -28,7 +28,8 @@ enum { FETCH_LINES = 8 };
 
 /* One tap, channels together: runs follow each other, so that something is fetched at each. The
  * channels of a last slab that is not full are a chain of their own, as where x is packed. */
-static void list_together(const struct fc_convolve_item *item, struct fc_terms *terms)
+static void list_together(const struct fc_convolve_item *item, const struct fc_source *source,
+                          struct fc_terms *terms)
 {
     const struct fc_channels *all = &item->job->plan->channels;
     const int64_t whole = item->channels - item->channels % all->slab;
@@ -39,7 +40,7 @@ static void list_together(const struct fc_convolve_item *item, struct fc_terms *
                length % 2 == 0)
             length /= 2;
         for (; c < end; c += length, terms->count++) {
-            terms->offset[terms->count] = c;
+            terms->offset[terms->count] = c / item->slab * source->slab + c % item->slab;
             terms->kernel_offset[terms->count] = c * item->tile.kernel_step;
         }
         end_chain(terms, length);
@@ -74,11 +75,12 @@ static void list_slabs(const struct fc_convolve_item *item, const struct fc_sour
 static void list_terms(const struct fc_convolve_item *item, const struct fc_source *source,
                        const struct taps *taps, struct fc_terms *terms)
 {
+    const struct fc_channels *channels = &item->job->plan->channels;
     terms->count = terms->chain_count = 0;
-    if (item->job->plan->direct && !item->job->plan->channels.lanes)
-        list_together(item, terms);
-    else
+    if (channels->taps != 1 || channels->lanes)
         list_slabs(item, source, taps, terms);
+    else if (taps->axis[0].begin < taps->axis[0].end)
+        list_together(item, source, terms);
     if (terms->count == 0) { /* no channels, or no taps */
         terms->chain_count = 0;
         end_chain(terms, 0);
