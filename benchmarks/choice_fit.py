@@ -3,8 +3,9 @@
 The model is linear: what Winograd's algorithm costs is a sum of products, inputs, outputs and
 transformed kernels, each times a constant, in multiply-adds of a direct convolution of one image.
 So the constants are those that bring it nearest to the measured ratio of the two algorithms' times,
-in relative least squares, and are drawn to those there are where the layers do not say.  Take them over by hand, rounded, and let `python -m benchmarks.choice`
-say whether any row is off.  They must be fitted again when either algorithm becomes faster.
+in relative least squares, and are drawn to those there are where the layers do not say.  Take them
+over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.  They must
+be fitted again when either algorithm becomes faster, on an idle machine.
 """
 
 from __future__ import annotations

@@ -1,14 +1,15 @@
 /* choose.c: the cost model behind algorithm="auto".
  *
  * Costs are in multiply-adds of a direct convolution at its full speed, for one image. With T tiles of
- * p positions, C channels in and K out:
+ * p positions (T * p without those that short tiles lack), C channels in and K out:
  *     direct     outputs * taps * C * K
  *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
  * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; INPUT and
  * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
  * it is made inside the call, shared by the images of a batch that is taken to be 8. The constants were
  * fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56:
- * of those none that the model leaves to the wrong side was more than 10 % off, on AVX-512.
+ * of those none that the model leaves to the wrong side was more than 10 % off, on AVX-512. To fit them
+ * again: python -m benchmarks.choice --fit.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
