@@ -9,99 +9,21 @@
 
 /* ------------------------------------------------------------------- terms */
 
-/* Some taps of a kernel: rows [0].begin to [0].end, columns [1].begin to [1].end. */
-struct taps {
-    struct {
-        int64_t begin, end;
-    } axis[2];
-};
-
-static void end_chain(struct fc_terms *terms, int64_t length)
-{
-    terms->chains[terms->chain_count++] = (struct fc_chain){terms->count, length};
-}
-
-/* Lines are fetched at the start of each run, and more than so many at once hold up what the tile itself
- * loads. But a run takes some 20 cycles more than its terms: with 16 each, tiles of 1024 terms reach 88 %
- * of the peak, not 95. */
-enum { FETCH_LINES = 8 };
-
-/* One tap, channels together: runs follow each other, so that something is fetched at each. The
- * channels of a last slab that is not full are a chain of their own, as where x is packed. */
-static void list_together(const struct fc_convolve_item *item, const struct fc_source *source,
-                          struct fc_terms *terms)
-{
-    const struct fc_channels *all = &item->job->plan->channels;
-    const int64_t whole = item->channels - item->channels % all->slab;
-    for (int64_t c = 0; c < item->channels;) {
-        const int64_t end = c < whole ? fc_min(c + all->block, whole) : item->channels;
-        int64_t length = end - c;
-        while (item->x_ahead.each * length > FETCH_LINES * item->channels && length > all->slab &&
-               length % 2 == 0)
-            length /= 2;
-        for (; c < end; c += length, terms->count++) {
-            terms->offset[terms->count] = c / item->slab * source->slab + c % item->slab;
-            terms->kernel_offset[terms->count] = c * item->tile.kernel_step;
-        }
-        end_chain(terms, length);
-    }
-}
-
-/* A run for each row of taps of each slab, or, where taps lie apart, for each tap; columns are chosen
- * in lanes only, where each tap is a run. */
-static void list_slabs(const struct fc_convolve_item *item, const struct fc_source *source,
-                       const struct taps *taps, struct fc_terms *terms)
-{
-    const struct fc_channels *all = &item->job->plan->channels;
-    const struct fc_axis *axis = item->job->convolution->axis;
-    const bool merged = axis[1].dilation == 1 && !all->lanes;
-    const int64_t slab = item->slab, slabs = fc_ceil_div(item->channels, slab);
-    const int64_t left = all->lanes ? taps->axis[1].begin : 0;
-    const int64_t right = merged ? 1 : all->lanes ? taps->axis[1].end : axis[1].taps;
-    const int64_t together = fc_max(all->block / slab, 1);
-    for (int64_t s = 0; s < slabs; s++) {
-        for (int64_t i = taps->axis[0].begin; i < taps->axis[0].end; i++)
-            for (int64_t j = left; j < right; j++, terms->count++) {
-                terms->offset[terms->count] =
-                    s * source->slab + i * source->row + j * axis[1].dilation * source->pixel;
-                terms->kernel_offset[terms->count] =
-                    (s * all->taps + i * axis[1].taps + j) * slab * item->tile.kernel_step;
-            }
-        if ((s + 1) % together == 0 || s + 1 == slabs)
-            end_chain(terms, merged ? axis[1].taps * slab : slab);
-    }
-}
-
-static void list_terms(const struct fc_convolve_item *item, const struct fc_source *source,
-                       const struct taps *taps, struct fc_terms *terms)
-{
-    const struct fc_channels *channels = &item->job->plan->channels;
-    terms->count = terms->chain_count = 0;
-    if (channels->taps != 1 || channels->lanes)
-        list_slabs(item, source, taps, terms);
-    else if (taps->axis[0].begin < taps->axis[0].end)
-        list_together(item, source, terms);
-    if (terms->count == 0) { /* no channels, or no taps */
-        terms->chain_count = 0;
-        end_chain(terms, 0);
-    }
-}
-
-static struct taps all_taps(const struct fc_convolve_item *item)
+static struct fc_taps all_taps(const struct fc_convolve_item *item)
 {
     const struct fc_axis *axis = item->job->convolution->axis;
-    return (struct taps){{{0, axis[0].taps}, {0, axis[1].taps}}};
+    return (struct fc_taps){{{0, axis[0].taps}, {0, axis[1].taps}}};
 }
 
 /* The runs of those taps alone. */
 static void choose_terms(struct fc_convolve_item *item, const struct fc_source *source,
-                         const struct taps *taps)
+                         const struct fc_taps *taps)
 {
     const struct fc_axis *axis = item->job->convolution->axis;
     const struct fc_terms *terms = &item->terms;
     if (taps->axis[0].end - taps->axis[0].begin < axis[0].taps ||
         taps->axis[1].end - taps->axis[1].begin < axis[1].taps) {
-        list_terms(item, source, taps, &item->chosen);
+        fc_list_terms(item, source, taps, &item->chosen);
         terms = &item->chosen;
     }
     item->tile.runs.offset = terms->offset;
@@ -246,7 +168,7 @@ static void compute_columns(struct fc_convolve_item *item, const struct row *row
 
 /* Columns at the edges of the image, one by one, each with the taps that read the image. */
 static void compute_edge(struct fc_convolve_item *item, const struct fc_source *source,
-                         const struct row *row, struct taps *taps, int64_t begin, int64_t end)
+                         const struct row *row, struct fc_taps *taps, int64_t begin, int64_t end)
 {
     for (int64_t column = begin; column < end; column++) {
         fc_axis_taps(&item->job->convolution->axis[1], item->patch.column + column,
@@ -256,11 +178,11 @@ static void compute_edge(struct fc_convolve_item *item, const struct fc_source *
     }
 }
 
-static struct taps taps_of_row(const struct fc_convolve_item *item, int64_t r)
+static struct fc_taps taps_of_row(const struct fc_convolve_item *item, int64_t r)
 {
     const struct fc_convolve_plan *plan = item->job->plan;
     const struct fc_axis *axis = item->job->convolution->axis;
-    struct taps taps = all_taps(item);
+    struct fc_taps taps = all_taps(item);
     if (plan->skip_rows)
         fc_axis_taps(&axis[0], fc_patch_row(&plan->blocks, &item->patch, r), &taps.axis[0].begin,
                      &taps.axis[0].end);
@@ -273,7 +195,7 @@ static void compute_row(struct fc_convolve_item *item, const struct aim *aim, in
     const struct fc_convolve_plan *plan = item->job->plan;
     const struct fc_axis *axis = item->job->convolution->axis;
     const int64_t columns = item->patch.columns;
-    struct taps taps = taps_of_row(item, r);
+    struct fc_taps taps = taps_of_row(item, r);
     int64_t left = 0, right = columns, unused;
     if (plan->skip_rows && plan->channels.lanes && axis[1].taps > 0) {
         fc_axis_outputs(&axis[1], 0, &left, &unused);
@@ -294,7 +216,7 @@ static void compute_pair(struct fc_convolve_item *item, const struct aim *aim, i
                          int64_t r, int64_t second_image, int64_t second_r)
 {
     const ptrdiff_t element = item->job->element;
-    const struct taps taps = taps_of_row(item, r);
+    const struct fc_taps taps = taps_of_row(item, r);
     struct fc_tile *tile = &item->tile;
     struct row row, second;
     aim_row(item, aim, image, r, &row);
@@ -319,7 +241,7 @@ static bool pairs_rows(const struct fc_convolve_item *item)
 
 static bool same_taps(const struct fc_convolve_item *item, int64_t r, int64_t s)
 {
-    const struct taps a = taps_of_row(item, r), b = taps_of_row(item, s);
+    const struct fc_taps a = taps_of_row(item, r), b = taps_of_row(item, s);
     return a.axis[0].begin == b.axis[0].begin && a.axis[0].end == b.axis[0].end;
 }
 
@@ -385,8 +307,8 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
     item->tile.kernel_step = width;
     item->channels = end - c;
     item->slab = slab;
-    const struct taps taps = all_taps(item);
-    list_terms(item, source, &taps, &item->terms);
+    const struct fc_taps taps = all_taps(item);
+    fc_list_terms(item, source, &taps, &item->terms);
     item->tile.runs.step = job->convolution->axis[1].stride * source->pixel;
     for (int64_t k = 0; k < width; k += most) {
         item->tile.kernel = kernel + k * job->element;

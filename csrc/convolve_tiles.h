@@ -46,6 +46,18 @@ struct fc_source {
     ptrdiff_t slab, row, pixel, next, image;
 };
 
+/* Some taps of a kernel: rows [0].begin to [0].end, columns [1].begin to [1].end. */
+struct fc_taps {
+    struct {
+        int64_t begin, end;
+    } axis[2];
+};
+
+/* The terms of those taps in the item's stretch: of one tap without lanes its channels, else slab by
+ * slab. */
+void fc_list_terms(const struct fc_convolve_item *item, const struct fc_source *source,
+                   const struct fc_taps *taps, struct fc_terms *terms);
+
 /* Panel p times channels [c, end), a stretch in slabs of `slab` channels: added to the strip, or, by
  * the stretch that ends the reduction, finished into y. */
 void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64_t end,
