@@ -25,7 +25,7 @@ enum {
     PART_CHANNELS = 256,
     LEAST_CHANNELS = 128, /* of one tap, before blocks are divided into chunks */
     PART_PANELS = 8,
-    MERGED_CHANNELS = 8, /* with no more, the taps of a kernel row fill tiles together */
+    MERGED_CHANNELS = 8, /* a tile; with no more, the taps of a kernel row fill tiles together */
     LANE_ROWS = 1024,
     LANE_CHANNELS = 128,
     PARTS_WANTED = 8,
@@ -126,11 +126,10 @@ static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkern
     const int elements = fc_current_kernels(convolution->dtype)->conv2d.dkernel_elements;
     if (channels->lanes)
         return;
+    const int64_t tile = even_pieces(plan->part_channels, elements, 1);
     plan->merged = convolution->kernel.kw > 1 && convolution->axis[1].dilation == 1 &&
-                   channels->c_in <= MERGED_CHANNELS && !plan->exact;
-    channels->slab = plan->x_in_place || plan->merged
-                         ? plan->part_channels
-                         : even_pieces(plan->part_channels, elements, 1);
+                   plan->part_channels <= FC_SLAB && tile <= MERGED_CHANNELS && !plan->exact;
+    channels->slab = plan->x_in_place || plan->merged ? plan->part_channels : tile;
     plan->pitch =
         plan->merged ? channels->slab : fc_ceil_div(channels->slab, FC_SLAB / 2) * (FC_SLAB / 2);
     if (plan->pitch > FC_SLAB / 2 && !plan->merged)
