@@ -103,10 +103,19 @@ INTO = {
 }
 
 
-def may_change(problem: Summed, into: str, name: str, field: Array) -> Array:
+def may_be_tiles(problem: Summed) -> bool:
+    """Whether "auto" may take Winograd's tiles."""
+    if isinstance(problem, Conv2DProblem):
+        return bits.offers(problem, "winograd")
+    return isinstance(problem, TransposeProblem)
+
+
+def may_change(problem: Summed, algorithm: str, into: str, name: str, field: Array) -> Array:
     """Widen a field by what may be computed another way: other taps of the same gradient.
 
-    And by what is not specified: a product of a weight that is not finite and padding.
+    Where Winograd's tiles may be, so may other pixels of an image that holds one of the field: a line
+    of tiles is computed again directly.  And by what is not specified: a product of a weight that is
+    not finite and padding.
     """
     if name == "dkernel" and into != "kernel":
         return np.broadcast_to(field.any(axis=tuple(range(field.ndim - 2))), field.shape)
@@ -115,6 +124,8 @@ def may_change(problem: Summed, into: str, name: str, field: Array) -> Array:
         channels = field.ndim - 1 if last else 1
         others = tuple(axis for axis in range(field.ndim) if axis != channels)
         return np.broadcast_to(field.any(axis=others, keepdims=True), field.shape)
+    if algorithm != "direct" and name in ("y", "packed", "dx") and may_be_tiles(problem):
+        return np.broadcast_to(field.any(axis=(1, 2, 3), keepdims=True), field.shape)
     return field
 
 
@@ -141,7 +152,7 @@ def test_non_finite_values_stay_in_their_field(
     for name, found in after.items():
         field = fields[name] if name in INTO[into] else np.zeros(found.shape, bool)
         assert not np.isfinite(found[field]).any(), f"{name} within the field"
-        changed = may_change(problem, into, name, field)
+        changed = may_change(problem, algorithm, into, name, field)
         outside = ~changed
         if into != "kernel":
             near, far = found[changed & ~field], before[name][changed & ~field]
