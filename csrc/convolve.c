@@ -35,7 +35,7 @@ static void decode_item(struct fc_convolve_item *item, int64_t index)
     item->panel = index % plan->panel_shares * plan->panels;
     item->end_panel = fc_min(item->panel + plan->panels, fc_panel_count(&plan->channels));
     index /= plan->panel_shares;
-    item->patch = fc_block_at(item->job->convolution->axis, &plan->blocks, index % blocks);
+    item->patch = fc_block_at(plan->axis, &plan->blocks, index % blocks);
     index /= blocks;
     item->group = index % plan->channels.groups;
     item->n = index / plan->channels.groups * plan->images;
@@ -71,15 +71,20 @@ static void pack_chunk(struct fc_convolve_item *item, int64_t p, int64_t c, int6
     if (reads_in_place(item, p))
         return;
     const int64_t width = channels->lanes ? fc_panel_width(channels, p) : 1;
-    const int64_t image = image_elements(&item->patch, width * count) * job->element;
+    const int64_t bytes = image_elements(&item->patch, width * count) * job->element;
+    char *to = item->x;
     for (int64_t i = 0; i < item->images; i++)
-        if (channels->lanes)
-            fc_pack_lanes(&job->padded, item->n + i, &item->patch, &job->convolution->kernel,
-                          p * channels->panel, fc_panel_outputs(channels, p), width, c, count,
-                          item->x + i * image);
-        else
-            fc_pack_slabs(&job->padded, item->n + i, &item->patch, slab_of(channels),
-                          item->group * channels->c_in + c, count, item->x + i * image);
+        for (int64_t j = 0; j < job->plan->patches; j++, to += bytes) {
+            struct fc_patch patch = item->patch;
+            patch.x_column += j * job->convolution->axis[1].dilation;
+            if (channels->lanes)
+                fc_pack_lanes(&job->padded, item->n + i, &patch, &job->convolution->kernel,
+                              p * channels->panel, fc_panel_outputs(channels, p), width, c, count,
+                              to);
+            else
+                fc_pack_slabs(&job->padded, item->n + i, &patch, slab_of(channels),
+                              item->group * channels->c_in + c, count, to);
+        }
 }
 
 /* Channel c of x for panel p, packed in slabs of `slab` from channel `chunk` on, count channels, or
@@ -100,6 +105,7 @@ static struct fc_source find_source(const struct fc_convolve_item *item, int64_t
                                           patch->x_column * x->stride_w + channel) *
                                              job->element,
             .row = row,
+            .tap = job->convolution->axis[1].dilation * x->stride_w,
             .pixel = x->stride_w,
             .next = job->plan->blocks.row_stride * row,
             .image = x->stride_n,
@@ -107,13 +113,15 @@ static struct fc_source find_source(const struct fc_convolve_item *item, int64_t
     }
     const int64_t width = channels->lanes ? fc_panel_width(channels, p) : 1;
     const int64_t pixel = slab * width, row = patch->x_columns * pixel;
+    const int64_t elements = image_elements(patch, width * count);
     return (struct fc_source){
         .x = item->x + image_elements(patch, width * (c - chunk)) * job->element,
         .slab = patch->x_rows * row,
         .row = row,
+        .tap = job->plan->patches > 1 ? elements : job->convolution->axis[1].dilation * pixel,
         .pixel = pixel,
         .next = job->plan->blocks.row_stride * row,
-        .image = image_elements(patch, width * count),
+        .image = job->plan->patches * elements,
     };
 }
 
@@ -259,26 +267,39 @@ static void compute_item(void *context, int64_t index, int worker)
 
 /* -------------------------------------------------------------------- call */
 
+/* Few channels or outputs, where a driver for them fits: *status is what it returned. */
+static bool convolve_few(const struct fc_convolution *convolution, fc_status *status)
+{
+    struct fc_spread spread;
+    if (fc_fits_columns(convolution))
+        *status = fc_convolve_columns(convolution);
+    else if (fc_convolution_spreads(convolution, &spread))
+        *status = fc_spread(&spread);
+    else if (fc_fits_planes(convolution))
+        *status = fc_convolve_planes(convolution);
+    else if (fc_fits_groups(convolution))
+        *status = fc_convolve_groups(convolution);
+    else
+        return false;
+    return true;
+}
+
 fc_status fc_convolve(const struct fc_convolution *given)
 {
     struct fc_convolution convolution = *given;
     struct fc_convolve_plan plan;
+    fc_status status;
     if (convolution.y.n * convolution.y.h * convolution.y.w * convolution.y.c == 0)
         return FC_OK;
     if (convolution.kernel.kh * convolution.kernel.kw == 0)
         convolution.kernel.c_in = 0; /* a phase without taps: the epilogue alone */
-    if (fc_fits_depthwise(&convolution))
+    const bool apart =
+        fc_taps_apart(&convolution); /* what lies between them none but panels skip */
+    if (!apart && fc_fits_depthwise(&convolution))
         return fc_convolve_depthwise(&convolution);
     fc_make_dense(&convolution);
-    if (fc_fits_columns(&convolution))
-        return fc_convolve_columns(&convolution);
-    struct fc_spread spread;
-    if (fc_convolution_spreads(&convolution, &spread))
-        return fc_spread(&spread);
-    if (fc_fits_planes(&convolution))
-        return fc_convolve_planes(&convolution);
-    if (fc_fits_groups(&convolution))
-        return fc_convolve_groups(&convolution);
+    if (!apart && convolve_few(&convolution, &status))
+        return status;
     fc_merge_pixels(&convolution);
     if (fc_fits_rows(&convolution))
         return fc_convolve_rows(&convolution);

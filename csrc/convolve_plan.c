@@ -22,6 +22,7 @@ enum {
     BLOCK_PIXELS = 224,
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
     BLOCK_COLUMNS = 64,
+    MOST_GAP = 1024, /* columns from a row's first tap to its last, beyond which they are apart */
     CHUNK_COLUMNS = 28,        /* a block that is cut in channels is at least so wide */
     CHUNK_PANELS = 8,          /* and keeps strips of at most so many panels */
     STRETCH_BYTES = 64 * 1024, /* of a panel */
@@ -103,6 +104,12 @@ void fc_make_dense(struct fc_convolution *convolution)
         convolution->y.stride_c = convolution->residual.stride_c = 1;
 }
 
+bool fc_taps_apart(const struct fc_convolution *convolution)
+{
+    const struct fc_axis *axis = &convolution->axis[1];
+    return axis->taps > 1 && axis->dilation > MOST_GAP / (axis->taps - 1);
+}
+
 void fc_merge_pixels(struct fc_convolution *convolution)
 {
     fc_image *x = &convolution->x, *y = &convolution->y;
@@ -126,6 +133,14 @@ void fc_merge_pixels(struct fc_convolution *convolution)
 
 /* ------------------------------------------------------------------ blocks */
 
+/* Pixels of x that are packed for a block, or -1 where their number overflows. */
+static int64_t packed_pixels(const struct fc_convolve_plan *plan)
+{
+    const int64_t pixels = fc_block_pixels(plan->axis, &plan->blocks);
+    int64_t all;
+    return pixels < 0 || __builtin_mul_overflow(pixels, plan->patches, &all) ? -1 : all;
+}
+
 /* Pixels of x that may be packed for so many channels. */
 static int64_t pixels_for(const struct fc_convolve_plan *plan, int64_t channels, size_t element)
 {
@@ -135,9 +150,9 @@ static int64_t pixels_for(const struct fc_convolve_plan *plan, int64_t channels,
 
 static void plan_block(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
 {
-    const struct fc_axis *axis = convolution->axis;
+    const struct fc_axis *axis = plan->axis;
     const size_t element = fc_element_size(convolution->dtype);
-    const bool one_tap = axis[0].taps * axis[1].taps == 1;
+    const bool one_tap = plan->channels.taps == 1;
     const int64_t most_columns = one_tap ? ONE_TAP_PIXELS : BLOCK_COLUMNS;
     const int64_t most_pixels = one_tap ? ONE_TAP_PIXELS : BLOCK_PIXELS;
 
@@ -148,13 +163,13 @@ static void plan_block(const struct fc_convolution *convolution, struct fc_convo
     }
     struct fc_blocks narrow;
     fc_cut_blocks(axis, CHUNK_COLUMNS, CHUNK_COLUMNS, INT64_MAX, &narrow);
-    const int64_t least = fc_max(fc_block_pixels(axis, &narrow), 1);
+    const int64_t least = fc_max(fc_block_pixels(axis, &narrow), 1) * plan->patches;
     if (least > pixels_for(plan, plan->chunk, element)) {
         const int64_t fit = pixels_for(plan, least, element);
         plan->chunk = fc_max(fit / plan->channels.block, 1) * plan->channels.block;
     }
-    fc_cut_blocks(axis, most_columns, most_pixels, pixels_for(plan, plan->chunk, element),
-                  &plan->blocks);
+    fc_cut_blocks(axis, most_columns, most_pixels,
+                  fc_max(pixels_for(plan, plan->chunk, element) / plan->patches, 1), &plan->blocks);
 }
 
 /* Small images are computed several together, so that a pass over the kernel serves BLOCK_PIXELS
@@ -164,7 +179,7 @@ static void plan_images(const struct fc_convolution *convolution, struct fc_conv
 {
     const size_t element = fc_element_size(convolution->dtype);
     const int64_t n = convolution->y.n, outputs = plan->blocks.rows * plan->blocks.columns;
-    const int64_t pixels = fc_max(fc_block_pixels(convolution->axis, &plan->blocks), 1);
+    const int64_t pixels = fc_max(packed_pixels(plan), 1);
     plan->images = 1;
     if (plan->channels.lanes || fc_block_count(&plan->blocks) > 1)
         return;
@@ -187,7 +202,7 @@ static int64_t share_panels(const struct fc_convolution *convolution,
     /* Seven cycles a line of 16 elements packed, 16 * taps a panel that it is used in. In hundredths and
      * whole numbers, which leave the caller's inexact flag alone. */
     const int64_t outputs = plan->blocks.rows * plan->blocks.columns;
-    const int64_t pixels = fc_min(fc_block_pixels(convolution->axis, &plan->blocks), INT32_MAX);
+    const int64_t pixels = fc_min(packed_pixels(plan), INT32_MAX);
     const int64_t packing =
         plan->direct ? 2 : 44 * pixels / (outputs * fc_max(plan->channels.taps, 1));
     const int64_t most = plan->chunk < plan->channels.c_in ? fc_min(all, CHUNK_PANELS) : all;
@@ -265,7 +280,7 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
+    const int64_t pixels = packed_pixels(plan);
     const int64_t strips = plan->chunk < channels->c_in && !channels->lanes ? plan->panels : 1;
     const bool packs = !plan->direct || channels->lanes; /* a last panel that is not full */
     int64_t x = 0;
@@ -285,6 +300,13 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
 bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
 {
     const fc_image *x = &convolution->x;
+    plan->axis[0] = convolution->axis[0];
+    plan->axis[1] = convolution->axis[1];
+    plan->patches = 1;
+    if (fc_taps_apart(convolution)) {
+        plan->patches = convolution->axis[1].taps;
+        plan->axis[1].taps = plan->axis[1].dilation = 1;
+    }
     plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
     plan->skip_rows = fc_pads_with_zero(convolution);
     const bool one_tap = fc_is_dense(convolution);

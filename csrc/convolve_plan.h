@@ -7,6 +7,9 @@
 
 struct fc_convolve_plan {
     struct fc_channels channels;
+    int64_t
+        patches; /* of an image for a block: one, or, where taps are apart, one a tap of a row */
+    struct fc_axis axis[2]; /* by which blocks are cut: of a patch, where there are several */
     struct fc_blocks blocks;
     bool direct;     /* x is read where it lies: one tap or depthwise, channels together */
     bool fused;      /* the kernel is packed block by block where it is used, by one item alone */
@@ -31,6 +34,9 @@ void fc_make_dense(struct fc_convolution *convolution);
 
 /* Whether one tap reads each pixel of x for the same pixel of y. */
 bool fc_is_dense(const struct fc_convolution *convolution);
+
+/* Whether the taps of a kernel row lie so far apart that what is between them must not be packed. */
+bool fc_taps_apart(const struct fc_convolution *convolution);
 
 /* Makes directions of a dense convolution that follow each other in memory one. What is summed over
  * pixels must not be merged: its order would depend on strides. */

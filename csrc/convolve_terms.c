@@ -47,8 +47,7 @@ static void list_slabs(const struct fc_convolve_item *item, const struct fc_sour
     for (int64_t s = 0; s < slabs; s++) {
         for (int64_t i = taps->axis[0].begin; i < taps->axis[0].end; i++)
             for (int64_t j = left; j < right; j++, terms->count++) {
-                terms->offset[terms->count] =
-                    s * source->slab + i * source->row + j * axis[1].dilation * source->pixel;
+                terms->offset[terms->count] = s * source->slab + i * source->row + j * source->tap;
                 terms->kernel_offset[terms->count] =
                     (s * all->taps + i * axis[1].taps + j) * slab * item->tile.kernel_step;
             }

@@ -39,11 +39,11 @@ struct fc_convolve_item {
 };
 
 /* x as the tiles of a patch see it, packed or in place: elements from slab to slab, from kernel row
- * to kernel row, from pixel to pixel, from one row of outputs to the next, and from one image to the
- * next. */
+ * to kernel row, from tap to tap, from pixel to pixel, from one row of outputs to the next, and from
+ * one image to the next. */
 struct fc_source {
     const char *x;
-    ptrdiff_t slab, row, pixel, next, image;
+    ptrdiff_t slab, row, tap, pixel, next, image;
 };
 
 /* Some taps of a kernel: rows [0].begin to [0].end, columns [1].begin to [1].end. */

@@ -66,6 +66,7 @@ LARGE: dict[str, Problem] = {
 TINY: dict[str, Problem] = {
     "one number": Conv2DProblem(2, 1, 1, 1, 1, 1, 1),
     "one pixel": Conv2DProblem(3, 1, 1, 9, 5, 1, 1),
+    "taps far apart": Conv2DProblem(3, 2, 1200, 5, 3, 1, 3, 1, "same", (1, 1100)),
     "pointwise": Conv2DProblem(4, 6, 7, 16, 9, 1, 1),
     "8x8": Conv2DProblem(3, 8, 8, 1, 4, 3, 3),
     "tails": Conv2DProblem(3, 5, 7, 5, 19, 3, 2, 1, "same"),

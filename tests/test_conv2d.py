@@ -55,6 +55,12 @@ LAYERS = {
     "resnext groups": Conv2DProblem(1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 8),
     "very wide": Conv2DProblem(1, 3, 3001, 5, 7, 3, 3, 1, 1),
     "very tall": Conv2DProblem(1, 3001, 3, 5, 7, 3, 3, 1, 1),
+    "taps far apart": Conv2DProblem(2, 3, 2300, 5, 7, 2, 3, 1, "same", (1, 1100)),
+    "taps far apart in groups": Conv2DProblem(1, 2, 2400, 12, 8, 1, 3, 2, 0, (1, 1100), 4),
+    "depthwise taps far apart": Conv2DProblem(1, 2, 2300, 20, 20, 1, 3, 1, "same", (1, 1100), 20),
+    "taps far apart at the edge": Conv2DProblem(
+        1, 2, 1200, 17, 33, 1, 3, 1, (0, 900), (1, 1100), padding_mode="edge"
+    ),
     "kernel beyond the image": Conv2DProblem(1, 2, 3, 8, 8, 7, 9, 1, 4),
     "padding beyond the kernel": Conv2DProblem(1, 3, 3, 4, 4, 2, 2, 1, ((7, 0), (5, 9))),
 }

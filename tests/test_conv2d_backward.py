@@ -53,6 +53,9 @@ LAYERS = {
     "very tall": Conv2DProblem(1, 1501, 3, 5, 7, 3, 3, 1, 1),
     "stride beyond the kernel": Conv2DProblem(2, 17, 18, 9, 10, 2, 2, 5),
     "stride and dilation": Conv2DProblem(2, 17, 18, 9, 10, 3, 3, (2, 3), (2, 5), (3, 2)),
+    "taps far apart": Conv2DProblem(2, 3, 2300, 5, 7, 2, 3, 1, "same", (1, 1100)),
+    "taps far apart in groups": Conv2DProblem(1, 2, 2400, 12, 8, 1, 3, 2, 0, (1, 1100), 4),
+    "depthwise taps far apart": Conv2DProblem(1, 2, 2300, 20, 20, 1, 3, 1, "same", (1, 1100), 20),
     "kernel beyond the image": Conv2DProblem(1, 2, 3, 8, 8, 7, 9, 1, 4),
 }
 

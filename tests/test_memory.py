@@ -93,8 +93,8 @@ def test_many_calls() -> None:
     count("memory", "calls", calls)
 
 
-# Gradients of kernels whose taps lie 2^25 columns or rows apart, plain, grouped and depthwise: the
-# answers, then the growth of the process at its largest.
+# Kernels whose taps lie 2^25 columns or rows apart, plain, grouped and depthwise, in every pass:
+# the answers, then the growth of the process at its largest.
 FAR = """
     import resource
     import numpy as np
@@ -107,9 +107,14 @@ FAR = """
     before = largest()
     for groups in (1, 4, 16):
         for dilation in ((1, 2**25), (2**25, 1), (3, 2**20)):
-            kernel = np.ones((3, 3, 16 // groups, 32), np.float32)
-            words = dict(padding="same", dilation_rate=dilation, groups=groups, needs=("kernel",))
-            dkernel = functional.conv2d_backward(dy, x, kernel, **words).dkernel
+            kernel = np.zeros((3, 3, 16 // groups, 32), np.float32)
+            kernel[1, 1] = 1
+            words = dict(padding="same", dilation_rate=dilation, groups=groups)
+            packed = functional.pack_kernel(kernel, input_size=(8, 8), **words)
+            for form in (kernel, packed):
+                assert (functional.conv2d(x, form, **words) == 16 // groups).all()
+            dx, dkernel, _ = functional.conv2d_backward(dy, x, kernel, **words)
+            assert (dx == 32 // groups).all()
             assert (dkernel[1, 1] == 2 * 8 * 8).all()
             assert not dkernel[0, 0].any() and not dkernel[2, 2].any()
     print((largest() - before) * 1024)
@@ -117,7 +122,7 @@ FAR = """
 
 
 def test_taps_far_apart() -> None:
-    """What lies between the taps of a dilated kernel is not packed for its gradient."""
+    """What lies between the taps of a dilated kernel is not packed."""
     process = subprocess.run(
         [sys.executable, "-P", "-c", textwrap.dedent(FAR)],
         env={**os.environ, "PYTHONPATH": searched(str(Path(__file__).parent))},

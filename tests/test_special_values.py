@@ -113,9 +113,9 @@ def may_be_tiles(problem: Summed) -> bool:
 def may_change(problem: Summed, algorithm: str, into: str, name: str, field: Array) -> Array:
     """Widen a field by what may be computed another way: other taps of the same gradient.
 
-    Where Winograd's tiles may be, so may other pixels of an image that holds one of the field: a line
-    of tiles is computed again directly.  And by what is not specified: a product of a weight that is
-    not finite and padding.
+    Where Winograd's tiles may be, so may other pixels of an image that holds one of the field: a
+    line of tiles is computed again directly.  And by what is not specified: a product of a weight
+    that is not finite and padding.
     """
     if name == "dkernel" and into != "kernel":
         return np.broadcast_to(field.any(axis=tuple(range(field.ndim - 2))), field.shape)
