@@ -195,8 +195,7 @@ static void plan_images(const struct fc_convolution *convolution, struct fc_conv
 /* How many of `all` panels an item should compute. In units of one panel of one block: as many rounds
  * of items as the threads need, in each of which x is packed anew, and half an item at the end, when a
  * thread that began late, or was held up, keeps the others waiting. */
-static int64_t share_panels(const struct fc_convolution *convolution,
-                            const struct fc_convolve_plan *plan, int64_t all, int64_t blocks,
+static int64_t share_panels(const struct fc_convolve_plan *plan, int64_t all, int64_t blocks,
                             int width)
 {
     /* Seven cycles a line of 16 elements packed, 16 * taps a panel that it is used in. In hundredths and
@@ -227,8 +226,7 @@ static void plan_items(const struct fc_convolution *convolution, struct fc_convo
     const double work = 2.0 * (double)(convolution->y.n * convolution->y.h * convolution->y.w) *
                         (double)convolution->y.c * (double)convolution->kernel.c_in *
                         (double)channels->taps;
-    plan->panels =
-        share_panels(convolution, plan, all, blocks, fc_parallel_width(blocks * all, work));
+    plan->panels = share_panels(plan, all, blocks, fc_parallel_width(blocks * all, work));
     plan->panel_shares = fc_ceil_div(all, plan->panels);
     plan->items = blocks * plan->panel_shares;
     plan->width = fc_parallel_width(plan->items, work);
