@@ -4,8 +4,9 @@ The model is linear: what Winograd's algorithm costs is a sum of products, input
 transformed kernels, each times a constant, in multiply-adds of a direct convolution of one image.
 So the constants are those that bring it nearest to the measured ratio of the two algorithms' times,
 in relative least squares, and are drawn to those there are where the layers do not say.  Take them
-over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.  They must
-be fitted again when either algorithm becomes faster, on an idle machine.
+over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.  Layers of
+so many channels that the kernel's way through the caches decides say nothing of them and are left
+out.  The constants must be fitted again when either algorithm becomes faster, on an idle machine.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 # Outputs of a tile, by taps; one direction may be left as it is.
 _OUTPUTS = {1: (1,), 3: (2, 4), 5: (2, 4), 7: (2,)}
 _MOST_POINTS = 6
+
+# Channels beyond which a product costs STREAM's share, not PRODUCT.
+_MOST_CHANNELS = 512
 
 # What a constant's change by its own size weighs, beside a ratio that is wrong by as much.
 _DRAWN = 0.2
@@ -74,6 +78,8 @@ def fit(
     rows = []
     for layer, pass_name, seconds in times:
         if not {"direct", "winograd"} <= seconds.keys():
+            continue
+        if max(layer.c_in, layer.c_out) > _MOST_CHANNELS * layer.groups:
             continue
         terms = min(_forms(layer, pass_name), key=lambda terms: np.dot(terms, constants))
         ratio = seconds["winograd"] / seconds["direct"]

@@ -4,7 +4,9 @@
  * p positions (T * p without those that short tiles lack), C channels in and K out:
  *     direct     outputs * taps * C * K
  *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
- * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; INPUT and
+ * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; or it is
+ * STREAM / B where the kernel, larger than the second-level cache, comes from beyond it for every B
+ * tiles, those whose inputs that cache holds: 5 with 2048 channels, 27 with 384. INPUT and
  * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
  * it is made inside the call, shared by the images of a batch that is taken to be 8. The constants were
  * fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56:
@@ -20,10 +22,10 @@
 #include "floating_point.h"
 #include "winograd_cut.h"
 
-static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8;
+static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30;
 
 /* A transform's work does not depend on the sums that follow, so few channels never pay for it. */
-enum { FEWEST_CHANNELS = 16, MOST_CHANNELS = 4096 };
+enum { FEWEST_CHANNELS = 16, MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20 };
 
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
@@ -58,6 +60,20 @@ bool fc_winograd_possible(const struct fc_convolution *convolution)
     return false;
 }
 
+/* What a product costs, of that many tiles in one image: its arithmetic, or its share of the kernel's
+ * way. */
+static double product_cost(const struct fc_winograd_form *form, enum fc_pass pass,
+                           const struct fc_convolution *convolution, double tiles)
+{
+    const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
+    const double tile = form->positions * c_in * (double)fc_element_size(convolution->dtype);
+    if (pass == FC_PASS_DKERNEL || tile * c_out <= NEAR_BYTES)
+        return PRODUCT;
+    const bool one_block = BATCH * tiles * tile <= FC_WINOGRAD_MOST_V_BYTES;
+    const double together = one_block ? BATCH * tiles : FC_WINOGRAD_V_BYTES / tile;
+    return STREAM / together > PRODUCT ? STREAM / together : PRODUCT;
+}
+
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
@@ -66,8 +82,10 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
     one.y.n = 1;
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, &one);
     const double products = (double)(cut.images * fc_winograd_products(&cut));
+    const double tiles = (double)(cut.images * cut.tile_rows * cut.tile_columns);
+    const double product = product_cost(&shape, pass, convolution, tiles);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * c_in * c_out;
-    return products * (c_in * c_out * PRODUCT + c_in * INPUT + c_out * OUTPUT) +
+    return products * (c_in * c_out * product + c_in * INPUT + c_out * OUTPUT) +
            shape.positions * kernel;
 }
 

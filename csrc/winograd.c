@@ -28,9 +28,7 @@
 #include "workspace.h"
 
 enum {
-    V_BYTES = 3 << 19,      /* of a block, which its second-level cache should hold */
-    MOST_V_BYTES = 5 << 20, /* of the only block of a call */
-    U_BYTES = 16 << 20,     /* of the kernel, where it is transformed inside the call */
+    U_BYTES = 16 << 20, /* of the kernel, where it is transformed inside the call */
     MOST_TILES = 112
 };
 
@@ -79,9 +77,9 @@ static void cut_blocks(const struct fc_convolution *convolution, struct plan *pl
     plan->width = fc_parallel_width(all * panels, work);
 
     /* Few blocks are made as many as the threads, or a multiple. */
-    int64_t most = fc_max(fc_min(V_BYTES / tile_bytes, MOST_TILES), 1);
+    int64_t most = fc_max(fc_min(FC_WINOGRAD_V_BYTES / tile_bytes, MOST_TILES), 1);
     const int64_t blocks = fc_ceil_div(all, most);
-    if (all <= fc_min(MOST_V_BYTES / tile_bytes, MOST_TILES))
+    if (all <= fc_min(FC_WINOGRAD_MOST_V_BYTES / tile_bytes, MOST_TILES))
         most = all;
     else if (blocks < 4 * plan->width)
         most = fc_ceil_div(all, fc_ceil_div(blocks, plan->width) * plan->width);

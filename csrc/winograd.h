@@ -9,6 +9,12 @@
 #include "convolve.h"
 #include "winograd_kernels.h"
 
+/* Of the transformed inputs of a block of tiles, over which the kernel passes once. */
+enum {
+    FC_WINOGRAD_V_BYTES = 3 << 19,     /* which the second-level cache should hold */
+    FC_WINOGRAD_MOST_V_BYTES = 5 << 20 /* of the only block of a call */
+};
+
 /* Vertical and horizontal. */
 struct fc_winograd_form {
     int outputs[2], taps[2], points[2];
