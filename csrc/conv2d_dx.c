@@ -272,26 +272,64 @@ static fc_status fold_rectangle(const fc_conv2d_params *params, const struct fc_
     return status;
 }
 
+/* Pixels of a direction of the padded image, [begin, end). */
+struct interval {
+    int64_t begin, end;
+};
+
+static struct interval common(struct interval a, struct interval b)
+{
+    return (struct interval){fc_max(a.begin, b.begin), fc_min(a.end, b.end)};
+}
+
+/* The pixels that the outputs read by a tap; or all there are, unless taps lie far apart: then what is
+ * between them, which may be any number of pixels, is read by none. */
+static struct interval read_by(const struct fc_axis *axis, bool apart, int64_t tap)
+{
+    const int64_t first = tap * axis->dilation - axis->before;
+    return apart ? (struct interval){first, first + (axis->out - 1) * axis->stride + 1}
+                 : (struct interval){-axis->before, axis->in + fc_max(axis->after, 0)};
+}
+
+/* A rectangle of padding, tap by tap where taps are apart. */
+static fc_status fold_side(const fc_conv2d_params *params, const struct fc_window *window,
+                           const fc_image *dy, const fc_weights *kernel, const fc_image *dx,
+                           const struct interval side[2])
+{
+    enum { MOST_GAP = 1024 };
+    bool apart[2];
+    for (int a = 0; a < 2; a++) {
+        const struct fc_axis *axis = &window->axis[a];
+        const int64_t span = (axis->out - 1) * axis->stride + 1;
+        apart[a] = axis->taps > 1 && axis->dilation > fc_max(span, MOST_GAP);
+    }
+    for (int64_t i = 0; i < (apart[0] ? window->axis[0].taps : 1); i++)
+        for (int64_t j = 0; j < (apart[1] ? window->axis[1].taps : 1); j++) {
+            const struct interval rows = common(side[0], read_by(&window->axis[0], apart[0], i));
+            const struct interval columns = common(side[1], read_by(&window->axis[1], apart[1], j));
+            const fc_status status = fold_rectangle(params, window, dy, kernel, dx,
+                                                    (int64_t[]){rows.begin, columns.begin},
+                                                    (int64_t[]){rows.end, columns.end});
+            if (status != FC_OK)
+                return status;
+        }
+    return FC_OK;
+}
+
 /* Above, below, left and right of the image, in this order. */
 static fc_status fold_padding(const fc_conv2d_params *params, const struct fc_window *window,
                               const fc_image *dy, const fc_weights *kernel, const fc_image *dx)
 {
     const struct fc_axis *axis = window->axis;
-    const int64_t left = -axis[1].before, right = dx->w + fc_max(axis[1].after, 0);
-    const int64_t sides[4][4] = {
-        {-axis[0].before, 0, left, right},
-        {dx->h, dx->h + fc_max(axis[0].after, 0), left, right},
-        {0, dx->h, left, 0},
-        {0, dx->h, dx->w, right},
-    };
-    for (int i = 0; i < 4; i++) {
-        const fc_status status =
-            fold_rectangle(params, window, dy, kernel, dx, (int64_t[]){sides[i][0], sides[i][2]},
-                           (int64_t[]){sides[i][1], sides[i][3]});
-        if (status != FC_OK)
-            return status;
-    }
-    return FC_OK;
+    const struct interval top = {-axis[0].before, 0}, left = {-axis[1].before, 0};
+    const struct interval bottom = {dx->h, dx->h + fc_max(axis[0].after, 0)};
+    const struct interval right = {dx->w, dx->w + fc_max(axis[1].after, 0)};
+    const struct interval rows = {0, dx->h}, all = {left.begin, right.end};
+    const struct interval sides[4][2] = {{top, all}, {bottom, all}, {rows, left}, {rows, right}};
+    fc_status status = FC_OK;
+    for (int i = 0; i < 4 && status == FC_OK; i++)
+        status = fold_side(params, window, dy, kernel, dx, sides[i]);
+    return status;
 }
 
 /* With few channels of dx, phases would leave lanes idle and write every stride-th pixel of them; at

@@ -56,6 +56,12 @@ LAYERS = {
     "taps far apart": Conv2DProblem(2, 3, 2300, 5, 7, 2, 3, 1, "same", (1, 1100)),
     "taps far apart in groups": Conv2DProblem(1, 2, 2400, 12, 8, 1, 3, 2, 0, (1, 1100), 4),
     "depthwise taps far apart": Conv2DProblem(1, 2, 2300, 20, 20, 1, 3, 1, "same", (1, 1100), 20),
+    "taps far apart at the edge": Conv2DProblem(
+        1, 2, 1200, 5, 7, 1, 3, 1, (0, 900), (1, 1100), padding_mode="edge"
+    ),
+    "taps far apart, reflected rows": Conv2DProblem(
+        2, 1200, 2, 3, 4, 3, 2, 1, (900, 1), (1100, 1), padding_mode="reflect"
+    ),
     "kernel beyond the image": Conv2DProblem(1, 2, 3, 8, 8, 7, 9, 1, 4),
 }
 
