@@ -18,7 +18,7 @@ def test_tiny_conv2d(benchmark: Any, c_in: int, c_out: int) -> None:
     kernel = np.ones((3, 3, c_in, c_out), np.float32)
     y = benchmark(lambda: F.conv2d(x, kernel))
     assert y.shape == (1, 6, 6, c_out)
-    assert np.all(y == 9 * c_in)
+    np.testing.assert_allclose(y, 9 * c_in, rtol=2e-6)  # tiles of Winograd's round
 
 
 def test_tiny_max_pool2d(benchmark: Any) -> None:
