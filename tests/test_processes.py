@@ -184,17 +184,30 @@ def test_sixty_four_python_threads_at_once() -> None:
 
 @needs_linux
 def test_idle_takes_no_time() -> None:
-    """Imported, used on three threads, then left alone for a second: no CPU time is spent."""
+    """Imported, used on three threads, then left alone for a second: no worker spends CPU time.
+
+    The sleeping caller is not counted: a virtual machine charges some milliseconds to it alone,
+    with or without the library.
+    """
     script = """
-        import time
+        import os, threading, time
+
+        def cpu_times():
+            threads = {int(name) for name in os.listdir("/proc/self/task")}
+            workers = threads - {threading.get_native_id()}
+            clocks = [(~worker << 3) | 6 for worker in workers]  # as Linux numbers them
+            return [time.clock_gettime(clock) for clock in clocks]
+
         work()
         time.sleep(0.05)
-        before = time.process_time()
+        before = cpu_times()
         time.sleep(1)
-        print(time.process_time() - before)
+        print(len(before), sum(before) > 0, sum(cpu_times()) - sum(before))
     """
-    seconds = min(float(run_script(joined(script))) for _ in range(2))
-    assert seconds < 0.001, f"{1000 * seconds:.3f} ms of CPU time in a second of sleep"
+    workers, worked, seconds = run_script(joined(script)).split()
+    assert int(workers) >= 2
+    assert worked == "True"
+    assert float(seconds) == 0.0
     count("processes", "idle seconds")
 
 
