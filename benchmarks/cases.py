@@ -112,6 +112,16 @@ def ratio(case: Case, data_format: str) -> float:
     return best.seconds / seconds(case, "fastconv", data_format) if best else math.nan
 
 
+def apart(cases: Iterable[Case]) -> tuple[list[Case], list[Case]]:
+    """The cases, and apart from them those of one image where the same layers stand with more."""
+    batches: dict[str, set[int]] = {}
+    cases = list(cases)
+    for case in cases:
+        batches.setdefault(case.layer.name, set()).add(case.layer.n)
+    single = [c for c in cases if c.layer.n == 1 and len(batches[c.layer.name]) > 1]
+    return [case for case in cases if case not in single], single
+
+
 def limit(case: Case) -> tuple[str, float]:
     """What bounds the direct algorithm, "FMA" or "copy", and the seconds that it would take.
 

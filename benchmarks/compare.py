@@ -16,6 +16,7 @@ is made.  So a run can be cut at any time, and be made of parts:
     python -m benchmarks.compare --resume                # what the file does not hold yet
     python -m benchmarks.compare --update --classes 3x3  # these again, the others as they are
     python -m benchmarks.compare --update --isa avx2     # these beside the others
+    python -m benchmarks.compare --update --batch 1 --passes forward packed   # and single images
     python -m benchmarks.compare --seconds 600           # stop when this time is over; status 3
     python -m benchmarks.compare --pages a.jsonl b.jsonl # measure nothing: a page of these files
     python -m benchmarks.compare --lock /tmp/measuring   # hold this lock while the clock runs
@@ -32,8 +33,10 @@ gets more turns; a peer that is behind the best one gets fewer, and one that is 
 How to read it
 --------------
 Two tables come first: geometric means of the ratios with the least of each class, and what more
-threads gain.  Then a table for each pass, a row for each layer, fastconv's figures in both layouts
-on the left and the times of the peers on the right, the best in bold.
+threads gain; single images, where larger batches were measured too, have a table of their own, of
+what a kernel packed in the call costs them.  Then a table for each pass, a row for each layer,
+fastconv's figures in both layouts on the left and the times of the peers on the right, the best in
+bold.
 
 ratio        The best peer's time / fastconv's: 2.0 means that fastconv takes half of the time.
              In a channels_last table the peers stand in whichever layout is best for them; in a
@@ -86,7 +89,7 @@ if __name__ == "__main__" and not __package__:
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks import machine, peers, shapes
-from benchmarks.cases import Case, best_peer, ratio
+from benchmarks.cases import Case, apart, best_peer, ratio
 from benchmarks.locking import exclusive
 from benchmarks.measure import Bench, Effort, WorkerLost
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST
@@ -243,12 +246,13 @@ def write(options: argparse.Namespace) -> Sequence[Case]:
     """Make the page and its picture of all that the files hold, and return the cases."""
     runs, cases = earlier(options)
     picture = options.output.with_suffix(".png")
-    drawn = any(case.layer.op != "program" for case in cases) and not options.no_picture
+    drawable = [case for case in apart(cases)[0] if case.layer.op != "program"]
+    drawn = bool(drawable) and not options.no_picture
     if drawn:
         from benchmarks.roofline import draw
 
         limits = {key: pair for run in runs if not run.isa for key, pair in run.limits.items()}
-        draw(picture, cases, CHANNELS_LAST, limits)
+        draw(picture, drawable, CHANNELS_LAST, limits)
     options.output.write_text(page(runs, cases, picture.name * drawn), encoding="utf-8")
     return cases
 

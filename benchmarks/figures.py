@@ -2,7 +2,8 @@
 
 Between `<!-- figures: CLASS -->` and `<!-- /figures -->` stand a class's layers and its rows of the
 tables of means; between `<!-- figures: facts -->` and its end the machine, the commands and the
-limits.  `python -m benchmarks.figures` brings the page up to date, and so does `spin docs`.
+limits; between `<!-- figures: single -->` and its end the tables of single images.
+`python -m benchmarks.figures` brings the page up to date, and so does `spin docs`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.report import MEANS, SHARES, SPEEDUPS, number, table
+from benchmarks.report import MEANS, SHARES, SINGLE, SPEEDUPS, number, table
 from benchmarks.shapes import CATEGORIES, LAYERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,9 +43,21 @@ def _lines(name: str, results: str) -> list[str]:
     if name == "facts":
         facts = re.findall(r"^- (?:Machine|Command|Date|Engines|Limits).*", results, re.MULTILINE)
         return ["", *facts, ""]
+    if name == "single":
+        return ["", *_single(results)]
     if name not in CATEGORIES:
-        raise ValueError(f"no class is named {name!r}; there are facts and {', '.join(CATEGORIES)}")
+        known = ", ".join(["facts", "single", *CATEGORIES])
+        raise ValueError(f"no class is named {name!r}; there are {known}")
     return ["", *_layers(name), "", *_means(CATEGORIES[name], results)]
+
+
+def _single(results: str) -> Iterator[str]:
+    """The tables of single images, with what each was measured on."""
+    for section in results.split("\n## ")[1:]:
+        heading, _, lines = section.partition("\n")
+        kind, _, run = heading.partition(": ")
+        if kind == SINGLE:
+            yield from (f"{run}:", lines.rstrip(), "")
 
 
 def _layers(category: str) -> Iterator[str]:

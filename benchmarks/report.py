@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from benchmarks.cases import Case, best_peer, find, geometric_mean, limit, ratio, seconds
+from benchmarks.cases import Case, apart, best_peer, find, geometric_mean, limit, ratio, seconds
 from benchmarks.goals import SECONDS, goal, multiplies_less, reached, share_of_limit
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST, PEERS
 from benchmarks.shapes import CATEGORIES, PASSES
@@ -27,6 +27,7 @@ _LAYOUT = {CHANNELS_LAST: "NHWC", CHANNELS_FIRST: "NCHW"}
 MEANS = "Geometric mean (and least) ratio"
 SHARES = "Share of the machine's limit, geometric mean (and least)"
 SPEEDUPS = "Speed over one thread, geometric mean (and least)"
+SINGLE = "What a call with one image pays for its kernel"
 
 ISA_TITLES = {"": "", "avx2": "held to AVX2"}
 
@@ -68,9 +69,7 @@ def page(runs: Sequence[Run], cases: Sequence[Case], picture: str = "") -> str:
     lines = ["# fastconv against its peers", "", _READING, *_facts(runs, cases), ""]
     if picture:
         lines += [f"![Roofline]({picture})", ""]
-    groups: dict[tuple[str, str, int], list[Case]] = {}
-    for case in sorted(cases, key=lambda case: case.rank[:3]):  # stable
-        groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
+    groups, images = map(_groups, apart(cases))
     for (isa, dtype, threads), everything in groups.items():
         group = [case for case in everything if case.layer.op != "program"]
         title = _title(isa, dtype, threads)
@@ -83,6 +82,8 @@ def page(runs: Sequence[Run], cases: Sequence[Case], picture: str = "") -> str:
             lines += _speedups(single, group, _formats(group)[0], title)
         programs = [case for case in everything if case.layer.op == "program"]
         lines += _programs(programs, f"Training steps and small calls: {title}")
+    for key, group in images.items():
+        lines += _single(group, f"{SINGLE}: {_title(*key)}, {CHANNELS_LAST}")
     for key, group in groups.items():
         for pass_name in PASS_TITLES:
             for kind, kind_title in _KINDS.items():
@@ -90,6 +91,14 @@ def page(runs: Sequence[Run], cases: Sequence[Case], picture: str = "") -> str:
                 title = f"{PASS_TITLES[pass_name]}, {kind_title}: {_title(*key)}"
                 lines += _results(chosen, title, _formats(group))
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _groups(cases: Iterable[Case]) -> dict[tuple[str, str, int], list[Case]]:
+    """The cases that share a title, in the order of their titles."""
+    groups: dict[tuple[str, str, int], list[Case]] = {}
+    for case in sorted(cases, key=lambda case: case.rank[:3]):  # stable
+        groups.setdefault((case.isa, case.dtype, case.threads), []).append(case)
+    return groups
 
 
 def _title(isa: str, dtype: str, threads: int) -> str:
@@ -234,6 +243,27 @@ def _speedups(
         f"{keeping} of {len(bound)} gain at least {_SCALING} of that.",
         "",
     ]
+
+
+def _single(cases: Sequence[Case], title: str) -> list[str]:
+    """The time with the kernel packed in the call and beforehand, the worst first."""
+    by_layer: dict[str, dict[str, Case]] = {}
+    for case in cases:
+        by_layer.setdefault(case.layer.name, {})[case.pass_name] = case
+    rows = []
+    for name, passes in by_layer.items():
+        if not passes.keys() >= {"forward", "packed"}:
+            continue
+        called, packed = passes["forward"], passes["packed"]
+        times = [seconds(case, "fastconv", CHANNELS_LAST) for case in (called, packed)]
+        row = [name, called.layer.shape, *map(milliseconds, times)]
+        row += [f"**{number(times[0] / times[1])}**"]
+        row += [number(ratio(case, CHANNELS_LAST)) for case in (called, packed)]
+        rows.append((times[0] / times[1], row))
+    head = ["layer", "shape", "called ms", "packed ms", "**called / packed**"]
+    head += ["ratio called", "ratio packed"]
+    ordered = [row for _, row in sorted(rows, key=lambda pair: -pair[0])]
+    return [f"## {title}", "", *table(head, ordered)] if ordered else []
 
 
 def _programs(cases: Sequence[Case], title: str) -> list[str]:

@@ -94,6 +94,21 @@ def test_programs_have_a_table_of_their_own() -> None:
     assert "Geometric mean" not in page([a_run()], [case])
 
 
+def test_single_images_stand_apart_where_there_are_larger_batches() -> None:
+    many = a_case(fastconv_channels_last=1.0, torch_channels_last=3.0)
+    called = a_case(fastconv_channels_last=0.3, torch_channels_last=0.6)
+    packed = a_case(fastconv_channels_last=0.2, torch_channels_last=0.5)
+    packed.pass_name = "packed"
+    for case in (called, packed):
+        case.layer = many.layer.with_batch(1)
+    text = page([a_run()], [many, called, packed])
+    assert "| **all** | 3.00 (3.00) 1/1 ✓ |" in text
+    assert "## What a call with one image pays for its kernel: float32, 1 thread, channels" in text
+    assert "| 300.0 | 200.0 | **1.50** | 2.00 | 2.50 |" in text
+    assert "**2.00**" in page([a_run()], [called])
+    assert "one image" not in page([a_run()], [called, packed])
+
+
 # ----------------------------------------------------------------------------------------- goals
 
 

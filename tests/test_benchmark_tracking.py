@@ -109,6 +109,14 @@ RESULTS = """# fastconv against its peers
 |---|---:|---:|
 | max pooling | 2.10 (1.90) 5/6 ✓ | - |
 | **all** | 2.10 (1.90) 5/6 ✓ | - |
+
+## What a call with one image pays for its kernel: float32, 1 thread, channels_last
+
+| layer | called ms |
+|---|---:|
+| vgg16_conv1_2 | 1.000 |
+
+## Forward
 """
 
 
@@ -122,6 +130,9 @@ def test_figures_are_filled_in_between_their_marks_alone() -> None:
     assert figures.filled(text, RESULTS) == text
     facts = figures.filled("<!-- figures: facts -->\n<!-- /figures -->", RESULTS)
     assert "\n- Machine: a machine\n- Command: `a command`\n" in facts
+    single = figures.filled("<!-- figures: single -->\n<!-- /figures -->", RESULTS)
+    assert "float32, 1 thread, channels_last:\n\n| layer | called ms |" in single
+    assert single.endswith("| vgg16_conv1_2 | 1.000 |\n\n<!-- /figures -->")
 
 
 def test_figures_of_what_was_not_measured_are_said_to_be_missing() -> None:
@@ -135,4 +146,4 @@ def test_figures_of_what_was_not_measured_are_said_to_be_missing() -> None:
 def test_the_page_of_performance_shows_every_class() -> None:
     page = figures.PAGE.read_text(encoding="utf-8")
     shown = re.findall(r"<!-- figures: (\S+) -->", page)
-    assert sorted(shown) == sorted({"facts", *CATEGORIES} - {"program"})
+    assert sorted(shown) == sorted({"facts", "single", *CATEGORIES} - {"program"})
