@@ -296,12 +296,11 @@ static fc_status fold_side(const fc_conv2d_params *params, const struct fc_windo
                            const fc_image *dy, const fc_weights *kernel, const fc_image *dx,
                            const struct interval side[2])
 {
-    enum { MOST_GAP = 1024 };
     bool apart[2];
     for (int a = 0; a < 2; a++) {
         const struct fc_axis *axis = &window->axis[a];
         const int64_t span = (axis->out - 1) * axis->stride + 1;
-        apart[a] = axis->taps > 1 && axis->dilation > fc_max(span, MOST_GAP);
+        apart[a] = axis->taps > 1 && axis->dilation > fc_max(span, FC_MOST_GAP);
     }
     for (int64_t i = 0; i < (apart[0] ? window->axis[0].taps : 1); i++)
         for (int64_t j = 0; j < (apart[1] ? window->axis[1].taps : 1); j++) {

@@ -22,7 +22,6 @@ enum {
     BLOCK_PIXELS = 224,
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
     BLOCK_COLUMNS = 64,
-    MOST_GAP = 1024, /* columns from a row's first tap to its last, beyond which they are apart */
     CHUNK_COLUMNS = 28,        /* a block that is cut in channels is at least so wide */
     CHUNK_PANELS = 8,          /* and keeps strips of at most so many panels */
     STRETCH_BYTES = 64 * 1024, /* of a panel */
@@ -107,7 +106,7 @@ void fc_make_dense(struct fc_convolution *convolution)
 bool fc_taps_apart(const struct fc_convolution *convolution)
 {
     const struct fc_axis *axis = &convolution->axis[1];
-    return axis->taps > 1 && axis->dilation > MOST_GAP / (axis->taps - 1);
+    return axis->taps > 1 && axis->dilation > FC_MOST_GAP / (axis->taps - 1);
 }
 
 void fc_merge_pixels(struct fc_convolution *convolution)

@@ -16,6 +16,10 @@ struct fc_window {
     struct fc_axis axis[2];
 };
 
+/* Taps whose gaps come to more than so many columns, or rows, are treated one by one: what lies between
+ * them is neither packed nor folded. A dilation of 2^25 took 12 GB of scratch, or minutes, otherwise. */
+enum { FC_MOST_GAP = 1024 };
+
 /* Sizes, strides, dilation, groups, padding and padding limits of a convolution. */
 fc_status fc_conv2d_window(const fc_conv2d_params *params, int64_t h, int64_t w, int64_t kh,
                            int64_t kw, struct fc_window *window);

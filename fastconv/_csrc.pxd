@@ -150,6 +150,7 @@ cdef extern from "fastconv.h" nogil:
 cdef extern from "parallel.h" nogil:
     void fc_force_worker_share(int64_t)
 
+
 cdef extern from "output_pool.h" nogil:
     void *fc_output_acquire(size_t)
     void fc_output_release(void *)
