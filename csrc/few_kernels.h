@@ -67,8 +67,8 @@ struct fc_group_tile {
 /* A tile of outputs x pixels, one chain of terms each:
  *   sum(k, p) = sum over t < terms, in this order, of weights[k * weight_step + t] * x[offset[t] + p]
  *   y[k * y_step + p] = activation(partial[k * partial_step + p] + sum + bias[k]), what is NULL left out
- * for k < outputs and p < pixels. Whole units of x and of partial are read, which may be the same memory
- * as y. Outputs are at most plane_outputs, units (whole ones that cover the pixels) plane_units. */
+ * for k < outputs and p < pixels. Whole units of x are read; partial may be the same memory as y. Outputs
+ * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. */
 struct fc_plane_tile {
     const void *x, *weights, *partial, *bias;
     void *y;

@@ -15,11 +15,19 @@ FC_INLINE void finish_flat(const struct fc_plane_tile *tile, const int outputs, 
 {
     const fc_activation activation = tile->activation;
     const int pixels = tile->pixels;
-    if (tile->partial)
-        FC_UNROLL (k, outputs)
-            FC_UNROLL (v, vectors)
-                sum[k][v] = vadd(sum[k][v], vload((const real *)tile->partial +
-                                                  k * tile->partial_step + v * LANES));
+    if (tile->partial) {
+        const real *partial = tile->partial;
+        const ptrdiff_t step = tile->partial_step;
+        FC_UNROLL (v, vectors) {
+            if (pixels >= (v + 1) * LANES)
+                FC_UNROLL (k, outputs)
+                    sum[k][v] = vadd(sum[k][v], vload(partial + k * step + v * LANES));
+            else if (pixels > v * LANES)
+                FC_UNROLL (k, outputs)
+                    sum[k][v] = vadd(
+                        sum[k][v], vload_first(partial + k * step + v * LANES, pixels - v * LANES));
+        }
+    }
     if (tile->bias)
         FC_UNROLL (k, outputs) {
             const vreal bias = vset1(((const real *)tile->bias)[k]);
