@@ -13,6 +13,7 @@
 #include "convolve_columns.h"
 #include "convolve_groups.h"
 #include "convolve_planes.h"
+#include "convolve_pointwise.h"
 #include "convolve_rows.h"
 #include "convolve_spread.h"
 #include "convolve_tiles.h"
@@ -303,6 +304,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
     fc_merge_pixels(&convolution);
     if (fc_fits_rows(&convolution))
         return fc_convolve_rows(&convolution);
+    if (fc_fits_pointwise(&convolution))
+        return fc_convolve_pointwise(&convolution);
     if (!fc_plan_convolve(&convolution, &plan))
         return FC_OVERFLOW;
 

@@ -47,6 +47,14 @@ static inline int64_t fc_panel_count(const struct fc_channels *channels)
     return fc_ceil_div(channels->c_out, channels->panel);
 }
 
+/* The end of the chain of one tap's terms that begins with channel c: the channels of a last slab that is
+ * not full are a chain of their own. */
+static inline int64_t fc_chain_end(const struct fc_channels *channels, int64_t c)
+{
+    const int64_t whole = channels->c_in - channels->c_in % channels->slab;
+    return c < whole ? fc_min(c + channels->block, whole) : channels->c_in;
+}
+
 /* The packed kernel: [group][panel][slab][kh][kw][channel of the slab][width of the panel], unused
  * columns zero. fc_packed_bytes says whether it fits (false: overflow). */
 struct fc_panels {

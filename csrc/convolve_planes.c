@@ -1,14 +1,15 @@
-/* convolve_planes.c: convolutions of few outputs, with the pixels of a row in the lanes.
+/* convolve_planes.c: convolutions of few outputs, or to planes, with the pixels of a row in the lanes.
  *
- * With 3 outputs (the input gradient of a network's first layer) 13 of 16 lanes would idle. Here the
- * two factors of a tile change places: conv_tile's "pixels" are the outputs, whose weights are
- * broadcast, and its "columns" are pixels, loaded from planes of x at the shift of each tap.
+ * With 3 outputs 13 of 16 lanes would idle. Here the two factors of a tile change places: the weights of
+ * outputs are broadcast, and pixels are loaded from planes of x at the shift of each tap.
  *
  * The rows of a padded plane follow each other without a gap, and so do the partial sums: a vector may
  * hold pixels of two rows, and the sums at the kw - 1 pixels between two rows are not stored. 28
  * columns and 5 taps thus fill 28 of 32 lanes, 14 columns 14 of 18, in tiles as large as in a wide
  * image. Where rows of x are skipped, rows of y do not follow each other at the same pitch; and where
- * much of the image is padding above or below, taps in it are left out row by row.
+ * much of the image is padding above or below, taps in it are left out row by row. So they are where rows
+ * are wide and y is planes, which tiles then finish themselves. The lines of y are asked for while sums
+ * are made: its planes are no stream that the processor knows (VGG's first layer took 1.4 times as long).
  *
  * Each sum runs over blocks of channels and, within a block, over taps and then channels. */
 #include "convolve_planes.h"
@@ -92,85 +93,126 @@ static void pack_weights(void *context, int64_t k, int worker)
 /* One item, and its worker's scratch. */
 struct item {
     const struct job *job;
+    int64_t n;
     struct fc_patch patch;
     char *x, *strip;
-    ptrdiff_t *offset, *kernel_offset;
-    struct fc_tile tile;
+    ptrdiff_t *offset;
+    struct fc_plane_tile tile;
 };
 
-static void list_terms(struct item *item, int64_t count)
+static char *row_of(const struct item *item, const fc_image *image, int64_t r)
 {
-    const struct fc_axis *axis = item->job->convolution->axis;
-    int64_t r = 0;
-    for (int64_t i = 0; i < axis[0].taps; i++)
-        for (int64_t j = 0; j < axis[1].taps; j++, r++) {
-            item->offset[r] = r * count;
-            item->kernel_offset[r] = i * item->job->plan->pitch +
-                                     j % axis[1].stride * item->job->plan->half +
-                                     j / axis[1].stride * axis[1].dilation;
-        }
-    item->tile.runs.length = count;
-    item->tile.runs.step = item->job->plan->taps * count;
+    const int64_t row = fc_patch_row(&item->job->plan->blocks, &item->patch, r);
+    return (char *)image->data + (item->n * image->stride_n + row * image->stride_h +
+                                  item->patch.column * image->stride_w) *
+                                     item->job->element;
 }
 
-/* `length` sums that follow each other, for one block of channels: tiles of outputs x pixels. weights,
- * x and strip are those of output 0 and of the first pixel. */
-static void add_sums(struct item *item, const char *weights, const char *x, char *strip,
-                     int64_t length, bool first)
+/* Where each term is found: taps, and within a tap the channels [0, count) of packed x. */
+static void list_terms(struct item *item, int64_t count)
+{
+    const struct fc_planes_plan *plan = item->job->plan;
+    const struct fc_axis *axis = item->job->convolution->axis;
+    ptrdiff_t *offset = item->offset;
+    for (int64_t i = 0; i < axis[0].taps; i++)
+        for (int64_t j = 0; j < axis[1].taps; j++)
+            for (int64_t c = 0; c < count; c++)
+                *offset++ = (c * item->patch.x_rows + i) * plan->pitch +
+                            j % axis[1].stride * plan->half + j / axis[1].stride * axis[1].dilation;
+    item->tile.weight_step = plan->taps * count;
+}
+
+/* Sums that follow each other, of one block of channels, as the tiles find and leave them. */
+struct aim {
+    const char *weights, *x; /* of output 0 and of the first pixel */
+    const char *partial;
+    char *y;
+    const char *lines; /* of y's planes, where these sums will lie in the end, or NULL */
+    int64_t length;
+    bool first, last; /* block of channels */
+};
+
+/* The lines of y that a tile makes. */
+static void fetch_lines(const struct job *job, const char *lines, const struct fc_plane_tile *tile)
+{
+    const ptrdiff_t plane = job->convolution->y.stride_c * job->element;
+    const ptrdiff_t last = (tile->pixels - 1) * job->element;
+    for (int k = 0; k < tile->outputs; k++, lines += plane) {
+        for (ptrdiff_t byte = 0; byte < last; byte += FC_CACHE_LINE)
+            __builtin_prefetch(lines + byte, 1);
+        __builtin_prefetch(lines + last, 1);
+    }
+}
+
+static void add_sums(struct item *item, const struct aim *aim)
 {
     const struct job *job = item->job;
     const struct fc_planes_plan *plan = job->plan;
     const struct fc_few_kernels *few = job->few;
+    const bool direct = plan->direct && aim->last;
+    const char *bias = direct ? job->convolution->bias : NULL;
+    const fc_image *y = &job->convolution->y;
     const int64_t outputs = job->convolution->kernel.c_out;
     const int64_t most = few->plane_units * plan->unit;
     const int64_t tiles = fc_ceil_div(outputs, few->plane_outputs);
-    struct fc_tile *tile = &item->tile;
-    tile->y_step = tile->partial_step = plan->strip_plane;
-    for (int64_t at = 0; at < length; at += most)
+    struct fc_plane_tile *tile = &item->tile;
+    tile->partial_step = plan->strip_plane;
+    tile->y_step = direct ? y->stride_c : plan->strip_plane;
+    tile->activation = direct ? job->convolution->activation : FC_LINEAR;
+    for (int64_t at = 0; at < aim->length; at += most) {
+        const int64_t pixel = plan->flat ? at / plan->pitch * y->stride_h + at % plan->pitch : at;
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t k = outputs * t / tiles;
-            tile->pixels = (int)(outputs * (t + 1) / tiles - k);
-            tile->units = (int)fc_min(fc_ceil_div(length - at, plan->unit), few->plane_units);
-            tile->columns = tile->units * (int)plan->unit;
-            tile->x = weights + k * tile->runs.step * job->element;
-            tile->kernel = x + at * job->element;
-            tile->y = strip + (k * tile->y_step + at) * job->element;
-            tile->partial = first ? NULL : tile->y;
+            tile->outputs = (int)(outputs * (t + 1) / tiles - k);
+            tile->pixels = (int)fc_min(aim->length - at, most);
+            tile->units = (int)fc_ceil_div(tile->pixels, plan->unit);
+            tile->weights = aim->weights + k * tile->weight_step * job->element;
+            tile->x = aim->x + at * job->element;
+            tile->y = aim->y + (k * tile->y_step + at) * job->element;
+            tile->partial =
+                aim->first ? NULL : aim->partial + (k * tile->partial_step + at) * job->element;
+            tile->bias = bias ? bias + k * job->element : NULL;
+            if (aim->lines)
+                fetch_lines(job, aim->lines + (k * y->stride_c + pixel) * job->element, tile);
             few->plane_tile(tile);
         }
+    }
 }
 
 static void add_channels(struct item *item, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
     const struct fc_planes_plan *plan = job->plan;
-    const struct fc_axis *axis = job->convolution->axis;
-    const char *weights =
-        job->weights + c * job->convolution->kernel.c_out * plan->taps * job->element;
+    const struct fc_convolution *convolution = job->convolution;
+    const struct fc_axis *axis = convolution->axis;
+    const bool last = c + count == convolution->kernel.c_in;
+    const char *weights = job->weights + c * convolution->kernel.c_out * plan->taps * job->element;
     list_terms(item, count);
-    item->tile.kernel_step = item->patch.x_rows * plan->pitch;
-    item->tile.runs.offset = item->offset;
-    item->tile.runs.kernel_offset = item->kernel_offset;
-    item->tile.runs.count = plan->taps;
-    if (plan->flat) {
-        const int64_t last = (item->patch.rows - 1) * plan->pitch + item->patch.columns;
-        add_sums(item, weights, item->x, item->strip, last, c == 0);
-        return;
-    }
-    for (int64_t r = 0; r < item->patch.rows; r++) {
+    for (int64_t r = 0; r < (plan->flat ? 1 : item->patch.rows); r++) {
         int64_t begin = 0, end = axis[0].taps;
         if (plan->skip_rows)
             fc_axis_taps(&axis[0], fc_patch_row(&plan->blocks, &item->patch, r), &begin, &end);
-        item->tile.runs.offset = item->offset + begin * axis[1].taps;
-        item->tile.runs.kernel_offset = item->kernel_offset + begin * axis[1].taps;
-        item->tile.runs.count = (end - begin) * axis[1].taps;
-        add_sums(item, weights, item->x + r * plan->blocks.row_stride * plan->pitch * job->element,
-                 item->strip + r * plan->strip_pitch * job->element, item->patch.columns, c == 0);
+        char *y = row_of(item, &convolution->y, r);
+        char *strip = item->strip + r * plan->strip_pitch * job->element;
+        item->tile.offset = item->offset + begin * axis[1].taps * count;
+        item->tile.terms = (end - begin) * axis[1].taps * count;
+        add_sums(item, &(struct aim){
+                           .weights = weights + begin * axis[1].taps * count * job->element,
+                           .x = item->x + r * plan->blocks.row_stride * plan->pitch * job->element,
+                           .partial = strip,
+                           .y = plan->direct && last ? y : strip,
+                           .lines = last && convolution->y.stride_w == 1 ? y : NULL,
+                           .length = plan->flat ? (item->patch.rows - 1) * plan->pitch +
+                                                      item->patch.columns
+                                                : item->patch.columns,
+                           .first = c == 0,
+                           .last = last,
+                       });
     }
 }
 
 /* Row r of x within the image: column x_column and every second one from there on, then the others. */
-static void split_row(const struct item *item, int64_t n, int64_t r, int64_t c, int64_t count)
+static void split_row(const struct item *item, int64_t r, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
     const fc_image *x = &job->convolution->x;
@@ -179,9 +221,9 @@ static void split_row(const struct item *item, int64_t n, int64_t r, int64_t c, 
     const int64_t end = fc_min(patch->x_column + patch->x_columns, x->w);
     const int64_t row = patch->x_row + r * patch->x_row_gap, half = job->plan->half;
     for (int64_t i = 0; i < count; i++) {
-        const char *from =
-            (const char *)x->data +
-            (n * x->stride_n + row * x->stride_h + begin + (c + i) * x->stride_c) * job->element;
+        const char *from = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                                    begin + (c + i) * x->stride_c) *
+                                                       job->element;
         char *to = item->x + (i * patch->x_rows + r) * job->plan->pitch * job->element;
         job->split_pairs(from, to + (skipped % 2 * half + skipped / 2) * job->element,
                          to + ((skipped + 1) % 2 * half + (skipped + 1) / 2) * job->element,
@@ -190,14 +232,14 @@ static void split_row(const struct item *item, int64_t n, int64_t r, int64_t c, 
 }
 
 /* Channels [c, c + count) as planes: of zero padding nothing but zeros is known, and filled at once. */
-static void pack_planes(const struct item *item, int64_t n, int64_t c, int64_t count)
+static void pack_planes(const struct item *item, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
     const fc_image *x = &job->convolution->x;
     const struct fc_patch *patch = &item->patch;
     const int64_t pitch = job->plan->pitch;
     if (!fc_pads_with_zero(job->convolution)) {
-        fc_pack_planes(&job->padded, n, patch, pitch, c, count, item->x);
+        fc_pack_planes(&job->padded, item->n, patch, pitch, c, count, item->x);
         return;
     }
     const int64_t begin = fc_max(patch->x_column, 0);
@@ -208,13 +250,13 @@ static void pack_planes(const struct item *item, int64_t n, int64_t c, int64_t c
         if (row < 0 || row >= x->h)
             continue;
         if (job->convolution->axis[1].stride == 2) {
-            split_row(item, n, r, c, count);
+            split_row(item, r, c, count);
             continue;
         }
         job->kernels->copy_block(&(struct fc_block){
-            .x = (const char *)x->data +
-                 (n * x->stride_n + row * x->stride_h + begin * x->stride_w + c * x->stride_c) *
-                     job->element,
+            .x = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                          begin * x->stride_w + c * x->stride_c) *
+                                             job->element,
             .y = item->x + (r * pitch + begin - patch->x_column) * job->element,
             .x_pixel = x->stride_w,
             .x_channel = x->stride_c,
@@ -226,15 +268,7 @@ static void pack_planes(const struct item *item, int64_t n, int64_t c, int64_t c
     }
 }
 
-static char *row_of(const struct item *item, const fc_image *image, int64_t n, int64_t r)
-{
-    const int64_t row = fc_patch_row(&item->job->plan->blocks, &item->patch, r);
-    return (char *)image->data +
-           (n * image->stride_n + row * image->stride_h + item->patch.column * image->stride_w) *
-               item->job->element;
-}
-
-static void finish_rows(const struct item *item, int64_t n)
+static void finish_rows(const struct item *item)
 {
     const struct job *job = item->job;
     const struct fc_planes_plan *plan = job->plan;
@@ -248,7 +282,7 @@ static void finish_rows(const struct item *item, int64_t n)
     for (int64_t r = 0; r < item->patch.rows; r++)
         finish(&(struct fc_finish){
             .block = {.x = item->strip + r * plan->strip_pitch * job->element,
-                      .y = row_of(item, y, n, r),
+                      .y = row_of(item, y, r),
                       .x_pixel = 1,
                       .x_channel = plan->strip_plane,
                       .y_pixel = y->stride_w,
@@ -256,7 +290,7 @@ static void finish_rows(const struct item *item, int64_t n)
                       .pixels = item->patch.columns,
                       .channels = y->c},
             .bias = job->convolution->bias,
-            .residual = residual->data ? row_of(item, residual, n, r) : NULL,
+            .residual = residual->data ? row_of(item, residual, r) : NULL,
             .residual_pixel = residual->stride_w,
             .residual_channel = residual->stride_c,
             .activation = job->convolution->activation,
@@ -267,25 +301,26 @@ static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
     const struct fc_planes_plan *plan = job->plan;
-    const int64_t blocks = fc_block_count(&plan->blocks), n = index / blocks;
+    const int64_t blocks = fc_block_count(&plan->blocks);
     const int64_t c_in = job->convolution->kernel.c_in;
     char *scratch = job->scratch + (size_t)worker * plan->worker_bytes;
     struct item item = {
         .job = job,
+        .n = index / blocks,
         .patch = fc_block_at(job->convolution->axis, &plan->blocks, index % blocks),
         .x = scratch,
         .strip = scratch + plan->x_bytes,
         .offset = (ptrdiff_t *)(scratch + plan->x_bytes + plan->strip_bytes),
     };
-    item.kernel_offset = item.offset + plan->taps;
     if (item.patch.rows == 0)
         return;
     for (int64_t c = 0; c < c_in; c += plan->block) {
         const int64_t count = fc_min(plan->block, c_in - c);
-        pack_planes(&item, n, c, count);
+        pack_planes(&item, c, count);
         add_channels(&item, c, count);
     }
-    finish_rows(&item, n);
+    if (!plan->direct)
+        finish_rows(&item);
 }
 
 fc_status fc_convolve_planes(const struct fc_convolution *convolution)

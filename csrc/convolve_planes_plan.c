@@ -12,6 +12,7 @@ enum {
     BLOCK_OUTPUTS = 4096,
     STRIP_BYTES = 128 * 1024, /* sums of a block, to stay there too */
     MOST_UNITS = 4,           /* of a tile, on any instruction set */
+    FLAT_UNITS = 4,           /* narrower rows follow each other */
     MOST_STEM_CHANNELS = 4,
     MOST_STEM_TAPS = 64,
     MOST_STEM_OUTPUTS = 128
@@ -72,11 +73,16 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
     plan->unit = FC_UNIT_BYTES / element;
     plan->taps = axis[0].taps * axis[1].taps;
     plan->block =
-        fits_few(convolution) ? fc_max(FC_BLOCK_TERMS / plan->taps, 1) : convolution->kernel.c_in;
-    plan->flat = is_flat(axis) && axis[1].stride == 1;
+        fits_few(convolution) ? fc_min(fc_max(FC_BLOCK_TERMS / plan->taps, 1), c_in) : c_in;
+    const bool planes = convolution->y.stride_w == 1 && !convolution->residual.data;
+    plan->flat =
+        is_flat(axis) && axis[1].stride == 1 && (!planes || axis[1].out < FLAT_UNITS * plan->unit);
+    plan->direct = planes && !plan->flat;
     plan->skip_rows = !plan->flat && fc_pads_with_zero(convolution);
-    fc_cut_blocks(axis, BLOCK_COLUMNS, fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out),
-                  SCRATCH_BYTES / element / fc_min(plan->block, c_in), &plan->blocks);
+    const bool strip = !plan->direct || plan->block < c_in;
+    fc_cut_blocks(axis, BLOCK_COLUMNS,
+                  strip ? fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out) : BLOCK_OUTPUTS,
+                  SCRATCH_BYTES / element / plan->block, &plan->blocks);
     /* At stride 2 a row is its even columns and then its odd ones, each with room for every tap. */
     plan->half = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
     plan->pitch = axis[1].stride * plan->half;
@@ -90,16 +96,16 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
 
     const int64_t rows = (plan->blocks.rows - 1) * plan->blocks.row_stride + axis[0].taps;
     int64_t x, weights;
-    if (__builtin_mul_overflow(rows * fc_min(plan->block, c_in), plan->pitch * element, &x) ||
+    if (__builtin_mul_overflow(rows * plan->block, plan->pitch * element, &x) ||
         __builtin_mul_overflow(plan->taps * c_out * element, c_in, &weights))
         return false;
     /* Tiles read whole units at every tap's shift. */
     plan->x_bytes =
         fc_round_to_line((size_t)(x + (plan->pitch + MOST_UNITS * plan->unit) * element));
     plan->weight_bytes = fc_round_to_line((size_t)weights);
-    plan->strip_bytes = (size_t)(c_out * plan->strip_plane * element);
+    plan->strip_bytes = strip ? (size_t)(c_out * plan->strip_plane * element) : 0;
     plan->worker_bytes = plan->x_bytes + plan->strip_bytes +
-                         fc_round_to_line(2 * (size_t)plan->taps * sizeof(ptrdiff_t));
+                         fc_round_to_line((size_t)(plan->taps * plan->block) * sizeof(ptrdiff_t));
     const double work = 2.0 * (double)(convolution->y.n * convolution->y.h * convolution->y.w) *
                         (double)c_out * (double)c_in * (double)plan->taps;
     plan->width = fc_parallel_width(convolution->y.n * fc_block_count(&plan->blocks), work);

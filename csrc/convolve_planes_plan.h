@@ -13,6 +13,7 @@ struct fc_planes_plan {
     int64_t half, pitch, strip_pitch, strip_plane;
     size_t weight_bytes, x_bytes, strip_bytes, worker_bytes;
     bool flat, skip_rows; /* rows follow each other; taps in padding are left out */
+    bool direct; /* tiles finish y, whose planes they make, and the last sums need no strip */
     int width;
 };
 

@@ -43,13 +43,6 @@ bool fc_fits_rows(const struct fc_convolution *convolution)
            y->n == 1 && y->h == 1 && y->w <= MOST_PIXELS;
 }
 
-/* The next chain's end after channel c: as the panels have it. */
-static int64_t chain_end(const struct fc_channels *channels, int64_t c)
-{
-    const int64_t whole = channels->c_in - channels->c_in % channels->slab;
-    return c < whole ? fc_min(c + channels->block, whole) : channels->c_in;
-}
-
 /* A worker's sums of a range: the chains at work, and the totals of those that have ended. */
 struct sums {
     char *chain, *total;
@@ -104,7 +97,7 @@ static void compute_range(void *context, int64_t item, int worker)
     };
     int64_t c = 0;
     do {
-        const int64_t begin = c, end = chain_end(&job->channels, c);
+        const int64_t begin = c, end = fc_chain_end(&job->channels, c);
         do {
             tile.terms = fc_min(job->terms, end - c);
             tile.begins = c == begin;

@@ -64,11 +64,24 @@ struct fc_group_tile {
     fc_activation activation;
 };
 
+/* A tile of outputs x pixels, one chain of terms each:
+ *   sum(k, p) = sum over t < terms, in this order, of weights[k * weight_step + t] * x[offset[t] + p]
+ *   y[k * y_step + p] = activation(partial[k * partial_step + p] + sum + bias[k]), what is NULL left out
+ * for k < outputs and p < pixels. Whole units of x are read; partial may be the same memory as y. Outputs
+ * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. */
+struct fc_plane_tile {
+    const void *x, *weights, *partial, *bias;
+    void *y;
+    const ptrdiff_t *offset;
+    int64_t terms;
+    ptrdiff_t weight_step, partial_step, y_step;
+    int outputs, pixels, units;
+    fc_activation activation;
+};
+
 struct fc_few_kernels {
     int plane_outputs, plane_units; /* of a plane_tile, at most */
-    /* conv_tile with the two factors in each other's place: its "pixels" are outputs, its columns
-     * pixels, of whole units; no bias, residual or activation. */
-    void (*plane_tile)(const struct fc_tile *tile);
+    void (*plane_tile)(const struct fc_plane_tile *tile);
     /* finish_block from planes, of which whole vectors are read, to channels that lie together in
      * pixels that do: y_pixel is channels, at most FC_FEW_OUTPUTS; or to planes. No residual. */
     void (*finish_planes)(const struct fc_finish *finish);

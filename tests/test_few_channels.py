@@ -1,4 +1,4 @@
-"""Convolutions of few channels, with pixels or taps in the lanes: where rows and blocks end."""
+"""Pixels or taps in the lanes, for the sake of few channels or of planes: where blocks end."""
 
 from __future__ import annotations
 
@@ -55,6 +55,9 @@ LAYERS = {
     "groups of eight, edges": Conv2DProblem(
         1, 7, 120, 16, 16, 2, 3, 1, ((0, 1), (1, 1)), groups=2, padding_mode="edge"
     ),
+    "one tap": Conv2DProblem(2, 7, 9, 61, 33, 1, 1),
+    "one tap, chains of many channels": Conv2DProblem(2, 4, 8, 264, 20, 1, 1),
+    "one tap, blocks of many pixels": Conv2DProblem(1, 17, 33, 130, 9, 1, 1),
     "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
 }
 
@@ -84,12 +87,13 @@ def test_whole_numbers_are_exact(isa: str, layer: str, data_format: str, dtype: 
     packed = functional.pack_kernel(
         a["kernel"], input_size=(problem.h, problem.w), algorithm="direct", **words
     )
-    y = GuardedOutput(problem.y_shape, dtype)
-    ending = {"activation": "relu", "residual": dy, "out": y.array}
-    functional.conv2d(x, packed, a["bias"], algorithm="direct", **ending, **words)
-    y.assert_intact()
-    expected = reference.conv2d(a["x"], a["kernel"], a["bias"], **words) + a["dy"]
-    np.testing.assert_array_equal(y.array, np.maximum(expected, 0))
+    for residual, term in ((None, 0), (dy, a["dy"])):
+        y = GuardedOutput(problem.y_shape, dtype)
+        ending = {"activation": "relu", "residual": residual, "out": y.array}
+        functional.conv2d(x, packed, a["bias"], algorithm="direct", **ending, **words)
+        y.assert_intact()
+        expected = reference.conv2d(a["x"], a["kernel"], a["bias"], **words) + term
+        np.testing.assert_array_equal(y.array, np.maximum(expected, 0))
 
     got = functional.conv2d_backward(dy, x, a["kernel"], algorithm="direct", **words)
     wanted = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **words)

@@ -1,58 +1,91 @@
 /* planes.inc.h: few outputs, with pixels in the lanes.
  *
  * A tile is 6 outputs x 4 vectors of pixels where there are 32 registers: 6 broadcasts and 4 loads (up
- * to 8 reads, where they cross lines) for 24 multiply-adds, 14 reads on 2 ports in 12 cycles. 6 x 2,
- * as conv_tile has it, spends as long on the list of taps as on the products. */
+ * to 8 reads, where they cross lines) for 24 multiply-adds, 14 reads on 2 ports in 12 cycles. Terms are
+ * one list, whatever they are taps or channels of: a loop over 3 channels within one over taps took a
+ * tenth longer. */
 enum {
     FLAT_OUTPUTS = TILE_PIXELS < 6 ? TILE_PIXELS : 6,
     FLAT_VECTORS = TILE_PIXELS > 6 ? 4 : TILE_VECTORS
 };
 
-FC_INLINE void flat_sums(const struct fc_tile *tile, const int outputs, const int vectors)
+/* What is asked for beside the sums, and as many pixels as are asked for. */
+FC_INLINE void finish_flat(const struct fc_plane_tile *tile, const int outputs, const int vectors,
+                           vreal sum[FLAT_OUTPUTS][FLAT_VECTORS])
+{
+    const fc_activation activation = tile->activation;
+    const int pixels = tile->pixels;
+    if (tile->partial) {
+        const real *partial = tile->partial;
+        const ptrdiff_t step = tile->partial_step;
+        FC_UNROLL (v, vectors) {
+            if (pixels >= (v + 1) * LANES)
+                FC_UNROLL (k, outputs)
+                    sum[k][v] = vadd(sum[k][v], vload(partial + k * step + v * LANES));
+            else if (pixels > v * LANES)
+                FC_UNROLL (k, outputs)
+                    sum[k][v] = vadd(
+                        sum[k][v], vload_first(partial + k * step + v * LANES, pixels - v * LANES));
+        }
+    }
+    if (tile->bias)
+        FC_UNROLL (k, outputs) {
+            const vreal bias = vset1(((const real *)tile->bias)[k]);
+            FC_UNROLL (v, vectors)
+                sum[k][v] = vadd(sum[k][v], bias);
+        }
+    if (activation != FC_LINEAR)
+        FC_UNROLL (k, outputs)
+            FC_UNROLL (v, vectors)
+                sum[k][v] = activate(sum[k][v], activation);
+    real *y = tile->y;
+    const ptrdiff_t step = tile->y_step;
+    FC_UNROLL (v, vectors) {
+        if (pixels >= (v + 1) * LANES)
+            FC_UNROLL (k, outputs)
+                vstore(y + k * step + v * LANES, sum[k][v]);
+        else if (pixels > v * LANES)
+            FC_UNROLL (k, outputs)
+                vstore_first(y + k * step + v * LANES, sum[k][v], pixels - v * LANES);
+    }
+}
+
+FC_INLINE void flat_sums(const struct fc_plane_tile *tile, const int outputs, const int vectors)
 {
     vreal sum[FLAT_OUTPUTS][FLAT_VECTORS];
     FC_UNROLL (k, outputs)
         FC_UNROLL (v, vectors)
             sum[k][v] = vzero();
 
-    const ptrdiff_t step = tile->runs.step, plane = tile->kernel_step;
-    const int64_t length = tile->runs.length;
-    for (int64_t r = 0; r < tile->runs.count; r++) {
-        const real *weights = (const real *)tile->x + tile->runs.offset[r];
-        const real *pixels = (const real *)tile->kernel + tile->runs.kernel_offset[r];
-        const real *base[2] = {weights, weights + 3 * step};
-        for (int64_t l = 0; l < length; l++, pixels += plane) {
-            vreal x[FLAT_VECTORS];
+    const ptrdiff_t step = tile->weight_step;
+    const real *weights = tile->weights, *second = weights + 3 * step;
+    for (int64_t t = 0; t < tile->terms; t++, weights++, second++) {
+        const real *pixels = (const real *)tile->x + tile->offset[t];
+        vreal x[FLAT_VECTORS];
+        FC_UNROLL (v, vectors)
+            x[v] = vload(pixels + v * LANES);
+        FC_UNROLL (k, outputs) {
+            const vreal weight = vset1((k < 3 ? weights : second)[k % 3 * step]);
             FC_UNROLL (v, vectors)
-                x[v] = vload(pixels + v * LANES);
-            FC_UNROLL (k, outputs) {
-                const vreal weight = vset1(base[k / 3][k % 3 * step + l]);
-                FC_UNROLL (v, vectors)
-                    sum[k][v] = vfma(weight, x[v], sum[k][v]);
-            }
+                sum[k][v] = vfma(weight, x[v], sum[k][v]);
         }
     }
-    if (tile->partial)
-        FC_UNROLL (k, outputs)
-            FC_UNROLL (v, vectors)
-                sum[k][v] = vadd(sum[k][v], vload((const real *)tile->partial +
-                                                  k * tile->partial_step + v * LANES));
-    FC_UNROLL (k, outputs)
-        FC_UNROLL (v, vectors)
-            vstore((real *)tile->y + k * tile->y_step + v * LANES, sum[k][v]);
+    finish_flat(tile, outputs, vectors, sum);
 }
 
-#define FC_PLANE_CASE(outputs)                                                  \
-    case outputs:                                                               \
-        if (FLAT_VECTORS > 2 * UNIT_VECTORS && tile->units <= FLAT_VECTORS / 2) \
-            flat_sums(tile, outputs, FLAT_VECTORS / 2);                         \
-        else                                                                    \
-            flat_sums(tile, outputs, FLAT_VECTORS);                             \
+#define FC_PLANE_CASE(outputs)                                                   \
+    case outputs:                                                                \
+        if (FLAT_VECTORS >= 4 * UNIT_VECTORS && tile->units <= FLAT_VECTORS / 2) \
+            flat_sums(tile, outputs, FLAT_VECTORS / 2);                          \
+        else if (FLAT_VECTORS >= 4 * UNIT_VECTORS && tile->units == 3)           \
+            flat_sums(tile, outputs, FLAT_VECTORS * 3 / 4);                      \
+        else                                                                     \
+            flat_sums(tile, outputs, FLAT_VECTORS);                              \
         return;
 
-static void plane_tile(const struct fc_tile *tile)
+static void plane_tile(const struct fc_plane_tile *tile)
 {
-    switch (tile->pixels) {
+    switch (tile->outputs) {
 #if TILE_PIXELS < 6
         TILE_CASES(FC_PLANE_CASE)
 #else
