@@ -303,6 +303,8 @@ fc_status fc_spread(const struct fc_spread *spread)
     size_t total;
     if (spread->y.n * spread->y.h * spread->y.w * spread->y.c == 0)
         return FC_OK;
+    if (fc_fits_spread_planes(spread))
+        return fc_spread_planes(spread);
     if (!fc_plan_spread(spread, &plan) ||
         __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.workers, &total) ||
         __builtin_add_overflow(total, plan.weight_bytes, &total))

@@ -26,6 +26,10 @@ bool fc_fits_spread(const struct fc_spread *spread);
 
 fc_status fc_spread(const struct fc_spread *spread);
 
+/* The same sums where pixels lie in the lanes, at stride 1, and whether that is cheaper. */
+bool fc_fits_spread_planes(const struct fc_spread *spread);
+fc_status fc_spread_planes(const struct fc_spread *spread);
+
 /* A convolution as such; it fits only if its stride and dilation are 1 and it pads with zeros. */
 bool fc_convolution_spreads(const struct fc_convolution *convolution, struct fc_spread *spread);
 

@@ -10,7 +10,8 @@
 enum {
     FC_FEW_OUTPUTS = 8,
     FC_FEWEST_GROUPED = 4,
-    FC_SUM_PIXELS = 8 /* sums are taken of so many pixels at once */
+    FC_SUM_PIXELS = 8, /* sums are taken of so many pixels at once, or of so many units */
+    FC_SUM_UNITS = 4
 };
 
 /* A tile of a kernel gradient, added to dkernel in place:
@@ -46,6 +47,15 @@ struct fc_tap_sums {
     const ptrdiff_t *row;
     ptrdiff_t x_pixel;
     int64_t rows, pixels, taps, outputs, last;
+};
+
+/* y[p] = sum over t < terms, in this order, of x[offset[t] + p] for p < pixels. FC_SUM_UNITS whole units
+ * of x are read at once, what is beyond the pixels in vain. */
+struct fc_shifted_sums {
+    const void *x;
+    void *y;
+    const ptrdiff_t *offset;
+    int64_t terms, pixels;
 };
 
 /* A tile of pixels x one unit of outputs in groups of `channels`, a power of two from
@@ -90,6 +100,7 @@ struct fc_few_kernels {
     int group_pixels; /* of a group_tile, at most */
     void (*group_tile)(const struct fc_group_tile *tile);
     void (*tap_sums)(const struct fc_tap_sums *sums);
+    void (*shifted_sums)(const struct fc_shifted_sums *sums);
 };
 
 #endif

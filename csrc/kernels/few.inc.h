@@ -128,3 +128,33 @@ static void tap_sums(const struct fc_tap_sums *sums)
         for (int64_t k = 0; k < sums->outputs; k += LANES)
             tap_sum(sums, o, k, sums->outputs - k < LANES ? sums->outputs - k : LANES);
 }
+
+/* A load for each addition, which crosses a line at most shifts, and chains for the additions' latency. */
+FC_INLINE void shifted_sum(const struct fc_shifted_sums *sums, const int vectors, int64_t p)
+{
+    vreal sum[FC_SUM_UNITS];
+    FC_UNROLL (v, vectors)
+        sum[v] = vzero();
+    for (int64_t t = 0; t < sums->terms; t++) {
+        const real *x = (const real *)sums->x + sums->offset[t] + p;
+        FC_UNROLL (v, vectors)
+            sum[v] = vadd(sum[v], vload(x + v * LANES));
+    }
+    real *y = (real *)sums->y + p;
+    FC_UNROLL (v, vectors) {
+        const int64_t left = sums->pixels - p - v * LANES;
+        if (left >= LANES)
+            vstore(y + v * LANES, sum[v]);
+        else if (left > 0)
+            vstore_first(y + v * LANES, sum[v], (int)left);
+    }
+}
+
+static void shifted_sums(const struct fc_shifted_sums *sums)
+{
+    int64_t p = 0;
+    for (; p + FC_SUM_UNITS / 2 * LANES < sums->pixels; p += FC_SUM_UNITS * LANES)
+        shifted_sum(sums, FC_SUM_UNITS, p);
+    if (p < sums->pixels)
+        shifted_sum(sums, FC_SUM_UNITS / 2, p);
+}

@@ -46,6 +46,7 @@ const struct fc_kernels FC_TABLE = {
             .row_dkernel = row_dkernel,
             .column_sums = column_sums,
             .tap_sums = tap_sums,
+            .shifted_sums = shifted_sums,
             .group_pixels = GROUP_PIXELS,
             .group_tile = group_tile},
     .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
