@@ -32,12 +32,22 @@ _MOST_CHANNELS = 512
 _DRAWN = 0.2
 
 
-def _points(size: int, taps: int, outputs: int) -> int:
-    """Points of all tiles of a row or column: fewer, 4 or 5 of 6, of the last (winograd_cut.c)."""
-    points, tiles = outputs + taps - 1, -(-size // outputs)
-    needed = taps + (size - (tiles - 1) * outputs) - 1
-    some = [n for n in (4, 5) if points == 6 and needed <= n and outputs > points - n]
-    return (tiles - 1) * points + (some[0] if some else points)
+def _points(size: int, taps: int, outputs: int, dilation: int) -> int:
+    """Points of all tiles of a row or column: some take fewer, 4 or 5 of 6 (winograd_cut.c)."""
+
+    def points_for(count: int) -> int:
+        needed = taps + count - 1
+        some = [n for n in (4, 5) if points == 6 and needed <= n and outputs > points - n]
+        return some[0] if some else points
+
+    points, phases = outputs + taps - 1, min(dilation, size) if taps > 1 else 1
+    most = -(-size // phases)
+    large, tiles = size - (most - 1) * phases, -(-most // outputs)
+    last = most - (tiles - 1) * outputs
+    if tiles == 1:
+        return large * points_for(last) + (phases - large) * points_for(last - 1)
+    ends = large if last == 1 else phases
+    return (tiles - 1) * phases * points + ends * points_for(last)
 
 
 def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
@@ -52,8 +62,7 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
             continue
         count = layer.groups
         for n, taps, m, d in zip(size, layer.kernel, outputs, layer.dilation, strict=True):
-            phases = min(d, n) if taps > 1 else 1
-            count *= phases * _points(-(-n // phases), taps, m)
+            count *= _points(n, taps, m, d)
         kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * c_out / layer.n
         yield count * c_in * c_out, count * c_in, count * c_out, layer.groups * kernels
 

@@ -6,7 +6,7 @@
  *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
  * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; or it is
  * STREAM / B where the kernel, larger than the second-level cache, comes from beyond it for every B
- * tiles, those whose inputs that cache holds: 5 with 2048 channels, 27 with 384. INPUT and
+ * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and
  * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
  * it is made inside the call, shared by the images of a batch that is taken to be 8. The constants were
  * fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56:
@@ -60,17 +60,18 @@ bool fc_winograd_possible(const struct fc_convolution *convolution)
     return false;
 }
 
-/* What a product costs, of that many tiles in one image: its arithmetic, or its share of the kernel's
- * way. */
-static double product_cost(const struct fc_winograd_form *form, enum fc_pass pass,
-                           const struct fc_convolution *convolution, double tiles)
+/* What a product costs: its arithmetic, or its share of the kernel's way. */
+static double product_cost(const struct fc_winograd_form *form, const struct fc_winograd_cut *cut,
+                           enum fc_pass pass, const struct fc_convolution *convolution)
 {
-    const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
-    const double tile = form->positions * c_in * (double)fc_element_size(convolution->dtype);
-    if (pass == FC_PASS_DKERNEL || tile * c_out <= NEAR_BYTES)
+    const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    const double tile = (double)(form->positions * convolution->kernel.c_in * element);
+    const double tiles = BATCH * (double)(cut->tile_rows * cut->tile_columns);
+    if (pass == FC_PASS_DKERNEL || tile * (double)convolution->kernel.c_out <= NEAR_BYTES)
         return PRODUCT;
-    const bool one_block = BATCH * tiles * tile <= FC_WINOGRAD_MOST_V_BYTES;
-    const double together = one_block ? BATCH * tiles : FC_WINOGRAD_V_BYTES / tile;
+    const double block = (double)fc_winograd_depth_of(form, cut, &channels, element).tiles;
+    const double together = tiles * tile <= FC_WINOGRAD_MOST_V_BYTES ? tiles : block;
     return STREAM / together > PRODUCT ? STREAM / together : PRODUCT;
 }
 
@@ -78,12 +79,9 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
-    struct fc_convolution one = *convolution;
-    one.y.n = 1;
-    const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, &one);
-    const double products = (double)(cut.images * fc_winograd_products(&cut));
-    const double tiles = (double)(cut.images * cut.tile_rows * cut.tile_columns);
-    const double product = product_cost(&shape, pass, convolution, tiles);
+    const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
+    const double products = (double)fc_winograd_products(&cut);
+    const double product = product_cost(&shape, &cut, pass, convolution);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * c_in * c_out;
     return products * (c_in * c_out * product + c_in * INPUT + c_out * OUTPUT) +
            shape.positions * kernel;

@@ -1,21 +1,27 @@
 /* winograd.c: forward passes and input gradients by Winograd's tiles.
  *
  * An item of work is a block of tiles, of any images, for some or all panels of the kernel:
- *     take the tiles of x to positions, slab by slab of 16 channels                   (V)
- *     for each panel of the kernel:
- *         for each chunk of channels, position and few tiles:  M += V U
- *         take M back to outputs
- * V of a block is [position][few tiles][slab][tile][16], what the products read from end to end; M,
- * [position][tile][panel], is that of one panel. Where short tiles end rows or columns, the tiles that
- * a position has are cut in groups of their own: V is [position][slab][tile][16], which costs 5 % with
- * 128 channels. For F(4x4,3x3) with 64 channels and 56 tiles V is
+ *     for all channels, or, where there are many, each chunk:
+ *         take the tiles of x to positions, slab by slab of 16 channels                   (V)
+ *         for each panel of the kernel, chunk, position and few tiles:  M += V U
+ *     take M back to outputs, panel by panel
+ * V of a block is [position][few tiles][slab][tile][16], what the products read from end to end; M is
+ * [panel][position][tile][32], of one panel, which returns to outputs when its channels are summed, or
+ * of the panels that wait for the next chunk of channels. Where short tiles end rows or columns, the
+ * tiles that a position has are cut in groups of their own: V is [position][slab][tile][16], which
+ * costs 5 % with 128 channels. For F(4x4,3x3) with 64 channels and 56 tiles V is
  * 0.5 MB and M 0.25 MB: both stay in the second-level cache. A product of 14 tiles, 128 channels and
  * 32 outputs reads 7 KB of V and its share of 16 KB of U in 1792 cycles: 4 to 6 bytes a cycle, which
  * the third-level cache sustains where they are asked for ahead of time.
  *
+ * The kernel comes from the third-level cache once a block. V of all of 512 channels leaves room for
+ * 20 tiles; V of 128 and M of 8 panels, for 33, and with 2048 channels for 60 where there were 5: V is
+ * made again for every 8 panels, and takes 1.1 to 2.5 times less all the same.
+ *
  * A kernel that is transformed inside the call is made chunk by chunk where it is used, if one block
- * holds all tiles (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory); else in
- * passes over panels, so that no more than U_BYTES of it exist.
+ * holds all tiles (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory), or if its
+ * panels are so large that V would be made again for each; else in passes over panels, so that no more
+ * than U_BYTES of it exist.
  *
  * No sum crosses tiles, so blocks may depend on the batch and the threads, and the bits do not. */
 #include "winograd.h"
@@ -28,8 +34,8 @@
 #include "workspace.h"
 
 enum {
-    U_BYTES = 16 << 20, /* of the kernel, where it is transformed inside the call */
-    MOST_TILES = 112
+    U_BYTES = 16 << 20, /* of the kernel that blocks share: the third-level cache keeps it */
+    FEW_PANELS = 3      /* that V is not taken to positions for */
 };
 
 struct plan {
@@ -37,9 +43,11 @@ struct plan {
     struct fc_winograd_form form;
     struct fc_winograd_cut cut;
     int64_t blocks, shares, share_panels, pass_panels;
-    bool fused; /* the kernel is transformed chunk by chunk where it is used */
+    int64_t depth; /* channels that are taken to positions at once */
+    int64_t kept;  /* panels whose sums wait for the next */
+    bool fused;    /* the kernel is transformed chunk by chunk where it is used */
     struct fc_winograd_layout layout;
-    int64_t m_position;
+    int64_t m_position, m_panel;
     size_t x_bytes, v_bytes, m_bytes, u_bytes, strip_bytes, staging_bytes, worker_bytes;
     int width;
 };
@@ -68,20 +76,22 @@ static void cut_blocks(const struct fc_convolution *convolution, struct plan *pl
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t panels = fc_panel_count(channels);
-    const int64_t tile_bytes = plan->form.positions * fc_ceil_div(channels->c_in, FC_SLAB) *
-                               FC_SLAB * (int64_t)fc_element_size(convolution->dtype);
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     const int64_t all = plan->cut.images * plan->cut.tile_rows * plan->cut.tile_columns;
+    const int64_t v_bytes = all * plan->form.positions * fc_ceil_div(channels->c_in, FC_SLAB) *
+                            FC_SLAB * (int64_t)fc_element_size(convolution->dtype);
     const double work = 2.0 * (double)(all * plan->form.positions) * (double)channels->c_in *
                         (double)channels->c_out;
     plan->width = fc_parallel_width(all * panels, work);
+    const bool one_block = v_bytes <= FC_WINOGRAD_MOST_V_BYTES && all <= FC_WINOGRAD_MOST_TILES;
+    const struct fc_winograd_depth depth = fc_winograd_depth_of(
+        &plan->form, &plan->cut, channels, (int64_t)fc_element_size(convolution->dtype));
+    plan->depth = one_block ? channels->c_in : depth.channels;
 
     /* Few blocks are made as many as the threads, or a multiple. */
-    int64_t most = fc_max(fc_min(FC_WINOGRAD_V_BYTES / tile_bytes, MOST_TILES), 1);
+    int64_t most = one_block ? all : depth.tiles;
     const int64_t blocks = fc_ceil_div(all, most);
-    if (all <= fc_min(FC_WINOGRAD_MOST_V_BYTES / tile_bytes, MOST_TILES))
-        most = all;
-    else if (blocks < 4 * plan->width)
+    if (!one_block && blocks < 4 * plan->width)
         most = fc_ceil_div(all, fc_ceil_div(blocks, plan->width) * plan->width);
     fc_winograd_cut_blocks(&plan->cut, most);
     plan->blocks = plan->cut.line_blocks * plan->cut.column_blocks;
@@ -93,17 +103,25 @@ static void plan_passes(const struct fc_winograd_kernel *kernel, bool transforme
 {
     const int64_t panels = fc_panel_count(&plan->channels);
     const int64_t panel_bytes = fc_winograd_kernel_offset(kernel, 0, 1, 0) * kernel->panels.element;
-    plan->pass_panels =
-        transformed || plan->fused ? panels : fc_max(fc_min(U_BYTES / panel_bytes, panels), 1);
+    const bool deep = plan->depth < plan->channels.c_in;
+    const bool few = U_BYTES < FEW_PANELS * panel_bytes;
+    plan->fused |= !transformed && deep && few;
+    plan->pass_panels = plan->fused || (transformed && (!deep || few))
+                            ? panels
+                            : fc_max(fc_min(U_BYTES / panel_bytes, panels), 1);
     plan->shares = fc_min(fc_max(plan->width / plan->blocks, 1), plan->pass_panels);
+    if (deep)
+        plan->shares =
+            fc_max(plan->shares, fc_ceil_div(plan->pass_panels, FC_WINOGRAD_KEPT_PANELS));
     plan->share_panels = fc_ceil_div(plan->pass_panels, plan->shares);
     plan->shares = fc_ceil_div(plan->pass_panels, plan->share_panels);
+    plan->kept = deep ? plan->share_panels : 1;
 }
 
 static void plan_layout(int tile_pixels, struct plan *plan)
 {
     const int64_t tiles = plan->cut.lines * plan->cut.columns, unit = plan->channels.unit;
-    const int64_t slabs = fc_ceil_div(plan->channels.c_in, FC_SLAB);
+    const int64_t slabs = fc_ceil_div(plan->depth, FC_SLAB);
     const bool grouped = !fc_winograd_has_short(&plan->cut);
     const int64_t few = grouped ? fc_ceil_div(tiles, fc_ceil_div(tiles, tile_pixels)) : tiles;
     const int64_t slab = few * FC_SLAB + (grouped ? 0 : unit);
@@ -115,6 +133,7 @@ static void plan_layout(int tile_pixels, struct plan *plan)
         .v_position = fc_ceil_div(tiles, few) * slabs * slab + unit,
     };
     plan->m_position = tiles * plan->channels.panel + unit;
+    plan->m_panel = plan->form.positions * plan->m_position;
 }
 
 static void plan_scratch(const struct job *job, struct plan *plan)
@@ -123,9 +142,9 @@ static void plan_scratch(const struct job *job, struct plan *plan)
     const int64_t positions = plan->form.positions;
     const int64_t strip = plan->form.outputs[0] * plan->cut.columns * plan->form.outputs[1];
     int64_t position;
-    plan->x_bytes = fc_round_to_line(fc_winograd_spread_bytes(&job->source, plan->channels.c_in));
+    plan->x_bytes = fc_round_to_line(fc_winograd_spread_bytes(&job->source, plan->depth));
     plan->v_bytes = fc_round_to_line((size_t)(positions * plan->layout.v_position) * element);
-    plan->m_bytes = fc_round_to_line((size_t)(positions * plan->m_position) * element);
+    plan->m_bytes = fc_round_to_line((size_t)(plan->kept * plan->m_panel) * element);
     plan->strip_bytes = fc_round_to_line((size_t)(strip * plan->channels.panel) * element);
     plan->staging_bytes = fc_round_to_line((size_t)fc_winograd_staging(&job->kernel) * element);
     const int64_t chunk = fc_winograd_chunk_elements(&job->kernel, 0, 0, &position);
@@ -161,6 +180,19 @@ static const char *find_chunk(const struct job *job, const struct scratch *scrat
     return scratch->u;
 }
 
+/* The first position after `at` that some tiles of a block have, [*begin, *end); or behind the last. */
+static int64_t next_position(const struct plan *plan, const struct fc_winograd_block *block,
+                             int64_t at, int64_t *begin, int64_t *end)
+{
+    *begin = *end = 0;
+    while (++at < plan->form.positions) {
+        fc_winograd_tiles_with(&plan->cut, block, at, begin, end);
+        if (*begin < *end)
+            break;
+    }
+    return at;
+}
+
 /* `tiles` tiles of one position, in groups as equal as can be; whole ones in one call. */
 static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winograd_product product)
 {
@@ -190,8 +222,11 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
     job->kernels->product(&product);
 }
 
+/* The products of panel p with channels [c, c + FC_WINOGRAD_CHUNK), of which V has those from `first`
+ * on. */
 static void multiply_chunk(const struct job *job, const struct scratch *scratch,
-                           const struct fc_winograd_block *block, int64_t p, int64_t c)
+                           const struct fc_winograd_block *block, int64_t p, int64_t c,
+                           int64_t first, char *m)
 {
     const struct plan *plan = job->plan;
     const struct fc_winograd_layout *layout = &plan->layout;
@@ -207,21 +242,34 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
         .add = c > 0,
     };
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
-    for (int64_t at = 0; at < plan->form.positions; at++) {
-        fc_winograd_tiles_with(&plan->cut, block, at, &begin, &end);
-        if (begin == end)
-            continue;
-        const int64_t v = at * layout->v_position + c / FC_SLAB * layout->v_slab + begin * FC_SLAB;
-        product.v = scratch->v + v * element;
-        product.after = scratch->v + (v + layout->v_position) * element;
-        product.next = chunk + (at + 1) * position * element;
+    const char *v = scratch->v + (c - first) / FC_SLAB * layout->v_slab * element;
+    for (int64_t at = next_position(plan, block, -1, &begin, &end); at < plan->form.positions;) {
+        int64_t next_begin, next_end;
+        const int64_t next = next_position(plan, block, at, &next_begin, &next_end);
+        product.v = v + (at * layout->v_position + begin * FC_SLAB) * element;
+        product.after = v + (next * layout->v_position + next_begin * FC_SLAB) * element;
+        product.next = chunk + next * position * element;
         for (int64_t k = 0; k < product.u_row; k += most) {
             product.u = chunk + (at * position + k) * element;
-            product.m = scratch->m + (at * plan->m_position + begin * product.m_tile + k) * element;
+            product.m = m + (at * plan->m_position + begin * product.m_tile + k) * element;
             product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
             multiply_tiles(job, end - begin, product);
         }
+        at = next;
+        begin = next_begin;
+        end = next_end;
     }
+}
+
+static void gather_lines(const struct job *job, const struct scratch *scratch,
+                         const struct fc_winograd_block *block, int64_t p, const char *m)
+{
+    const struct fc_channels *channels = &job->plan->channels;
+    for (int64_t line = block->line; line < block->line + block->lines; line++)
+        if (!fc_winograd_gather_line(&job->target, block, line,
+                                     job->group * channels->c_out + p * channels->panel,
+                                     fc_panel_outputs(channels, p), m, scratch->strip))
+            __atomic_store_n(&job->bad[line], 1, __ATOMIC_RELAXED);
 }
 
 /* Item: a block of tiles, for a share of the panels. */
@@ -234,17 +282,17 @@ static void compute_item(void *context, int64_t index, int worker)
     const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, index / plan->shares);
     const int64_t panel = job->panel + index % plan->shares * plan->share_panels;
     const int64_t end = fc_min(panel + plan->share_panels, job->end_panel);
-    if (panel < end)
-        fc_winograd_spread_block(&job->source, &block, job->group * channels->c_in, channels->c_in,
+    for (int64_t c = 0; c < channels->c_in && panel < end; c += plan->depth) {
+        const int64_t stop = fc_min(c + plan->depth, channels->c_in);
+        fc_winograd_spread_block(&job->source, &block, job->group * channels->c_in + c, stop - c,
                                  scratch.x, scratch.v);
-    for (int64_t p = panel; p < end; p++) {
-        for (int64_t c = 0; c < channels->c_in; c += FC_WINOGRAD_CHUNK)
-            multiply_chunk(job, &scratch, &block, p, c);
-        for (int64_t line = block.line; line < block.line + block.lines; line++)
-            if (!fc_winograd_gather_line(&job->target, &block, line,
-                                         job->group * channels->c_out + p * channels->panel,
-                                         fc_panel_outputs(channels, p), scratch.m, scratch.strip))
-                __atomic_store_n(&job->bad[line], 1, __ATOMIC_RELAXED);
+        for (int64_t p = panel; p < end; p++) {
+            char *m = scratch.m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
+            for (int64_t chunk = c; chunk < stop; chunk += FC_WINOGRAD_CHUNK)
+                multiply_chunk(job, &scratch, &block, p, chunk, c, m);
+            if (stop == channels->c_in)
+                gather_lines(job, &scratch, &block, p, m);
+        }
     }
 }
 
@@ -257,9 +305,9 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
         for (job->panel = 0; job->panel < panels; job->panel += plan->pass_panels) {
             job->end_panel = fc_min(job->panel + plan->pass_panels, panels);
             if (transformed) {
-                job->transformed =
-                    transformed +
-                    fc_winograd_kernel_offset(&job->kernel, job->group, 0, 0) * job->target.element;
+                job->transformed = transformed + fc_winograd_kernel_offset(&job->kernel, job->group,
+                                                                           job->panel, 0) *
+                                                     job->target.element;
             } else if (!plan->fused) {
                 const fc_status status = fc_winograd_transform_panels(
                     &job->kernel, job->group, job->panel, job->end_panel, u);
@@ -280,14 +328,16 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
 static fc_status compute_again(const struct job *job)
 {
     const struct fc_winograd_cut *cut = &job->plan->cut;
-    const int64_t outputs = job->plan->form.outputs[0], lines = cut->images * cut->tile_rows;
+    const int64_t outputs = job->plan->form.outputs[0], element = job->target.element;
     fc_status status = FC_OK;
-    for (int64_t line = 0; line < lines && status == FC_OK; line++) {
-        if (!job->bad[line])
+    for (int64_t i = 0; i < cut->images * cut->tile_rows * cut->phases[1]; i++) {
+        const int64_t line = i / cut->phases[1], at = line % cut->tile_rows;
+        if (!job->bad[line] || status != FC_OK)
             continue;
         struct fc_convolution some =
-            fc_winograd_image(cut, job->target.convolution, line / cut->tile_rows);
-        const int64_t row = line % cut->tile_rows * outputs, element = job->target.element;
+            fc_winograd_image(job->target.convolution, line / cut->tile_rows,
+                              (int64_t[]){at % cut->phases[0], i % cut->phases[1]});
+        const int64_t row = at / cut->phases[0] * outputs;
         some.y.data = (char *)some.y.data + row * some.y.stride_h * element;
         if (some.residual.data)
             some.residual.data =

@@ -9,10 +9,10 @@
 #include "convolve.h"
 #include "winograd_kernels.h"
 
-/* Of the transformed inputs of a block of tiles, over which the kernel passes once. */
 enum {
-    FC_WINOGRAD_V_BYTES = 3 << 19,     /* which the second-level cache should hold */
-    FC_WINOGRAD_MOST_V_BYTES = 5 << 20 /* of the only block of a call */
+    FC_WINOGRAD_MOST_TILES = 112,       /* of a block, over which the kernel passes once, */
+    FC_WINOGRAD_MOST_V_BYTES = 5 << 20, /* and of its transformed inputs, if it is the only one */
+    FC_WINOGRAD_KEPT_PANELS = 8
 };
 
 /* Vertical and horizontal. */

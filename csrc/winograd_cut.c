@@ -3,13 +3,20 @@
 
 #include "dispatch.h"
 
+enum {
+    V_BYTES = 3 << 19,
+    VM_BYTES = 7 << 18,     /* of what tiles have of V and M, and */
+    SPACE_BYTES = 13 << 18, /* with the positions that they lack */
+    MOST_DEPTH = 384        /* channels */
+};
+
 static int64_t even_pieces(int64_t size, int64_t largest)
 {
     return fc_ceil_div(size, fc_ceil_div(size, fc_max(largest, 1)));
 }
 
-/* The points that the last tile of a direction takes, for `outputs` outputs: all, or of 6, 4 or 5. */
-static int last_points(const struct fc_winograd_form *form, int axis, int64_t outputs)
+/* The points that a tile takes for `outputs` outputs: all, or of 6, 4 or 5. */
+static int points_for(const struct fc_winograd_form *form, int axis, int64_t outputs)
 {
     const int all = form->points[axis];
     const int64_t needed = form->taps[axis] + outputs - 1;
@@ -19,23 +26,52 @@ static int last_points(const struct fc_winograd_form *form, int axis, int64_t ou
     return all;
 }
 
+/* One direction; returns its rows or columns of tiles. The first `large` phases have an output more
+ * than the others. Short are the last tiles of all phases, or, of phases of one tile, the small ones. */
+static int64_t find_tiles(const struct fc_winograd_form *form, const struct fc_axis *axis, int a,
+                          struct fc_winograd_cut *cut)
+{
+    const int64_t phases = axis->taps > 1 ? fc_max(fc_min(axis->dilation, axis->out), 1) : 1;
+    const int64_t size = fc_ceil_div(axis->out, phases), large = axis->out - (size - 1) * phases;
+    const int64_t tiles = fc_ceil_div(size, form->outputs[a]);
+    const int64_t last = size - (tiles - 1) * form->outputs[a];
+    const int64_t count = (tiles - 1) * phases + (last == 1 ? large : phases);
+    cut->phases[a] = phases;
+    cut->points[a] = form->points[a];
+    cut->full_points[a] = tiles > 1 ? form->points[a] : points_for(form, a, last);
+    cut->short_points[a] = points_for(form, a, tiles > 1 ? last : last - 1);
+    cut->full[a] = tiles > 1 ? (tiles - 1) * phases : large;
+    if (cut->short_points[a] == cut->full_points[a])
+        cut->full[a] = count;
+    return count;
+}
+
 struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *form,
                                                const struct fc_convolution *convolution)
 {
     struct fc_winograd_cut cut = {.images = convolution->y.n};
-    int64_t tiles[2];
-    for (int a = 0; a < 2; a++) {
-        const struct fc_axis *axis = &convolution->axis[a];
-        cut.phases[a] = axis->taps > 1 ? fc_max(fc_min(axis->dilation, axis->out), 1) : 1;
-        cut.images *= cut.phases[a];
-        const int64_t size = fc_ceil_div(axis->out, cut.phases[a]);
-        tiles[a] = fc_ceil_div(size, form->outputs[a]);
-        cut.points[a] = form->points[a];
-        cut.last[a] = last_points(form, a, size - (tiles[a] - 1) * form->outputs[a]);
-    }
-    cut.tile_rows = tiles[0];
-    cut.tile_columns = tiles[1];
+    cut.tile_rows = find_tiles(form, &convolution->axis[0], 0, &cut);
+    cut.tile_columns = find_tiles(form, &convolution->axis[1], 1, &cut);
     return cut;
+}
+
+struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *form,
+                                              const struct fc_winograd_cut *cut,
+                                              const struct fc_channels *channels, int64_t element)
+{
+    const int64_t tiles = fc_max(cut->tile_rows * cut->tile_columns, 1);
+    const int64_t kept = fc_min(FC_WINOGRAD_KEPT_PANELS, fc_panel_count(channels));
+    struct fc_winograd_depth depth = {.channels = channels->c_in};
+    int64_t most =
+        V_BYTES / (form->positions * fc_ceil_div(channels->c_in, FC_SLAB) * FC_SLAB * element);
+    if (channels->c_in > MOST_DEPTH) {
+        depth.channels = FC_WINOGRAD_CHUNK;
+        const int64_t bytes = (FC_WINOGRAD_CHUNK + kept * channels->panel) * element;
+        most = fc_min(VM_BYTES / (fc_max(fc_winograd_products(cut) / tiles, 1) * bytes),
+                      SPACE_BYTES / (form->positions * bytes));
+    }
+    depth.tiles = fc_max(fc_min(most, FC_WINOGRAD_MOST_TILES), 1);
+    return depth;
 }
 
 void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most)
@@ -59,34 +95,27 @@ struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut,
 
 /* -------------------------------------------------------------------- order */
 
-static bool has_short(const struct fc_winograd_cut *cut, int axis)
-{
-    return cut->last[axis] < cut->points[axis];
-}
-
 bool fc_winograd_has_short(const struct fc_winograd_cut *cut)
 {
-    return has_short(cut, 0) || has_short(cut, 1);
+    return cut->full[0] < cut->tile_rows || cut->full[1] < cut->tile_columns;
 }
 
-static bool is_short_line(const struct fc_winograd_cut *cut, int64_t line)
+/* Short lines before a line. */
+static int64_t shorts_before(const struct fc_winograd_cut *cut, int64_t line)
 {
-    return has_short(cut, 0) && (line + 1) % cut->tile_rows == 0;
+    return line / cut->tile_rows * (cut->tile_rows - cut->full[0]) +
+           fc_max(line % cut->tile_rows - cut->full[0], 0);
 }
 
 struct fc_winograd_order fc_winograd_order_of(const struct fc_winograd_cut *cut,
                                               const struct fc_winograd_block *block)
 {
-    struct fc_winograd_order order = {.columns = block->columns, .full_lines = block->lines};
-    if (has_short(cut, 1) && block->column + block->columns == cut->tile_columns) {
-        order.columns--;
-        order.ends = 1;
-    }
-    if (has_short(cut, 0)) {
-        order.short_lines =
-            (block->line + block->lines) / cut->tile_rows - block->line / cut->tile_rows;
-        order.full_lines -= order.short_lines;
-    }
+    struct fc_winograd_order order;
+    order.columns = fc_max(fc_min(cut->full[1] - block->column, block->columns), 0);
+    order.ends = block->columns - order.columns;
+    order.short_lines =
+        shorts_before(cut, block->line + block->lines) - shorts_before(cut, block->line);
+    order.full_lines = block->lines - order.short_lines;
     return order;
 }
 
@@ -94,29 +123,29 @@ int64_t fc_winograd_tile_at(const struct fc_winograd_cut *cut,
                             const struct fc_winograd_block *block, int64_t line, int64_t column)
 {
     const struct fc_winograd_order order = fc_winograd_order_of(cut, block);
-    const int64_t shorts =
-        has_short(cut, 0) ? line / cut->tile_rows - block->line / cut->tile_rows : 0;
-    const int64_t fulls = line - block->line - shorts;
+    const int64_t shorts = shorts_before(cut, line) - shorts_before(cut, block->line);
+    const int64_t fulls = line - block->line - shorts, end = column - order.columns;
     const int64_t first_full = order.full_lines * order.ends;
     const int64_t first_short = first_full + order.full_lines * order.columns;
-    if (!is_short_line(cut, line))
-        return column < order.columns ? first_full + fulls * order.columns + column : fulls;
-    return column < order.columns ? first_short + shorts * order.columns + column
-                                  : first_short + order.short_lines * order.columns + shorts;
+    if (line % cut->tile_rows < cut->full[0])
+        return end < 0 ? first_full + fulls * order.columns + column : fulls * order.ends + end;
+    if (end < 0)
+        return first_short + shorts * order.columns + column;
+    return first_short + order.short_lines * order.columns + shorts * order.ends + end;
 }
 
 void fc_winograd_points_of(const struct fc_winograd_cut *cut, const struct fc_winograd_block *block,
                            int64_t line, int64_t column, int points[2])
 {
-    const bool last = column >= fc_winograd_order_of(cut, block).columns;
-    points[0] = is_short_line(cut, line) ? cut->last[0] : cut->points[0];
-    points[1] = last ? cut->last[1] : cut->points[1];
+    const int64_t at[] = {line % cut->tile_rows, block->column + column};
+    for (int a = 0; a < 2; a++)
+        points[a] = at[a] < cut->full[a] ? cut->full_points[a] : cut->short_points[a];
 }
 
-/* Whether the last tiles of a direction have point i. */
-static bool last_has(const struct fc_winograd_cut *cut, int axis, int64_t i)
+/* Whether tiles of so many points have point i. */
+static bool has_point(const struct fc_winograd_cut *cut, int axis, int points, int64_t i)
 {
-    return i < cut->last[axis] - 1 || i == cut->points[axis] - 1;
+    return i < points - 1 || i == cut->points[axis] - 1;
 }
 
 void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
@@ -124,8 +153,13 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
                             int64_t *end)
 {
     const struct fc_winograd_order order = fc_winograd_order_of(cut, block);
-    const bool lines = last_has(cut, 0, position / cut->points[1]);
-    const bool columns = last_has(cut, 1, position % cut->points[1]);
+    const int64_t row = position / cut->points[1], column = position % cut->points[1];
+    const bool lines = has_point(cut, 0, cut->short_points[0], row);
+    const bool columns = has_point(cut, 1, cut->short_points[1], column);
+    *begin = *end = 0;
+    if (!has_point(cut, 0, cut->full_points[0], row) ||
+        !has_point(cut, 1, cut->full_points[1], column))
+        return;
     *begin = columns ? 0 : order.full_lines * order.ends;
     *end = order.full_lines * (order.columns + order.ends);
     if (lines)
@@ -134,8 +168,47 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
 
 int64_t fc_winograd_products(const struct fc_winograd_cut *cut)
 {
-    return ((cut->tile_rows - 1) * cut->points[0] + cut->last[0]) *
-           ((cut->tile_columns - 1) * cut->points[1] + cut->last[1]);
+    const int64_t tiles[] = {cut->tile_rows, cut->tile_columns};
+    int64_t points[2];
+    for (int a = 0; a < 2; a++)
+        points[a] =
+            cut->full[a] * cut->full_points[a] + (tiles[a] - cut->full[a]) * cut->short_points[a];
+    return points[0] * points[1];
+}
+
+/* ------------------------------------------------------------------- phases */
+
+bool fc_winograd_find_tiles(const struct fc_winograd_cut *cut, int axis, int64_t begin, int64_t end,
+                            struct fc_winograd_tiles *tiles)
+{
+    const int64_t phase = tiles->phase[axis];
+    const int64_t first = fc_max(fc_ceil_div(begin - phase, cut->phases[axis]), 0);
+    const int64_t stop = fc_max(fc_ceil_div(end - phase, cut->phases[axis]), first);
+    if (axis == 0) {
+        tiles->row = first;
+        tiles->end = stop;
+    } else {
+        tiles->column = first;
+        tiles->stop = stop;
+    }
+    return first < stop;
+}
+
+int64_t fc_winograd_line_of(const struct fc_winograd_cut *cut,
+                            const struct fc_winograd_tiles *tiles, int64_t row)
+{
+    return tiles->n * cut->tile_rows + row * cut->phases[0] + tiles->phase[0];
+}
+
+int64_t fc_winograd_place_of(const struct fc_winograd_cut *cut,
+                             const struct fc_winograd_tiles *tiles, int64_t column)
+{
+    return column * cut->phases[1] + tiles->phase[1] - tiles->block->column;
+}
+
+int64_t fc_winograd_full_of(const struct fc_winograd_cut *cut, int axis, int64_t phase)
+{
+    return fc_max(fc_ceil_div(cut->full[axis] - phase, cut->phases[axis]), 0);
 }
 
 /* ------------------------------------------------------------------- images */
@@ -152,33 +225,42 @@ static fc_image lattice(const fc_image *image, int64_t n, const int64_t first[2]
     some.n = 1;
     some.h = fc_max(fc_ceil_div(some.h - first[0], step[0]), 0);
     some.w = fc_max(fc_ceil_div(some.w - first[1], step[1]), 0);
-    some.stride_h *= step[0];
-    some.stride_w *= step[1];
+    if (some.h > 1) /* else the product might overflow */
+        some.stride_h *= step[0];
+    if (some.w > 1)
+        some.stride_w *= step[1];
     return some;
 }
 
-struct fc_convolution fc_winograd_image(const struct fc_winograd_cut *cut,
-                                        const struct fc_convolution *convolution, int64_t index)
+/* Pixels from one of a phase to the next: also where there is one phase, of a single output. */
+static int64_t step_of(const struct fc_axis *axis) { return axis->taps > 1 ? axis->dilation : 1; }
+
+fc_image fc_winograd_outputs(const struct fc_convolution *convolution, const fc_image *image,
+                             int64_t n, const int64_t phase[2])
+{
+    const int64_t step[] = {step_of(&convolution->axis[0]), step_of(&convolution->axis[1])};
+    return lattice(image, n, phase, step, (int64_t)fc_element_size(convolution->dtype));
+}
+
+struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution, int64_t n,
+                                        const int64_t phase[2])
 {
     struct fc_convolution image = *convolution;
-    const int64_t phases = cut->phases[0] * cut->phases[1], n = index / phases;
-    const int64_t phase[2] = {index % phases / cut->phases[1], index % cut->phases[1]};
-    int64_t y_first[2], x_first[2], step[2];
+    int64_t x_first[2], step[2];
     for (int a = 0; a < 2; a++) {
         struct fc_axis *axis = &image.axis[a];
         const int64_t shift = phase[a] - axis->before;
-        step[a] = cut->phases[a] > 1 ? axis->dilation : 1;
+        step[a] = step_of(axis);
         const int64_t before = -fc_floor_div(shift, step[a]);
-        y_first[a] = phase[a];
-        x_first[a] = cut->phases[a] > 1 ? shift + before * step[a] : 0;
-        axis->before = cut->phases[a] > 1 ? before : axis->before;
+        x_first[a] = shift + before * step[a];
+        axis->before = before;
         axis->in = fc_max(fc_ceil_div(axis->in - x_first[a], step[a]), 0);
         axis->out = fc_ceil_div(axis->out - phase[a], step[a]);
         axis->dilation = 1;
     }
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     image.x = lattice(&convolution->x, n, x_first, step, element);
-    image.y = lattice(&convolution->y, n, y_first, step, element);
-    image.residual = lattice(&convolution->residual, n, y_first, step, element);
+    image.y = fc_winograd_outputs(convolution, &convolution->y, n, phase);
+    image.residual = fc_winograd_outputs(convolution, &convolution->residual, n, phase);
     return image;
 }

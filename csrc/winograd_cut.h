@@ -1,7 +1,8 @@
 /* winograd_cut.h: the outputs of a convolution as rows of tiles, and blocks of them.
  *
  * Where the kernel is dilated, the outputs d apart read inputs d apart: each of the d * d phases of an
- * image is an image of its own, convolved without dilation. "Image" below is one of those. */
+ * image is an image of its own, convolved without dilation. Row i of the tiles of phase p is row
+ * i * d + p of the image's, and so are columns: what lacks points comes last. */
 #ifndef FC_WINOGRAD_CUT_H
 #define FC_WINOGRAD_CUT_H
 
@@ -9,10 +10,11 @@
 
 /* Rows of tiles, "lines", are counted over all images; a block is some columns of some lines. */
 struct fc_winograd_cut {
-    int64_t phases[2], images;
-    int64_t tile_rows, tile_columns; /* of an image */
-    int points[2], last[2];          /* of a tile, and of the last one of a column and a row */
-    int64_t lines, columns;          /* of a block */
+    int64_t images, phases[2];
+    int64_t tile_rows, tile_columns;                /* of an image, in all phases */
+    int64_t full[2];                                /* rows and columns before the short ones */
+    int points[2], full_points[2], short_points[2]; /* of the form, and of tiles */
+    int64_t lines, columns;                         /* of a block */
     int64_t line_blocks, column_blocks;
 };
 
@@ -24,14 +26,14 @@ struct fc_winograd_block {
  *   full lines' last, full, short lines', short lines' last
  * puts those that a position has side by side, whether it lacks the last, the short lines' or both. */
 struct fc_winograd_order {
-    int64_t columns, ends; /* full ones, and whether a short one follows */
+    int64_t columns, ends; /* full ones, and the short ones that follow */
     int64_t full_lines, short_lines;
 };
 
 struct fc_winograd_order fc_winograd_order_of(const struct fc_winograd_cut *cut,
                                               const struct fc_winograd_block *block);
 
-/* Whether tiles that end a row or a column have fewer points. */
+/* Whether some tiles have fewer points than others. */
 bool fc_winograd_has_short(const struct fc_winograd_cut *cut);
 
 /* The points of a tile, vertical and horizontal. */
@@ -50,17 +52,50 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
 /* Products of a position and a tile in one image. */
 int64_t fc_winograd_products(const struct fc_winograd_cut *cut);
 
+/* Tiles of one phase of image n in a block: rows [row, end), columns [column, stop) of the phase's. */
+struct fc_winograd_tiles {
+    const struct fc_winograd_block *block;
+    int64_t n, phase[2], row, end, column, stop;
+};
+
+/* Sets the tiles' rows (axis 0) or columns to those of their phase among [begin, end) of the image's;
+ * returns whether there are any. */
+bool fc_winograd_find_tiles(const struct fc_winograd_cut *cut, int axis, int64_t begin, int64_t end,
+                            struct fc_winograd_tiles *tiles);
+
+/* What the cut knows them as: a line of all images, and a column counted from the block's first. */
+int64_t fc_winograd_line_of(const struct fc_winograd_cut *cut,
+                            const struct fc_winograd_tiles *tiles, int64_t row);
+int64_t fc_winograd_place_of(const struct fc_winograd_cut *cut,
+                             const struct fc_winograd_tiles *tiles, int64_t column);
+
+/* Rows or columns of tiles of a phase that are full. */
+int64_t fc_winograd_full_of(const struct fc_winograd_cut *cut, int axis, int64_t phase);
+
 /* The images and their tiles, not yet cut. */
 struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *form,
                                                const struct fc_convolution *convolution);
+
+/* How many channels of a block's tiles are taken to positions at once, and of how many tiles: what
+ * then waits should fit the second-level cache, V of all channels, or, of many, V of a chunk and M of
+ * FC_WINOGRAD_KEPT_PANELS. */
+struct fc_winograd_depth {
+    int64_t channels, tiles;
+};
+struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *form,
+                                              const struct fc_winograd_cut *cut,
+                                              const struct fc_channels *channels, int64_t element);
 
 /* Cuts them into near-equal blocks of at most `most` tiles, or one row of them. */
 void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most);
 
 struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index);
 
-/* Image `index` alone, without dilation. */
-struct fc_convolution fc_winograd_image(const struct fc_winograd_cut *cut,
-                                        const struct fc_convolution *convolution, int64_t index);
+/* One phase, vertical and horizontal, of image n alone, without dilation; and its outputs alone, where
+ * `image` is y or the residual. */
+struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution, int64_t n,
+                                        const int64_t phase[2]);
+fc_image fc_winograd_outputs(const struct fc_convolution *convolution, const fc_image *image,
+                             int64_t n, const int64_t phase[2]);
 
 #endif

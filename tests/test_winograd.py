@@ -40,7 +40,7 @@ def winograd_problems(draw: Draw) -> Conv2DProblem:
     kh, kw = draw(st.sampled_from(KERNELS))
     padding = draw(strategies.spelled_paddings((4, 4)))
     groups = draw(st.sampled_from((1, 1, 1, 2)))
-    dilation = draw(st.sampled_from(((1, 1), (1, 1), (2, 2), (1, 3))))
+    dilation = draw(st.sampled_from(((1, 1), (1, 1), (2, 2), (1, 3), (6, 5))))
     lengths = st.sampled_from((16, 24, 33) if groups > 1 else (1, 3, 16, 17, 33, 64))
     problem = Conv2DProblem(
         n=draw(st.integers(1, 3)),
@@ -70,6 +70,11 @@ LAYERS = {
     "more tiles than a block": Conv2DProblem(3, 40, 500, 16, 16, 3, 3, 1, 1),
     "inception 1x7": Conv2DProblem(2, 17, 17, 96, 128, 1, 7, 1, "same"),
     "dilation 2": Conv2DProblem(2, 28, 27, 32, 64, 3, 3, 1, 2, 2),
+    "chunks of channels, passes": Conv2DProblem(1, 26, 26, 900, 110, 3, 3, 1, 1),
+    "chunks of channels, shares": Conv2DProblem(1, 22, 22, 1216, 264, 3, 3, 1, 1),
+    "chunks of channels, dilation 6": Conv2DProblem(3, 19, 14, 416, 40, 3, 3, 1, 6, 6),
+    "phases of two sizes": Conv2DProblem(2, 14, 19, 48, 33, 3, 3, 1, 6, 6),
+    "phases of two numbers of tiles": Conv2DProblem(1, 33, 35, 16, 48, 3, 3, 1, 7, 8),
     "more phases than outputs": Conv2DProblem(1, 4, 5, 16, 16, 3, 3, 1, 6, 6),
     "5x5": Conv2DProblem(2, 28, 28, 48, 64, 5, 5, 1, 2),
 }
