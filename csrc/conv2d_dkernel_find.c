@@ -102,23 +102,13 @@ void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p)
     }
 }
 
-/* The channels of the part: in place where there is one tap, or packed. */
-void fc_dkernel_find_x(struct fc_dkernel_part *part, int64_t n)
+/* The channels of the part, packed. */
+void fc_dkernel_pack_x(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_dkernel_plan *plan = job->plan;
     const fc_image *x = &job->convolution->x;
     const int64_t first = part->group * plan->channels.c_in + part->c;
-    part->tile_x = part->x;
-    if (plan->x_in_place) {
-        part->tile_x = (const char *)x->data + (n * x->stride_n + part->patch.x_row * x->stride_h +
-                                                part->patch.x_column * x->stride_w + first) *
-                                                   job->element;
-        part->tile.x_step = x->stride_w;
-        part->x_row = x->stride_h;
-        part->x_image = x->stride_n;
-        return;
-    }
     for (int64_t c = 0; c < part->channels; c += plan->channels.slab) {
         const int64_t count = fc_dkernel_slab_pitch(part, c);
         char *to = part->x + c / plan->channels.slab * plan->pitch *

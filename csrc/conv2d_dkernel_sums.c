@@ -43,12 +43,12 @@ static struct region region_of(const struct fc_dkernel_part *part, int64_t i, in
 
 /* The tile's images, rows and columns: the same pixels in the same order, rows that follow each other
  * as one, and images that do. */
-static void lay_out_rows(struct fc_dkernel_part *part, const struct region *region)
+void fc_dkernel_lay_out_rows(struct fc_dkernel_part *part, int64_t rows, int64_t columns)
 {
     struct fc_dkernel_tile *tile = &part->tile;
     tile->images = part->images;
-    tile->rows = region->columns ? region->rows : 0;
-    tile->width = region->columns;
+    tile->rows = columns ? rows : 0;
+    tile->width = columns;
     tile->x_row = part->x_row;
     tile->dy_row = part->dy_row;
     tile->x_image = part->x_image;
@@ -119,16 +119,13 @@ static int64_t enter_slab(struct fc_dkernel_part *part, int64_t i, int64_t j, in
     const struct fc_axis *axis = part->job->convolution->axis;
     const struct fc_patch *patch = &part->patch;
     const int64_t pixels = patch->x_rows * patch->x_columns;
-    int64_t first = 0;
-    if (!plan->x_in_place) {
-        part->tile.x_step = axis[1].stride * pitch;
-        part->x_row = plan->blocks.row_stride * patch->x_columns * pitch;
-        part->x_image = pixels * pitch;
-        first = (i * plan->tap_row * patch->x_columns +
-                 j * (plan->apart ? pixels * part->images : axis[1].dilation)) *
-                pitch;
-    }
-    lay_out_rows(part, region);
+    part->tile.x_step = axis[1].stride * pitch;
+    part->x_row = plan->blocks.row_stride * patch->x_columns * pitch;
+    part->x_image = pixels * pitch;
+    const int64_t first = (i * plan->tap_row * patch->x_columns +
+                           j * (plan->apart ? pixels * part->images : axis[1].dilation)) *
+                          pitch;
+    fc_dkernel_lay_out_rows(part, region->rows, region->columns);
     return first + region->row * part->x_row + region->column * part->tile.x_step;
 }
 
@@ -141,7 +138,7 @@ static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t 
     const struct fc_channels *channels = &plan->channels;
     const struct fc_kernel_view *kernel = &job->convolution->kernel;
     const int64_t width = fc_panel_width(channels, p), taps = channels->taps;
-    const int64_t slab_x = plan->x_in_place ? 0 : plan->pitch * fc_dkernel_packed_pixels(part);
+    const int64_t slab_x = plan->pitch * fc_dkernel_packed_pixels(part);
     const int64_t tap = i * kernel->kw + j;
     char *sums = part->sums + fc_dkernel_panel(part, p) * job->element;
     char *dkernel = (char *)kernel->data + (i * kernel->stride_kh + j * kernel->stride_kw +
@@ -160,7 +157,7 @@ static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t 
             first = enter_slab(part, i, j, pitch, region);
         }
         const struct run run = {
-            .x = part->tile_x + (s * slab_x + first) * job->element,
+            .x = part->x + (s * slab_x + first) * job->element,
             .sums = sums + (taps * c + tap * slab) * width * job->element,
             .dkernel = lands ? dkernel + c * kernel->stride_c_in * job->element : NULL,
             .elements = plan->merged ? kernel->kw * slab : slab,
@@ -203,7 +200,7 @@ static void add_lanes(struct fc_dkernel_part *part, int64_t p, int64_t c)
         const struct region region = plan->exact
                                          ? region_of(part, tap / axis[1].taps, tap % axis[1].taps)
                                          : (struct region){0, patch->rows, 0, patch->columns};
-        lay_out_rows(part, &region);
+        fc_dkernel_lay_out_rows(part, region.rows, region.columns);
         const int64_t x = pixels * c * width + (plan->exact ? part->offset[tap] : 0) +
                           region.row * part->x_row + region.column * part->tile.x_step;
         const int64_t dy = region.row * part->dy_row + region.column * part->tile.dy_step;
@@ -242,8 +239,12 @@ void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
     const struct fc_dkernel_job *job = part->job;
     const bool lanes = job->plan->channels.lanes;
     part->images = fc_min(job->plan->images, job->convolution->y.n - n);
+    if (job->plan->direct) {
+        fc_dkernel_add_dense(part, n);
+        return;
+    }
     if (!lanes)
-        fc_dkernel_find_x(part, n);
+        fc_dkernel_pack_x(part, n);
     if (job->plan->along) {
         add_along(part);
         return;
