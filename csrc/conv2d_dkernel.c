@@ -17,6 +17,7 @@
 #include "choose.h"
 #include "conv2d.h"
 #include "conv2d_dkernel_sums.h"
+#include "dense_dkernel.h"
 #include "depthwise_dkernel.h"
 #include "dispatch.h"
 #include "few_dkernel.h"
@@ -225,6 +226,8 @@ static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolu
         return fc_few_dkernel(convolution, finite);
     fc_make_dense(convolution);
     images_to_columns(convolution);
+    if (!empty && fc_fits_dense_dkernel(convolution))
+        return fc_dense_dkernel(convolution);
     pack_fewer_planes(convolution);
     return sum_directly(convolution, false, finite);
 }

@@ -68,8 +68,6 @@ void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p)
         return;
     }
     char *to = part->dy;
-    if (job->plan->along)
-        to += (p - part->panel) * patch->columns * channels->panel * job->element;
     part->tile_dy = to;
     tile->dy_step = width;
     part->dy_row = patch->columns * width;
@@ -107,20 +105,11 @@ void fc_dkernel_pack_x(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_dkernel_plan *plan = job->plan;
-    const fc_image *x = &job->convolution->x;
     const int64_t first = part->group * plan->channels.c_in + part->c;
     for (int64_t c = 0; c < part->channels; c += plan->channels.slab) {
         const int64_t count = fc_dkernel_slab_pitch(part, c);
         char *to = part->x + c / plan->channels.slab * plan->pitch *
                                  fc_dkernel_packed_pixels(part) * job->element;
-        if (plan->dense) {
-            const struct fc_patch *patch = &part->patch;
-            const struct piece piece = {n,    part->images,    patch->x_row,     patch->x_rows,
-                                        1,    patch->x_column, patch->x_columns, first + c,
-                                        count};
-            copy_piece(job, x, &piece, count, to);
-            continue;
-        }
         for (int64_t j = 0; j < (plan->apart ? job->convolution->kernel.kw : 1); j++) {
             const struct fc_patch patch = patch_of(part, j);
             for (int64_t i = 0; i < part->images; i++) {

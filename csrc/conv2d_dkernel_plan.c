@@ -30,9 +30,6 @@ enum {
     LANE_ROWS = 1024,
     LANE_CHANNELS = 128,
     PARTS_WANTED = 8,
-    FEW_PIXELS = 32, /* of the whole batch: a gradient that is written, rather than computed */
-    FEW_CHANNELS = 64,
-    FEW_PANELS = 64,
     APART = 64,  /* columns from a row's first tap to its last beyond which they are packed apart */
     NEAR = 1024, /* bytes from pixel to pixel that may be read in place */
 };
@@ -77,11 +74,6 @@ static void plan_parts(const struct fc_convolution *convolution, struct fc_dkern
     cut_parts(plan, taps == 1 ? PART_CHANNELS : most, PART_PANELS);
     if (taps == 1 && plan->parts < PARTS_WANTED)
         cut_parts(plan, LEAST_CHANNELS, PART_PANELS);
-    const fc_image *dy = &convolution->y;
-    plan->along =
-        taps == 1 && fc_is_dense(convolution) && dy->n == 1 && dy->h == 1 && dy->w <= FEW_PIXELS;
-    if (plan->along)
-        cut_parts(plan, FEW_CHANNELS, FEW_PANELS);
 }
 
 /* Blocks of a dilated kernel have phases of rows, so that no row is packed in vain. But where an
@@ -141,18 +133,17 @@ static void plan_blocks(const struct fc_convolution *convolution, struct fc_dker
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const struct fc_channels *channels = &plan->channels;
     cut_blocks(convolution, plan);
-    plan->dense = channels->taps == 1 && !channels->lanes && fc_is_dense(convolution);
+    plan->direct = channels->taps == 1 && !channels->lanes && fc_is_dense(convolution);
     plan->images = 1;
     if (!channels->lanes && fc_block_count(&plan->blocks) == 1) {
         const int64_t fit = BLOCK_PIXELS / (plan->blocks.rows * plan->blocks.columns);
         plan->images = fc_max(even_pieces(convolution->y.n, fc_max(fit, 1), 1), 1);
     }
     plan->steps = fc_ceil_div(convolution->y.n, plan->images) * fc_block_count(&plan->blocks);
-    plan->direct = plan->dense && !plan->along;
     plan->x_copied =
         plan->direct && convolution->x.stride_c == 1 && !lies_near(&convolution->x, element);
-    plan->dy_in_place = plan->direct ? convolution->y.stride_c == 1
-                                     : !plan->along && lies_near(&convolution->y, element);
+    plan->dy_in_place =
+        plan->direct ? convolution->y.stride_c == 1 : lies_near(&convolution->y, element);
     plan->chunks =
         fc_max(fc_min(fc_ceil_div(PARTS_WANTED, fc_max(plan->parts, 1)), plan->steps), 1);
     plan->skip = (!channels->lanes || plan->exact) && fc_pads_with_zero(convolution);
@@ -176,7 +167,7 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
         return false;
     plan->x_bytes = plan->direct && !plan->x_copied ? 0 : fc_round_to_line((size_t)x);
     plan->dy_bytes = (size_t)(plan->images * plan->blocks.rows * plan->blocks.columns *
-                              channels->panel * (plan->along ? plan->part_panels : 1) * element);
+                              channels->panel * element);
     plan->offset_bytes = fc_round_to_line((size_t)channels->taps * sizeof(ptrdiff_t));
     plan->part_elements =
         channels->taps * plan->part_channels * channels->panel * plan->part_panels;

@@ -17,9 +17,7 @@ struct fc_dkernel_plan {
     bool exact;       /* no tap sees padding, and what is finite in dkernel stays */
     bool merged;      /* the taps of a kernel row are one run of elements */
     bool apart;       /* the taps of a kernel row are packed each by itself */
-    bool along;       /* tiles follow the rows of dkernel, not its columns */
-    bool dense;       /* one tap that reads each pixel of x once */
-    bool direct;      /* dense and not along: x is read where it lies */
+    bool direct;      /* one tap that reads each pixel of x once, where it lies */
     bool x_copied;    /* directly by the first panel alone, which leaves a copy */
     bool skip;        /* rows of padding are neither packed nor summed */
     bool dy_in_place; /* read where it lies, in whole panels */

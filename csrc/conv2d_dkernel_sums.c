@@ -129,9 +129,9 @@ static int64_t enter_slab(struct fc_dkernel_part *part, int64_t i, int64_t j, in
     return first + region->row * part->x_row + region->column * part->tile.x_step;
 }
 
-/* Tap (i, j) or, if merged, row i of taps, of channels [begin, end) of the part. */
-static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t j, int64_t begin,
-                    int64_t end, const struct region *region)
+/* Tap (i, j) or, if merged, row i of taps. */
+static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t j,
+                    const struct region *region)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_dkernel_plan *plan = job->plan;
@@ -150,7 +150,7 @@ static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t 
         part->tile_dy +
         (region->row * part->dy_row + region->column * part->tile.dy_step) * job->element;
     int64_t pitch = 0, first = 0;
-    for (int64_t c = begin; c < end; c += channels->slab) {
+    for (int64_t c = 0; c < part->channels; c += channels->slab) {
         const int64_t slab = fc_min(channels->slab, part->channels - c), s = c / channels->slab;
         if (pitch != fc_dkernel_slab_pitch(part, c)) {
             pitch = fc_dkernel_slab_pitch(part, c);
@@ -174,7 +174,7 @@ static void add_panel(struct fc_dkernel_part *part, int64_t p)
         for (int64_t j = 0; j < (job->plan->merged ? 1 : axis[1].taps); j++) {
             const struct region region = region_of(part, i, j);
             if (region.rows * region.columns > 0 || part->first || part->last)
-                add_tap(part, p, i, j, 0, part->channels, &region);
+                add_tap(part, p, i, j, &region);
         }
 }
 
@@ -216,24 +216,6 @@ static void add_lanes(struct fc_dkernel_part *part, int64_t p, int64_t c)
     }
 }
 
-/* A gradient that is written rather than computed: panel after panel of the same channels, so that
- * what is stored follows in memory. 8 x 4096 to 4096 took 16 ms the other way round. */
-static void add_along(struct fc_dkernel_part *part)
-{
-    const struct fc_dkernel_job *job = part->job;
-    const int64_t slab = job->plan->channels.slab;
-    for (int64_t p = part->panel; p < part->panel + part->panels; p++)
-        fc_dkernel_find_dy(part, 0, p);
-    for (int64_t c = 0; c < part->channels; c += slab)
-        for (int64_t p = part->panel; p < part->panel + part->panels; p++) {
-            const struct region region = {0, 1, 0, part->patch.columns};
-            part->tile.dy_step = fc_panel_width(&job->plan->channels, p);
-            part->tile_dy = part->dy + (p - part->panel) * part->patch.columns *
-                                           job->plan->channels.panel * job->element;
-            add_tap(part, p, 0, 0, c, fc_min(c + slab, part->channels), &region);
-        }
-}
-
 void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
@@ -245,10 +227,6 @@ void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
     }
     if (!lanes)
         fc_dkernel_pack_x(part, n);
-    if (job->plan->along) {
-        add_along(part);
-        return;
-    }
     for (int64_t p = part->panel; p < part->panel + part->panels; p++) {
         if (lanes)
             fc_dkernel_pack_lanes(part, n, p);
