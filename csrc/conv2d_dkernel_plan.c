@@ -61,7 +61,7 @@ static void cut_parts(struct fc_dkernel_plan *plan, int64_t most_channels, int64
     plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
 }
 
-static void plan_parts(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
+static void plan_parts(struct fc_dkernel_plan *plan)
 {
     struct fc_channels *channels = &plan->channels;
     const int64_t taps = fc_max(channels->taps, 1);
@@ -190,7 +190,7 @@ bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .exact = exact,
     };
-    plan_parts(convolution, plan);
+    plan_parts(plan);
     plan_blocks(convolution, plan);
     plan_slabs(convolution, plan);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *
