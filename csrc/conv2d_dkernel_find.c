@@ -68,8 +68,6 @@ void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p)
         return;
     }
     char *to = part->dy;
-    if (job->plan->along)
-        to += (p - part->panel) * patch->columns * channels->panel * job->element;
     part->tile_dy = to;
     tile->dy_step = width;
     part->dy_row = patch->columns * width;
@@ -102,35 +100,16 @@ void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p)
     }
 }
 
-/* The channels of the part: in place where there is one tap, or packed. */
-void fc_dkernel_find_x(struct fc_dkernel_part *part, int64_t n)
+/* The channels of the part, packed. */
+void fc_dkernel_pack_x(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_dkernel_plan *plan = job->plan;
-    const fc_image *x = &job->convolution->x;
     const int64_t first = part->group * plan->channels.c_in + part->c;
-    part->tile_x = part->x;
-    if (plan->x_in_place) {
-        part->tile_x = (const char *)x->data + (n * x->stride_n + part->patch.x_row * x->stride_h +
-                                                part->patch.x_column * x->stride_w + first) *
-                                                   job->element;
-        part->tile.x_step = x->stride_w;
-        part->x_row = x->stride_h;
-        part->x_image = x->stride_n;
-        return;
-    }
     for (int64_t c = 0; c < part->channels; c += plan->channels.slab) {
         const int64_t count = fc_dkernel_slab_pitch(part, c);
         char *to = part->x + c / plan->channels.slab * plan->pitch *
                                  fc_dkernel_packed_pixels(part) * job->element;
-        if (plan->dense) {
-            const struct fc_patch *patch = &part->patch;
-            const struct piece piece = {n,    part->images,    patch->x_row,     patch->x_rows,
-                                        1,    patch->x_column, patch->x_columns, first + c,
-                                        count};
-            copy_piece(job, x, &piece, count, to);
-            continue;
-        }
         for (int64_t j = 0; j < (plan->apart ? job->convolution->kernel.kw : 1); j++) {
             const struct fc_patch patch = patch_of(part, j);
             for (int64_t i = 0; i < part->images; i++) {

@@ -10,7 +10,8 @@
  * depend on threads or instruction set.
  *
  * What is packed costs some seven cycles a line: x once for each panel part, dy once for each channel
- * part. With 256 channels x 256 outputs of one tap that is 5 % of the time each. */
+ * part. With one tap, 256 channels x 256 outputs, that were 5 % of the time each. There x and dy are
+ * read where they lie, by conv2d_dkernel_dense.c, if in dy channels lie together; else dy is packed. */
 #include "conv2d_dkernel_plan.h"
 
 #include "dispatch.h"
@@ -29,17 +30,13 @@ enum {
     LANE_ROWS = 1024,
     LANE_CHANNELS = 128,
     PARTS_WANTED = 8,
-    FEW_PIXELS = 32, /* of the whole batch: a gradient that is written, rather than computed */
-    FEW_CHANNELS = 64,
-    FEW_PANELS = 64,
     APART = 64,  /* columns from a row's first tap to its last beyond which they are packed apart */
     NEAR = 1024, /* bytes from pixel to pixel that may be read in place */
 };
 
-/* Whether channels lie together, and pixels so near that tiles may read them where they are. A tile
- * keeps 85 % of the peak with pixels of x and dy 1 KB apart and 91 where both are packed, which takes
- * 10 % of the time; with 4 KB 70 %, since all pixels of a channel share one set of the first-level
- * cache. */
+/* Whether channels lie together, and pixels so near that all tiles may read them where they are. A tile
+ * keeps 85 % of the peak with pixels of x and dy 1 KB apart and 91 where both are packed; with 4 KB
+ * 70 %, since all pixels of a channel share one set of the first-level cache. */
 static bool lies_near(const fc_image *image, int64_t element)
 {
     return image->stride_c == 1 && image->stride_w > 0 && image->stride_w * element <= NEAR;
@@ -64,7 +61,7 @@ static void cut_parts(struct fc_dkernel_plan *plan, int64_t most_channels, int64
     plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
 }
 
-static void plan_parts(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
+static void plan_parts(struct fc_dkernel_plan *plan)
 {
     struct fc_channels *channels = &plan->channels;
     const int64_t taps = fc_max(channels->taps, 1);
@@ -77,11 +74,6 @@ static void plan_parts(const struct fc_convolution *convolution, struct fc_dkern
     cut_parts(plan, taps == 1 ? PART_CHANNELS : most, PART_PANELS);
     if (taps == 1 && plan->parts < PARTS_WANTED)
         cut_parts(plan, LEAST_CHANNELS, PART_PANELS);
-    const fc_image *dy = &convolution->y;
-    plan->along =
-        taps == 1 && fc_is_dense(convolution) && dy->n == 1 && dy->h == 1 && dy->w <= FEW_PIXELS;
-    if (plan->along)
-        cut_parts(plan, FEW_CHANNELS, FEW_PANELS);
 }
 
 /* Blocks of a dilated kernel have phases of rows, so that no row is packed in vain. But where an
@@ -129,7 +121,7 @@ static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkern
     const int64_t tile = even_pieces(plan->part_channels, elements, 1);
     plan->merged = convolution->kernel.kw > 1 && convolution->axis[1].dilation == 1 &&
                    plan->part_channels <= FC_SLAB && tile <= MERGED_CHANNELS && !plan->exact;
-    channels->slab = plan->x_in_place || plan->merged ? plan->part_channels : tile;
+    channels->slab = plan->direct || plan->merged ? plan->part_channels : tile;
     plan->pitch =
         plan->merged ? channels->slab : fc_ceil_div(channels->slab, FC_SLAB / 2) * (FC_SLAB / 2);
     if (plan->pitch > FC_SLAB / 2 && !plan->merged)
@@ -141,15 +133,17 @@ static void plan_blocks(const struct fc_convolution *convolution, struct fc_dker
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const struct fc_channels *channels = &plan->channels;
     cut_blocks(convolution, plan);
-    plan->dense = channels->taps == 1 && !channels->lanes && fc_is_dense(convolution);
+    plan->direct = channels->taps == 1 && !channels->lanes && fc_is_dense(convolution);
     plan->images = 1;
     if (!channels->lanes && fc_block_count(&plan->blocks) == 1) {
         const int64_t fit = BLOCK_PIXELS / (plan->blocks.rows * plan->blocks.columns);
         plan->images = fc_max(even_pieces(convolution->y.n, fc_max(fit, 1), 1), 1);
     }
     plan->steps = fc_ceil_div(convolution->y.n, plan->images) * fc_block_count(&plan->blocks);
-    plan->x_in_place = plan->dense && !plan->along && lies_near(&convolution->x, element);
-    plan->dy_in_place = !plan->along && lies_near(&convolution->y, element);
+    plan->x_copied =
+        plan->direct && convolution->x.stride_c == 1 && !lies_near(&convolution->x, element);
+    plan->dy_in_place =
+        plan->direct ? convolution->y.stride_c == 1 : lies_near(&convolution->y, element);
     plan->chunks =
         fc_max(fc_min(fc_ceil_div(PARTS_WANTED, fc_max(plan->parts, 1)), plan->steps), 1);
     plan->skip = (!channels->lanes || plan->exact) && fc_pads_with_zero(convolution);
@@ -171,9 +165,9 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
     if (pixels < 0 || __builtin_mul_overflow(pixels, plan->images * taps, &x) ||
         __builtin_mul_overflow(x, packed * lanes * element, &x))
         return false;
-    plan->x_bytes = plan->x_in_place ? 0 : fc_round_to_line((size_t)x);
+    plan->x_bytes = plan->direct && !plan->x_copied ? 0 : fc_round_to_line((size_t)x);
     plan->dy_bytes = (size_t)(plan->images * plan->blocks.rows * plan->blocks.columns *
-                              channels->panel * (plan->along ? plan->part_panels : 1) * element);
+                              channels->panel * element);
     plan->offset_bytes = fc_round_to_line((size_t)channels->taps * sizeof(ptrdiff_t));
     plan->part_elements =
         channels->taps * plan->part_channels * channels->panel * plan->part_panels;
@@ -196,7 +190,7 @@ bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .exact = exact,
     };
-    plan_parts(convolution, plan);
+    plan_parts(plan);
     plan_blocks(convolution, plan);
     plan_slabs(convolution, plan);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *

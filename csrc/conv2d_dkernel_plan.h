@@ -13,15 +13,15 @@ struct fc_dkernel_plan {
     int64_t images;        /* whole small images that a block holds */
     int64_t steps, chunks; /* blocks of the whole batch; pieces they are divided into */
     int64_t part_elements;
-    int64_t pitch; /* channels packed for a slab: whole vectors, where x has so many */
-    bool exact;    /* no tap sees padding, and what is finite in dkernel stays */
-    bool merged;   /* the taps of a kernel row are one run of elements */
-    bool apart;    /* the taps of a kernel row are packed each by itself */
-    bool along;    /* tiles follow the rows of dkernel, not its columns */
-    bool dense;    /* one tap that reads each pixel of x once */
-    bool skip;     /* rows of padding are neither packed nor summed */
-    bool x_in_place, dy_in_place; /* read where they lie, dy in whole panels */
-    int64_t tap_row;              /* packed rows from a row of taps to the next */
+    int64_t pitch;    /* channels packed for a slab: whole vectors, where x has so many */
+    bool exact;       /* no tap sees padding, and what is finite in dkernel stays */
+    bool merged;      /* the taps of a kernel row are one run of elements */
+    bool apart;       /* the taps of a kernel row are packed each by itself */
+    bool direct;      /* one tap that reads each pixel of x once, where it lies */
+    bool x_copied;    /* directly by the first panel alone, which leaves a copy */
+    bool skip;        /* rows of padding are neither packed nor summed */
+    bool dy_in_place; /* read where it lies, in whole panels */
+    int64_t tap_row;  /* packed rows from a row of taps to the next */
     size_t x_bytes, dy_bytes, sums_bytes, offset_bytes, worker_bytes;
     int width;
 };

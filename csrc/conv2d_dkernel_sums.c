@@ -43,12 +43,12 @@ static struct region region_of(const struct fc_dkernel_part *part, int64_t i, in
 
 /* The tile's images, rows and columns: the same pixels in the same order, rows that follow each other
  * as one, and images that do. */
-static void lay_out_rows(struct fc_dkernel_part *part, const struct region *region)
+void fc_dkernel_lay_out_rows(struct fc_dkernel_part *part, int64_t rows, int64_t columns)
 {
     struct fc_dkernel_tile *tile = &part->tile;
     tile->images = part->images;
-    tile->rows = region->columns ? region->rows : 0;
-    tile->width = region->columns;
+    tile->rows = columns ? rows : 0;
+    tile->width = columns;
     tile->x_row = part->x_row;
     tile->dy_row = part->dy_row;
     tile->x_image = part->x_image;
@@ -119,29 +119,26 @@ static int64_t enter_slab(struct fc_dkernel_part *part, int64_t i, int64_t j, in
     const struct fc_axis *axis = part->job->convolution->axis;
     const struct fc_patch *patch = &part->patch;
     const int64_t pixels = patch->x_rows * patch->x_columns;
-    int64_t first = 0;
-    if (!plan->x_in_place) {
-        part->tile.x_step = axis[1].stride * pitch;
-        part->x_row = plan->blocks.row_stride * patch->x_columns * pitch;
-        part->x_image = pixels * pitch;
-        first = (i * plan->tap_row * patch->x_columns +
-                 j * (plan->apart ? pixels * part->images : axis[1].dilation)) *
-                pitch;
-    }
-    lay_out_rows(part, region);
+    part->tile.x_step = axis[1].stride * pitch;
+    part->x_row = plan->blocks.row_stride * patch->x_columns * pitch;
+    part->x_image = pixels * pitch;
+    const int64_t first = (i * plan->tap_row * patch->x_columns +
+                           j * (plan->apart ? pixels * part->images : axis[1].dilation)) *
+                          pitch;
+    fc_dkernel_lay_out_rows(part, region->rows, region->columns);
     return first + region->row * part->x_row + region->column * part->tile.x_step;
 }
 
-/* Tap (i, j) or, if merged, row i of taps, of channels [begin, end) of the part. */
-static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t j, int64_t begin,
-                    int64_t end, const struct region *region)
+/* Tap (i, j) or, if merged, row i of taps. */
+static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t j,
+                    const struct region *region)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_dkernel_plan *plan = job->plan;
     const struct fc_channels *channels = &plan->channels;
     const struct fc_kernel_view *kernel = &job->convolution->kernel;
     const int64_t width = fc_panel_width(channels, p), taps = channels->taps;
-    const int64_t slab_x = plan->x_in_place ? 0 : plan->pitch * fc_dkernel_packed_pixels(part);
+    const int64_t slab_x = plan->pitch * fc_dkernel_packed_pixels(part);
     const int64_t tap = i * kernel->kw + j;
     char *sums = part->sums + fc_dkernel_panel(part, p) * job->element;
     char *dkernel = (char *)kernel->data + (i * kernel->stride_kh + j * kernel->stride_kw +
@@ -153,14 +150,14 @@ static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t 
         part->tile_dy +
         (region->row * part->dy_row + region->column * part->tile.dy_step) * job->element;
     int64_t pitch = 0, first = 0;
-    for (int64_t c = begin; c < end; c += channels->slab) {
+    for (int64_t c = 0; c < part->channels; c += channels->slab) {
         const int64_t slab = fc_min(channels->slab, part->channels - c), s = c / channels->slab;
         if (pitch != fc_dkernel_slab_pitch(part, c)) {
             pitch = fc_dkernel_slab_pitch(part, c);
             first = enter_slab(part, i, j, pitch, region);
         }
         const struct run run = {
-            .x = part->tile_x + (s * slab_x + first) * job->element,
+            .x = part->x + (s * slab_x + first) * job->element,
             .sums = sums + (taps * c + tap * slab) * width * job->element,
             .dkernel = lands ? dkernel + c * kernel->stride_c_in * job->element : NULL,
             .elements = plan->merged ? kernel->kw * slab : slab,
@@ -177,7 +174,7 @@ static void add_panel(struct fc_dkernel_part *part, int64_t p)
         for (int64_t j = 0; j < (job->plan->merged ? 1 : axis[1].taps); j++) {
             const struct region region = region_of(part, i, j);
             if (region.rows * region.columns > 0 || part->first || part->last)
-                add_tap(part, p, i, j, 0, part->channels, &region);
+                add_tap(part, p, i, j, &region);
         }
 }
 
@@ -203,7 +200,7 @@ static void add_lanes(struct fc_dkernel_part *part, int64_t p, int64_t c)
         const struct region region = plan->exact
                                          ? region_of(part, tap / axis[1].taps, tap % axis[1].taps)
                                          : (struct region){0, patch->rows, 0, patch->columns};
-        lay_out_rows(part, &region);
+        fc_dkernel_lay_out_rows(part, region.rows, region.columns);
         const int64_t x = pixels * c * width + (plan->exact ? part->offset[tap] : 0) +
                           region.row * part->x_row + region.column * part->tile.x_step;
         const int64_t dy = region.row * part->dy_row + region.column * part->tile.dy_step;
@@ -219,35 +216,17 @@ static void add_lanes(struct fc_dkernel_part *part, int64_t p, int64_t c)
     }
 }
 
-/* A gradient that is written rather than computed: panel after panel of the same channels, so that
- * what is stored follows in memory. 8 x 4096 to 4096 took 16 ms the other way round. */
-static void add_along(struct fc_dkernel_part *part)
-{
-    const struct fc_dkernel_job *job = part->job;
-    const int64_t slab = job->plan->channels.slab;
-    for (int64_t p = part->panel; p < part->panel + part->panels; p++)
-        fc_dkernel_find_dy(part, 0, p);
-    for (int64_t c = 0; c < part->channels; c += slab)
-        for (int64_t p = part->panel; p < part->panel + part->panels; p++) {
-            const struct region region = {0, 1, 0, part->patch.columns};
-            part->tile.dy_step = fc_panel_width(&job->plan->channels, p);
-            part->tile_dy = part->dy + (p - part->panel) * part->patch.columns *
-                                           job->plan->channels.panel * job->element;
-            add_tap(part, p, 0, 0, c, fc_min(c + slab, part->channels), &region);
-        }
-}
-
 void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
     const bool lanes = job->plan->channels.lanes;
     part->images = fc_min(job->plan->images, job->convolution->y.n - n);
-    if (!lanes)
-        fc_dkernel_find_x(part, n);
-    if (job->plan->along) {
-        add_along(part);
+    if (job->plan->direct) {
+        fc_dkernel_add_dense(part, n);
         return;
     }
+    if (!lanes)
+        fc_dkernel_pack_x(part, n);
     for (int64_t p = part->panel; p < part->panel + part->panels; p++) {
         if (lanes)
             fc_dkernel_pack_lanes(part, n, p);

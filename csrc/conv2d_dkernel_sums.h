@@ -23,8 +23,8 @@ struct fc_dkernel_part {
     const struct fc_dkernel_job *job;
     int64_t group, c, channels, panel, panels;
     char *sums, *x, *dy;
-    const char *tile_x, *tile_dy; /* where the tiles read: packed or in place */
-    bool first, last;             /* block of the chunk: sums begin with it, or are finished */
+    const char *tile_dy; /* where the tiles read a panel: packed or in place */
+    bool first, last;    /* block of the chunk: sums begin with it, or are finished */
     bool finite;
     ptrdiff_t *offset;
     int64_t images;
@@ -63,12 +63,19 @@ static inline int64_t fc_dkernel_packed_pixels(const struct fc_dkernel_part *par
            part->patch.x_rows * part->patch.x_columns;
 }
 
-/* Set where the tiles read a block of images from n on: the x of the part, and panel p of its dy. */
-void fc_dkernel_find_x(struct fc_dkernel_part *part, int64_t n);
+/* Packs the x of a block of images from n on, and sets where the tiles read panel p of its dy. */
+void fc_dkernel_pack_x(struct fc_dkernel_part *part, int64_t n);
 void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p);
 
 /* The x of panel p where lanes run over groups. */
 void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p);
+
+/* The tile's images, rows and columns: the pixels of a block in their order, rows that follow each other
+ * in x and dy as one, and images that do. The steps of part and tile are set. */
+void fc_dkernel_lay_out_rows(struct fc_dkernel_part *part, int64_t rows, int64_t columns);
+
+/* Adds the part's block of images from n on where the plan is direct. */
+void fc_dkernel_add_dense(struct fc_dkernel_part *part, int64_t n);
 
 /* Adds the part's block of images [n, n + images): the patch is set. */
 void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n);

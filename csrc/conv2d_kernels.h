@@ -64,20 +64,23 @@ struct fc_tile {
 };
 
 /* A tile of a kernel gradient over images x rows x width pixels:
- *   dkernel_tile:      dkernel[l][k] = partial[l][k] + sum over pixels of x[l] * dy[k]
- *   lane_dkernel_tile: dkernel[r][k] = partial[r][k] + sum over pixels of x[offset[r] + k] * dy[k]
+ *   dkernel_tile:       dkernel[l][k] = partial[l][k] + sum over pixels of x[l] * dy[k]
+ *   plane_dkernel_tile: dkernel[l][k] = partial[l][k] + sum over pixels of x[l * x_element] * dy[k]
+ *   lane_dkernel_tile:  dkernel[r][k] = partial[r][k] + sum over pixels of x[offset[r] + k] * dy[k]
  * for l, r < elements, without partial where it is NULL; it may be the same memory as dkernel. The sum
  * is one chain over the pixels in row-major order, then added once. A pixel's x is x_image * image +
  * x_row * row + x_step * column further, its dy likewise. Whole units of dy, partial and dkernel (and
  * x of the lane form) are read and written; elements are at most dkernel_elements, units at most
  * tile_units. Two pixels after two, memory that is needed later is fetched: a line at ahead +
  * ahead_row * row + ahead_step * (column / 2), in bytes, rows of all images counted on. Where asked,
- * *finite becomes false if something stored is not finite. */
+ * *finite becomes false if something stored is not finite, and what is read is left pixel after pixel:
+ * in dkernel_tile the elements of x at x_copy, in it and plane_dkernel_tile the units of dy at dy_copy. */
 struct fc_dkernel_tile {
     const void *x, *dy, *partial;
-    void *dkernel;
+    void *dkernel, *x_copy, *dy_copy;
     const ptrdiff_t *offset;
-    ptrdiff_t x_step, x_row, x_image, dy_step, dy_row, dy_image, partial_step, dkernel_step;
+    ptrdiff_t x_element, x_step, x_row, x_image, dy_step, dy_row, dy_image, partial_step,
+        dkernel_step;
     int64_t images, rows, width;
     int elements, units;
     bool *finite;
@@ -126,6 +129,7 @@ struct fc_conv2d_kernels {
     void (*conv_pair)(const struct fc_tile *tile);
     void (*lane_tile)(const struct fc_tile *tile);
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
+    void (*plane_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*lane_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*copy_block)(const struct fc_block *block);
     void (*copy_slabs)(const struct fc_slabs *slabs);

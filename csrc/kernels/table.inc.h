@@ -27,6 +27,7 @@ const struct fc_kernels FC_TABLE = {
                .conv_pair = conv_pair,
                .lane_tile = lane_tile,
                .dkernel_tile = dkernel_tile,
+               .plane_dkernel_tile = plane_dkernel_tile,
                .lane_dkernel_tile = lane_dkernel_tile,
                .copy_block = copy_block,
                .copy_slabs = copy_slabs,
