@@ -35,6 +35,22 @@ struct fc_pool2d_tile {
     bool resume;
 };
 
+/* The same for windows of few taps:
+ *   y[p * y_column + l] = pool over i < rows, j < taps of x[p * x_column + offset[i * taps + j] + l]
+ * with number[i * taps + j] of the winner, where numbers is not NULL; of a window that nothing wins,
+ * number[0], or first[l] where first is not NULL. y may then be NULL. Lanes are computed in any
+ * order, some of them twice: y is not x. Whole vectors of numbers are written, and of first read. */
+enum { FC_POOL2D_TAPS = 32 };
+struct fc_pool2d_window {
+    const void *x, *first;
+    void *y, *numbers;
+    int64_t columns, lanes, rows, taps;
+    ptrdiff_t x_column, y_column, number_column;
+    double divisor;
+    ptrdiff_t offset[FC_POOL2D_TAPS];
+    int64_t number[FC_POOL2D_TAPS];
+};
+
 /* dx[i] += dy for rows x lanes gradients, one after the other, where i is found from the index k of
  * each: dx_row * (k / width) + dx_pixel * (k % width), plus the offset of its row and lane. */
 struct fc_pool2d_scatter {
@@ -75,6 +91,7 @@ struct fc_pool2d_winners {
 
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
+    void (*window[3])(const struct fc_pool2d_window *window);
     /* even[i] = x[2 * i], odd[i] = x[2 * i + 1], for count elements of x; and the way back. */
     void (*split_pairs)(const void *x, void *even, void *odd, int64_t count);
     void (*merge_pairs)(const void *even, const void *odd, void *y, int64_t count);

@@ -275,7 +275,11 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
                                              : divisor(pass, 1, column));
     if (pass->tap_numbers)
         number_taps(run, rows, column, first);
-    pass->kernels->pool2d.pool[pass->pooling](tile);
+    struct fc_pool2d_window window;
+    if (fc_pool2d_window_of(tile, &window))
+        pass->kernels->pool2d.window[pass->pooling](&window);
+    else
+        pass->kernels->pool2d.pool[pass->pooling](tile);
     if (pass->numbered && !pass->tap_numbers)
         put_indices(run, rows->row, column, count, empty ? -1 : rows->first * pass->x.w + first);
 }

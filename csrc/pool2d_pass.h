@@ -68,6 +68,9 @@ void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool
 /* Fills all targets, on all threads that it is worth. */
 fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *indices);
 
+/* The windows of a tile as tables of their taps; false where there are none, or many. */
+bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_window *window);
+
 /* The address of a pixel's channel, for elements of size bytes. */
 static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, int64_t h,
                                  int64_t w, int64_t c)

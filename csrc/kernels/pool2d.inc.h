@@ -4,9 +4,9 @@
  * cycles, so one window at a time would leave the ports idle; more than four spill the masks of the
  * NaNs. Nothing crosses lanes, so the bits do not know how many lanes a vector has.
  *
- * A comparison and a selection, not the max instruction: x86 and NEON differ in what theirs does to
- * NaN and to zeros of both signs. Where no number is asked for, the first NaN need not be told from
- * the others: they are collected in a mask, off the chain of the maximum. */
+ * a > b ? a : b, which x86 has as its max instruction; NEON's does something else to NaN and to zeros
+ * of both signs, and so compares and selects. Where no number is asked for, the first NaN need not be
+ * told from the others: lanes without one are kept in a mask, off the chain of the maximum. */
 enum { POOL_VECTORS = 4 };
 
 FC_INLINE vreal pool_identity(fc_pooling pooling)
@@ -14,33 +14,30 @@ FC_INLINE vreal pool_identity(fc_pooling pooling)
     return pooling == FC_AVG ? vzero() : vset1(pooling == FC_MAX ? -INFINITY : INFINITY);
 }
 
-FC_INLINE vmask pool_beyond(fc_pooling pooling, vreal a, vreal b)
-{
-    return pooling == FC_MAX ? vgreater(a, b) : vgreater(b, a);
-}
-
 /* One vector of outputs while its window is walked. */
 struct pool_state {
     vreal best, row; /* the winner, or the sum of the rows before; the sum of this row */
-    vmask nan;
+    vmask numbers;   /* lanes that have met no NaN */
     vint number;
 };
 
-FC_INLINE void pool_tap(struct pool_state *state, vreal value, integer number, fc_pooling pooling,
+FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_pooling pooling,
                         bool numbered)
 {
     if (pooling == FC_AVG) {
         state->row = vadd(state->row, value);
         return;
     }
-    const vmask nan = visnan(value);
-    vmask take = pool_beyond(pooling, value, state->best);
     if (numbered) {
-        take = vmask_andnot(vmask_or(take, nan), state->nan);
-        state->number = viselect(take, viset1(number), state->number);
+        const vmask take =
+            pooling == FC_MAX ? vabove(value, state->best) : vbelow(value, state->best);
+        state->number = viselect(take, number, state->number);
+        state->best = vselect(take, value, state->best);
+        return;
     }
-    state->best = vselect(take, value, state->best);
-    state->nan = vmask_or(state->nan, nan);
+    state->best =
+        pooling == FC_MAX ? vgreater_of(value, state->best) : vlesser_of(value, state->best);
+    state->numbers = visnumber_too(state->numbers, value);
 }
 
 /* Vector v of a block of which, where `partial` is set, only the first `first` lanes of the last
@@ -59,8 +56,8 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
         state[v].best = pool_identity(pooling);
         if (tile->resume)
             state[v].best = pool_load(y, v, vectors, partial, first);
-        if (pooling != FC_AVG)
-            state[v].nan = visnan(state[v].best);
+        if (pooling != FC_AVG && !numbered)
+            state[v].numbers = visnumber(state[v].best);
         if (numbered)
             state[v].number =
                 tile->resume ? viload(numbers + v * LANES) : viset1((integer)tile->number);
@@ -73,8 +70,8 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
             state[v].row = vzero();
         for (int64_t left = tile->taps; left > 0; left--) {
             FC_UNROLL (v, vectors)
-                pool_tap(&state[v], pool_load(tap, v, vectors, partial, first), number, pooling,
-                         numbered);
+                pool_tap(&state[v], pool_load(tap, v, vectors, partial, first), viset1(number),
+                         pooling, numbered);
             number += (integer)tile->number_tap;
             tap += tile->x_tap;
             phase += tile->phase_step;
@@ -92,7 +89,7 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
         if (pooling == FC_AVG && tile->divisor != 1)
             result = vdiv(result, vset1((real)tile->divisor));
         if (pooling != FC_AVG && !numbered)
-            result = vselect(state[v].nan, vset1(NAN), result);
+            result = vselect(state[v].numbers, result, vset1(NAN));
         if (partial && v == vectors - 1)
             vstore_first(y + v * LANES, result, first);
         else

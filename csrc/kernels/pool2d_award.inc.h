@@ -17,7 +17,7 @@ FC_INLINE void award_window(const struct fc_pool2d_award *award, const integer *
     FC_UNROLL (v, vectors) {
         const vmask won = viequal(viload(numbers + v * LANES), number);
         const vreal gradient = partial ? vload_first(dy, first) : vload(dy + v * LANES);
-        sum[v] = vselect(won, vadd(sum[v], gradient), sum[v]);
+        sum[v] = vadd_where(won, sum[v], gradient);
     }
 }
 

@@ -1,38 +1,23 @@
 /* pool2d_rows.inc.h: what pooling does to whole rows: parting and joining their even and odd
  * elements, filling planes, and adding gradients at indices. */
 
-/* The inverse of zipping two vectors is zipping them log2(LANES) times: zipping 2 * LANES elements
- * log2(LANES) + 1 times moves every one of them back to its place. With four rounds (AVX-512) that
- * is 16 bytes a cycle, four times what memory gives. */
 static void split_pairs(const void *source, void *even_target, void *odd_target, int64_t count)
 {
     const real *x = source;
     real *even = even_target, *odd = odd_target;
     int64_t i = 0;
     for (; 2 * (i + LANES) <= count; i += LANES) {
-        vreal a = vload(x + 2 * i), b = vload(x + 2 * i + LANES);
-        FC_UNROLLED for (int zipped = LANES; zipped > 1; zipped /= 2)
-        {
-            const vreal low = vzip_low(a, b);
-            b = vzip_high(a, b);
-            a = low;
-        }
-        vstore(even + i, a);
-        vstore(odd + i, b);
+        const vreal a = vload(x + 2 * i), b = vload(x + 2 * i + LANES);
+        vstore(even + i, vevens(a, b));
+        vstore(odd + i, vodds(a, b));
     }
     const int rest = (int)(count - 2 * i);
     if (rest > 0) {
-        vreal a = vload_first(x + 2 * i, rest < LANES ? rest : LANES);
-        vreal b = rest > LANES ? vload_first(x + 2 * i + LANES, rest - LANES) : vzero();
-        FC_UNROLLED for (int zipped = LANES; zipped > 1; zipped /= 2)
-        {
-            const vreal low = vzip_low(a, b);
-            b = vzip_high(a, b);
-            a = low;
-        }
-        vstore_first(even + i, a, (rest + 1) / 2);
+        const vreal a = vload_first(x + 2 * i, rest < LANES ? rest : LANES);
+        const vreal b = rest > LANES ? vload_first(x + 2 * i + LANES, rest - LANES) : vzero();
+        vstore_first(even + i, vevens(a, b), (rest + 1) / 2);
         if (rest > 1)
-            vstore_first(odd + i, b, rest / 2);
+            vstore_first(odd + i, vodds(a, b), rest / 2);
     }
 }
 

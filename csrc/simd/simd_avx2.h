@@ -75,6 +75,27 @@ FC_INLINE vmask vmask_or(vmask a, vmask b) { return _mm256_or_si256(a, b); }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return _mm256_andnot_si256(b, a); }
 FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(blendv)(b, a, FC_AS_REAL(m)); }
 
+/* sum + a where m, sum elsewhere; for a sum that began with zero, and so is not -0. */
+FC_INLINE vreal vadd_where(vmask m, vreal sum, vreal a)
+{
+    return vadd(sum, FC_OP(and)(FC_AS_REAL(m), a));
+}
+/* a > b ? a : b and a < b ? a : b, which is what the instructions do to NaN and to zeros here. */
+FC_INLINE vreal vgreater_of(vreal a, vreal b) { return FC_OP(max)(a, b); }
+FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
+/* a is no NaN; nor was what m tells of. */
+FC_INLINE vmask visnumber(vreal a) { return FC_AS_INT(FC_OP(cmp)(a, a, _CMP_ORD_Q)); }
+FC_INLINE vmask visnumber_too(vmask m, vreal a) { return _mm256_and_si256(m, visnumber(a)); }
+/* b is no NaN, and a is one, or greater; or less. */
+FC_INLINE vmask vabove(vreal a, vreal b)
+{
+    return visnumber_too(FC_AS_INT(FC_OP(cmp)(a, b, _CMP_NLE_UQ)), b);
+}
+FC_INLINE vmask vbelow(vreal a, vreal b)
+{
+    return visnumber_too(FC_AS_INT(FC_OP(cmp)(a, b, _CMP_NGE_UQ)), b);
+}
+
 /* The first n lanes; the others are read as zero and not written, nor may they be touched. */
 FC_INLINE vmask vfirst(int n)
 {
@@ -115,6 +136,18 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
 {
     return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x31);
 }
+
+/* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
+#if FC_REAL == 32
+#define FC_QUARTERS(a) \
+    _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(a), _MM_SHUFFLE(3, 1, 2, 0)))
+FC_INLINE vreal vevens(vreal a, vreal b) { return FC_QUARTERS(_mm256_shuffle_ps(a, b, 0x88)); }
+FC_INLINE vreal vodds(vreal a, vreal b) { return FC_QUARTERS(_mm256_shuffle_ps(a, b, 0xdd)); }
+#else
+#define FC_QUARTERS(a) _mm256_permute4x64_pd(a, _MM_SHUFFLE(3, 1, 2, 0))
+FC_INLINE vreal vevens(vreal a, vreal b) { return FC_QUARTERS(_mm256_unpacklo_pd(a, b)); }
+FC_INLINE vreal vodds(vreal a, vreal b) { return FC_QUARTERS(_mm256_unpackhi_pd(a, b)); }
+#endif
 
 /* The first `channels` of every `group` lanes, side by side; what follows is undefined. */
 FC_INLINE vreal vcompact(vreal a, int group, int channels)

@@ -8,6 +8,7 @@ enum { LANES = 16 };
 #define FC_OP(op) _mm512_##op##_ps
 #define FC_IOP(op) _mm512_##op##_epi32
 #define FC_CMP(a, b, predicate) _mm512_cmp_ps_mask(a, b, predicate)
+#define FC_MASK_CMP(m, a, b, predicate) _mm512_mask_cmp_ps_mask(m, a, b, predicate)
 #define FC_FIRST(n) ((__mmask16)((1u << (n)) - 1u))
 #else
 typedef double real;
@@ -18,6 +19,7 @@ enum { LANES = 8 };
 #define FC_OP(op) _mm512_##op##_pd
 #define FC_IOP(op) _mm512_##op##_epi64
 #define FC_CMP(a, b, predicate) _mm512_cmp_pd_mask(a, b, predicate)
+#define FC_MASK_CMP(m, a, b, predicate) _mm512_mask_cmp_pd_mask(m, a, b, predicate)
 #define FC_FIRST(n) ((__mmask8)((1u << (n)) - 1u))
 #endif
 typedef __m512i vint;
@@ -39,6 +41,17 @@ FC_INLINE vmask visnan(vreal a) { return FC_CMP(a, a, _CMP_UNORD_Q); }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
 FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(mask_blend)(m, b, a); }
+/* sum + a where m, sum elsewhere; for a sum that began with zero, and so is not -0. */
+FC_INLINE vreal vadd_where(vmask m, vreal sum, vreal a) { return FC_OP(mask_add)(sum, m, sum, a); }
+/* a > b ? a : b and a < b ? a : b, which is what the instructions do to NaN and to zeros here. */
+FC_INLINE vreal vgreater_of(vreal a, vreal b) { return FC_OP(max)(a, b); }
+FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
+/* a is no NaN; nor was what m tells of: one instruction, where or-ing masks makes gcc move them all. */
+FC_INLINE vmask visnumber(vreal a) { return FC_CMP(a, a, _CMP_ORD_Q); }
+FC_INLINE vmask visnumber_too(vmask m, vreal a) { return FC_MASK_CMP(m, a, a, _CMP_ORD_Q); }
+/* b is no NaN, and a is one, or greater; or less. */
+FC_INLINE vmask vabove(vreal a, vreal b) { return FC_MASK_CMP(visnumber(b), a, b, _CMP_NLE_UQ); }
+FC_INLINE vmask vbelow(vreal a, vreal b) { return FC_MASK_CMP(visnumber(b), a, b, _CMP_NGE_UQ); }
 
 FC_INLINE vint viset1(integer a)
 {
@@ -109,6 +122,29 @@ FC_INLINE vreal vzip_low(vreal a, vreal b)
 FC_INLINE vreal vzip_high(vreal a, vreal b)
 {
     return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+}
+#endif
+
+/* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
+#if FC_REAL == 32
+FC_INLINE vreal vevens(vreal a, vreal b)
+{
+    return _mm512_permutex2var_ps(
+        a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b);
+}
+FC_INLINE vreal vodds(vreal a, vreal b)
+{
+    return _mm512_permutex2var_ps(
+        a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b);
+}
+#else
+FC_INLINE vreal vevens(vreal a, vreal b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b);
+}
+FC_INLINE vreal vodds(vreal a, vreal b)
+{
+    return _mm512_permutex2var_pd(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b);
 }
 #endif
 

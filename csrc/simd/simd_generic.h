@@ -83,6 +83,17 @@ FC_INLINE vmask visnan(vreal a) { return a != a; }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return a | b; }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return a & ~b; }
 FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return (vreal)viselect(m, (vint)a, (vint)b); }
+/* sum + a where m, sum elsewhere; for a sum that began with zero, and so is not -0. */
+FC_INLINE vreal vadd_where(vmask m, vreal sum, vreal a) { return sum + (vreal)(m & (vint)a); }
+/* a > b ? a : b and a < b ? a : b. */
+FC_INLINE vreal vgreater_of(vreal a, vreal b) { return vselect(a > b, a, b); }
+FC_INLINE vreal vlesser_of(vreal a, vreal b) { return vselect(a < b, a, b); }
+/* a is no NaN; nor was what m tells of. */
+FC_INLINE vmask visnumber(vreal a) { return a == a; }
+FC_INLINE vmask visnumber_too(vmask m, vreal a) { return m & (a == a); }
+/* b is no NaN, and a is one, or greater; or less. */
+FC_INLINE vmask vabove(vreal a, vreal b) { return visnumber(b) & ~(a <= b); }
+FC_INLINE vmask vbelow(vreal a, vreal b) { return visnumber(b) & ~(a >= b); }
 
 /* The first n lanes; the others are read as zero and not written, nor may they be touched. */
 FC_INLINE vreal vload_first(const real *p, int n)
@@ -117,6 +128,15 @@ FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[2], b[2], a[3], b
 #else
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
+#endif
+
+/* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
+#if FC_REAL == 32
+FC_INLINE vreal vevens(vreal a, vreal b) { return (vreal){a[0], a[2], b[0], b[2]}; }
+FC_INLINE vreal vodds(vreal a, vreal b) { return (vreal){a[1], a[3], b[1], b[3]}; }
+#else
+FC_INLINE vreal vevens(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
+FC_INLINE vreal vodds(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #endif
 
 /* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here

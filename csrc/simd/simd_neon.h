@@ -44,6 +44,17 @@ FC_INLINE vmask visnan(vreal a) { return FC_NOT_EQUAL(FC_OP(ceq)(a, a)); }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return FC_MOP(orr)(a, b); }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return FC_MOP(bic)(a, b); }
 FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(bsl)(m, a, b); }
+/* sum + a where m, sum elsewhere; for a sum that began with zero, and so is not -0. */
+FC_INLINE vreal vadd_where(vmask m, vreal sum, vreal a) { return vselect(m, vadd(sum, a), sum); }
+/* a > b ? a : b and a < b ? a : b. */
+FC_INLINE vreal vgreater_of(vreal a, vreal b) { return vselect(vgreater(a, b), a, b); }
+FC_INLINE vreal vlesser_of(vreal a, vreal b) { return vselect(vgreater(b, a), a, b); }
+/* a is no NaN; nor was what m tells of. */
+FC_INLINE vmask visnumber(vreal a) { return FC_OP(ceq)(a, a); }
+FC_INLINE vmask visnumber_too(vmask m, vreal a) { return FC_MOP(and)(m, visnumber(a)); }
+/* b is no NaN, and a is one, or greater; or less. */
+FC_INLINE vmask vabove(vreal a, vreal b) { return vmask_andnot(visnumber(b), FC_OP(cle)(a, b)); }
+FC_INLINE vmask vbelow(vreal a, vreal b) { return vmask_andnot(visnumber(b), FC_OP(cge)(a, b)); }
 
 FC_INLINE vint viload(const integer *p) { return FC_IOP(ld1)(p); }
 FC_INLINE void vistore(integer *p, vint a) { FC_IOP(st1)(p, a); }
@@ -106,6 +117,10 @@ FC_INLINE vreal vpermute(vreal a, vint order)
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
+
+/* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
+FC_INLINE vreal vevens(vreal a, vreal b) { return FC_OP(uzp1)(a, b); }
+FC_INLINE vreal vodds(vreal a, vreal b) { return FC_OP(uzp2)(a, b); }
 
 /* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
  * holds no more than a group. */

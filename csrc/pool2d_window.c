@@ -1,0 +1,36 @@
+/* pool2d_window.c: windows of few taps as tables, which a kernel of their own walks. */
+#include "pool2d_pass.h"
+
+bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_window *window)
+{
+    if (tile->rows == 0 || tile->taps <= 1 || tile->rows > FC_POOL2D_TAPS / tile->taps)
+        return false;
+    window->x = tile->x;
+    window->first = NULL;
+    window->y = tile->y;
+    window->numbers = tile->numbers;
+    window->columns = tile->columns;
+    window->lanes = tile->lanes;
+    window->rows = tile->rows;
+    window->taps = tile->taps;
+    window->x_column = tile->x_column;
+    window->y_column = tile->y_column;
+    window->number_column = tile->number_column;
+    window->divisor = tile->divisor;
+    ptrdiff_t at = 0;
+    int64_t phase = tile->phase;
+    for (int64_t j = 0; j < tile->taps; j++) {
+        for (int64_t i = 0; i < tile->rows; i++) {
+            const int64_t tap = i * tile->taps + j;
+            window->offset[tap] = i * tile->x_row + at;
+            window->number[tap] = tile->number + i * tile->number_row + j * tile->number_tap;
+        }
+        at += tile->x_tap;
+        phase += tile->phase_step;
+        if (phase >= tile->phases) {
+            phase -= tile->phases;
+            at += tile->x_wrap;
+        }
+    }
+    return true;
+}
