@@ -8,7 +8,7 @@
  * columns and 5 taps thus fill 28 of 32 lanes, 14 columns 14 of 18, in tiles as large as in a wide
  * image. Where rows of x are skipped, rows of y do not follow each other at the same pitch; and where
  * much of the image is padding above or below, taps in it are left out row by row. So they are where rows
- * are wide and y is planes, which tiles then finish themselves. The lines of y are asked for while sums
+ * fill tiles and y is planes, which these then finish themselves. The lines of y are asked for while sums
  * are made: its planes are no stream that the processor knows (VGG's first layer took 1.4 times as long).
  *
  * Each sum runs over blocks of channels and, within a block, over taps and then channels. */
