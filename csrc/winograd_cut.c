@@ -232,14 +232,9 @@ static fc_image lattice(const fc_image *image, int64_t n, const int64_t first[2]
     return some;
 }
 
-/* Pixels from one of a phase to the next: also where there is one phase, of a single output. */
-static int64_t step_of(const struct fc_axis *axis) { return axis->taps > 1 ? axis->dilation : 1; }
-
-fc_image fc_winograd_outputs(const struct fc_convolution *convolution, const fc_image *image,
-                             int64_t n, const int64_t phase[2])
+int64_t fc_winograd_step_of(const struct fc_axis *axis)
 {
-    const int64_t step[] = {step_of(&convolution->axis[0]), step_of(&convolution->axis[1])};
-    return lattice(image, n, phase, step, (int64_t)fc_element_size(convolution->dtype));
+    return axis->taps > 1 ? axis->dilation : 1;
 }
 
 struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution, int64_t n,
@@ -250,7 +245,7 @@ struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution
     for (int a = 0; a < 2; a++) {
         struct fc_axis *axis = &image.axis[a];
         const int64_t shift = phase[a] - axis->before;
-        step[a] = step_of(axis);
+        step[a] = fc_winograd_step_of(axis);
         const int64_t before = -fc_floor_div(shift, step[a]);
         x_first[a] = shift + before * step[a];
         axis->before = before;
@@ -260,7 +255,7 @@ struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution
     }
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     image.x = lattice(&convolution->x, n, x_first, step, element);
-    image.y = fc_winograd_outputs(convolution, &convolution->y, n, phase);
-    image.residual = fc_winograd_outputs(convolution, &convolution->residual, n, phase);
+    image.y = lattice(&convolution->y, n, phase, step, element);
+    image.residual = lattice(&convolution->residual, n, phase, step, element);
     return image;
 }

@@ -91,11 +91,11 @@ void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most);
 
 struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index);
 
-/* One phase, vertical and horizontal, of image n alone, without dilation; and its outputs alone, where
- * `image` is y or the residual. */
+/* Pixels from one of a phase to the next: also where there is one phase, of a single output. */
+int64_t fc_winograd_step_of(const struct fc_axis *axis);
+
+/* One phase, vertical and horizontal, of image n alone, without dilation. */
 struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution, int64_t n,
                                         const int64_t phase[2]);
-fc_image fc_winograd_outputs(const struct fc_convolution *convolution, const fc_image *image,
-                             int64_t n, const int64_t phase[2]);
 
 #endif

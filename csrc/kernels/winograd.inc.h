@@ -47,7 +47,7 @@ FC_INLINE void winograd_finish(const struct fc_winograd_product *product, const 
 
 /* One group of tiles. Each channel fetches a line of their next slab and one of `next`. Two of those
  * cost 3 to 7 %: fetches from the third-level cache hold the buffers that x needs on its way from the
- * second. */
+ * second. What is added to is asked for before the first: 4 to 8 % of the time of 3x3 layers. */
 FC_INLINE void winograd_group(const struct fc_winograd_product *product, const int tiles,
                               const int vectors, const real *x, const real *after, const char *next,
                               real *m)
@@ -57,6 +57,10 @@ FC_INLINE void winograd_group(const struct fc_winograd_product *product, const i
     const ptrdiff_t u_row = product->u_row, v_slab = product->v_slab, row = product->next_row;
     vreal sum[TILE_PIXELS][TILE_VECTORS];
     __asm__("" : "=m"(kept)); /* gcc does not see that what is read was written */
+    if (product->add)
+        FC_UNROLL (t, tiles)
+            FC_UNROLL (v, vectors)
+                fetch_near(m + t * product->m_tile + v * LANES);
     for (int64_t c = 0;; x += v_slab) {
         const int64_t left = product->channels - c, end = left < FC_SLAB ? left : FC_SLAB;
         FC_UNROLL (t, tiles)
