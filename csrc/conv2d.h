@@ -29,9 +29,10 @@ fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *w
                        const fc_image *dy, const fc_weights *kernel, const void *bias,
                        const fc_image *dx);
 
-/* dkernel of it: sum over all outputs of x * dy. */
+/* dkernel of it: sum over all outputs of x * dy; and dbias, the sums of dy, unless that is NULL. */
 fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
-                            const fc_image *dy, const fc_image *x, const fc_weights *dkernel);
+                            const fc_image *dy, const fc_image *x, const fc_weights *dkernel,
+                            void *dbias);
 
 /* sums[c] = sum over n, h, w of image, in an order that its sizes alone decide. */
 fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *sums);

@@ -32,8 +32,8 @@ fc_status fc_conv2d_backward(const fc_conv2d_params *params, const fc_image *dy,
     if (status == FC_OK && dx)
         status = fc_conv2d_dx(params, &window, dy, kernel, NULL, dx);
     if (status == FC_OK && dkernel)
-        status = fc_conv2d_dkernel(params, &window, dy, x, dkernel);
-    if (status == FC_OK && dbias)
+        status = fc_conv2d_dkernel(params, &window, dy, x, dkernel, dbias);
+    if (status == FC_OK && dbias && !dkernel)
         status = fc_sum_channels(params->dtype, dy, dbias);
     return status;
 }
@@ -75,7 +75,7 @@ fc_status fc_conv2d_transpose_backward(const fc_conv2d_params *params,
     if (status == FC_OK && dx)
         status = transpose_dx(params, &window, dy, kernel, dx);
     if (status == FC_OK && dkernel)
-        status = fc_conv2d_dkernel(params, &window, x, dy, dkernel);
+        status = fc_conv2d_dkernel(params, &window, x, dy, dkernel, NULL);
     if (status == FC_OK && dbias)
         status = fc_sum_channels(params->dtype, dy, dbias);
     return status;

@@ -6,6 +6,7 @@
 
 #include "conv2d_dkernel_ahead.h"
 #include "conv2d_dkernel_plan.h"
+#include "sum_channels.h"
 
 struct fc_dkernel_job {
     const struct fc_convolution *convolution; /* y stands for dy, kernel for dkernel */
@@ -14,7 +15,10 @@ struct fc_dkernel_job {
     struct fc_padded padded;
     ptrdiff_t element;
     char *sums, *scratch;
-    bool in_place; /* finished sums of whole panels go straight to dkernel */
+    bool in_place;                      /* finished sums of whole panels go straight to dkernel */
+    bool turned;                        /* x stands for dy, y for x */
+    const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
+    void *dbias;
     atomic_bool not_finite;
 };
 

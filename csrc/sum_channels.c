@@ -3,6 +3,8 @@
  * One chain over at most PIECE_PIXELS pixels of a row, then one addition; rows in order within a
  * chunk, then chunks in order. The chunks follow from the sizes alone. Planes are transposed in
  * pieces, so that both data formats have the same sums. */
+#include "sum_channels.h"
+
 #include <string.h>
 
 #include "conv2d.h"
@@ -12,88 +14,120 @@
 
 enum { CHUNKS = 16, PIECE_PIXELS = 128, PIECE_CHANNELS = 64 };
 
-struct job {
-    const fc_image *image;
-    const struct fc_conv2d_kernels *kernels;
-    ptrdiff_t element;
-    int64_t chunks;
-    char *sums, *pieces;
-};
+size_t fc_channel_sums_bytes(const struct fc_channel_sums *sums, int width)
+{
+    const int64_t piece = PIECE_PIXELS * PIECE_CHANNELS * sums->element;
+    return fc_round_to_line((size_t)(sums->chunks * sums->image.c * sums->element)) +
+           (size_t)(width * piece);
+}
+
+struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *image)
+{
+    struct fc_channel_sums sums = {
+        .image = *image,
+        .kernels = &fc_current_kernels(dtype)->conv2d,
+        .element = (ptrdiff_t)fc_element_size(dtype),
+        .chunks = fc_max(fc_min(image->n * image->h, CHUNKS), 1),
+    };
+    if (image->c == 1)
+        sums.image.stride_c = 1;
+    return sums;
+}
+
+void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch)
+{
+    const size_t bytes = (size_t)(sums->chunks * sums->image.c * sums->element);
+    sums->chunk = memset(scratch, 0, bytes);
+    sums->pieces = scratch + fc_round_to_line(bytes);
+}
+
+bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row)
+{
+    const int64_t rows = sums->image.n * sums->image.h;
+    return rows * fc_ceil_div(row * sums->chunks, rows) / sums->chunks == row;
+}
 
 /* Channels [c, c + channels) of some pixels of a row that begins at x. */
-static void add_piece(const struct job *job, const char *x, int64_t pixels, int64_t c,
-                      int64_t channels, char *sums, char *piece)
+static void add_piece(const struct fc_channel_sums *sums, const char *x, int64_t pixels, int64_t c,
+                      int64_t channels, char *to, char *piece)
 {
-    const fc_image *image = job->image;
+    const fc_image *image = &sums->image;
     ptrdiff_t pixel = image->stride_w;
-    x += c * image->stride_c * job->element;
+    x += c * image->stride_c * sums->element;
     if (image->stride_c != 1) {
-        job->kernels->copy_block(&(struct fc_block){.x = x,
-                                                    .y = piece,
-                                                    .x_pixel = image->stride_w,
-                                                    .x_channel = image->stride_c,
-                                                    .y_pixel = PIECE_CHANNELS,
-                                                    .y_channel = 1,
-                                                    .pixels = pixels,
-                                                    .channels = channels});
+        sums->kernels->copy_block(&(struct fc_block){.x = x,
+                                                     .y = piece,
+                                                     .x_pixel = image->stride_w,
+                                                     .x_channel = image->stride_c,
+                                                     .y_pixel = PIECE_CHANNELS,
+                                                     .y_channel = 1,
+                                                     .pixels = pixels,
+                                                     .channels = channels});
         x = piece;
         pixel = PIECE_CHANNELS;
     }
-    job->kernels->channel_sums(x, pixel, pixels, channels, sums + c * job->element);
+    sums->kernels->channel_sums(x, pixel, pixels, channels, to + c * sums->element);
+}
+
+void fc_add_row(const struct fc_channel_sums *sums, int64_t row, int64_t first, int64_t channels,
+                int worker)
+{
+    const fc_image *image = &sums->image;
+    const int64_t rows = image->n * image->h;
+    /* The last chunk that begins at or before the row: rows * chunk / chunks <= row. */
+    const int64_t chunk = ((row + 1) * sums->chunks - 1) / rows;
+    char *to = sums->chunk + chunk * image->c * sums->element;
+    char *piece = sums->pieces + worker * PIECE_PIXELS * PIECE_CHANNELS * sums->element;
+    const char *x =
+        (const char *)image->data +
+        (row / image->h * image->stride_n + row % image->h * image->stride_h) * sums->element;
+    for (int64_t w = 0; w < image->w; w += PIECE_PIXELS)
+        for (int64_t c = first; c < first + channels; c += PIECE_CHANNELS)
+            add_piece(sums, x + w * image->stride_w * sums->element,
+                      fc_min(PIECE_PIXELS, image->w - w), c,
+                      fc_min(PIECE_CHANNELS, first + channels - c), to, piece);
+}
+
+void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to)
+{
+    const int64_t c = sums->image.c;
+    sums->kernels->channel_sums(sums->chunk + c * sums->element, c, sums->chunks - 1, c,
+                                sums->chunk);
+    memcpy(to, sums->chunk, (size_t)(c * sums->element));
 }
 
 static void add_chunk(void *context, int64_t item, int worker)
 {
-    const struct job *job = context;
-    const fc_image *image = job->image;
-    char *sums = job->sums + item * image->c * job->element;
-    char *piece = job->pieces + worker * PIECE_PIXELS * PIECE_CHANNELS * job->element;
-    const int64_t rows = image->n * image->h;
-    memset(sums, 0, (size_t)(image->c * job->element));
-    for (int64_t row = rows * item / job->chunks; row < rows * (item + 1) / job->chunks; row++) {
-        const char *x =
-            (const char *)image->data +
-            (row / image->h * image->stride_n + row % image->h * image->stride_h) * job->element;
-        for (int64_t w = 0; w < image->w; w += PIECE_PIXELS)
-            for (int64_t c = 0; c < image->c; c += PIECE_CHANNELS)
-                add_piece(job, x + w * image->stride_w * job->element,
-                          fc_min(PIECE_PIXELS, image->w - w), c,
-                          fc_min(PIECE_CHANNELS, image->c - c), sums, piece);
-    }
+    const struct fc_channel_sums *sums = context;
+    const int64_t rows = sums->image.n * sums->image.h;
+    for (int64_t row = rows * item / sums->chunks; row < rows * (item + 1) / sums->chunks; row++)
+        fc_add_row(sums, row, 0, sums->image.c, worker);
 }
 
-static void add_chunks(void *context, int64_t item, int worker)
+struct ending {
+    const struct fc_channel_sums *sums;
+    void *to;
+};
+
+static void end_sums(void *context, int64_t item, int worker)
 {
     (void)item, (void)worker;
-    const struct job *job = context;
-    const int64_t c = job->image->c;
-    job->kernels->channel_sums(job->sums + c * job->element, c, job->chunks - 1, c, job->sums);
+    const struct ending *ending = context;
+    fc_end_channel_sums(ending->sums, ending->to);
 }
 
-fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *sums)
+fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *to)
 {
-    const size_t element = fc_element_size(dtype);
-    const int64_t rows = image->n * image->h;
-    const int64_t chunks = fc_max(fc_min(rows, CHUNKS), 1);
-    const double work = FC_WORK_PER_ELEMENT * (double)rows * (double)image->w * (double)image->c;
-    const int width = fc_parallel_width(chunks, work);
-    const size_t chunk_bytes = fc_round_to_line((size_t)(chunks * image->c) * element);
-    const size_t piece_bytes = (size_t)width * PIECE_PIXELS * PIECE_CHANNELS * element;
-    char *scratch = fc_workspace_acquire(chunk_bytes + piece_bytes);
+    struct fc_channel_sums sums = fc_plan_channel_sums(dtype, image);
+    const double pixels = (double)(image->n * image->h) * (double)image->w;
+    const int width =
+        fc_parallel_width(sums.chunks, FC_WORK_PER_ELEMENT * pixels * (double)image->c);
+    char *scratch = fc_workspace_acquire(fc_channel_sums_bytes(&sums, width));
     if (!scratch)
         return FC_NO_MEMORY;
-    fc_image view = *image;
-    if (view.c == 1)
-        view.stride_c = 1;
-    struct job job = {&view,
-                      &fc_current_kernels(dtype)->conv2d,
-                      (ptrdiff_t)element,
-                      chunks,
-                      scratch,
-                      scratch + chunk_bytes};
-    fc_parallel_for(chunks, width, FC_FLUSH_DENORMALS, add_chunk, &job);
-    fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &job);
-    memcpy(sums, scratch, (size_t)image->c * element);
+    fc_begin_channel_sums(&sums, scratch);
+    fc_parallel_for(sums.chunks, width, FC_FLUSH_DENORMALS, add_chunk, &sums);
+    fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_sums, &(struct ending){&sums, to});
     fc_workspace_release(scratch);
     return FC_OK;
 }

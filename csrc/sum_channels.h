@@ -1,0 +1,32 @@
+/* sum_channels.h: sums of channels, row by row, for whoever has a row at hand. */
+#ifndef FC_SUM_CHANNELS_H
+#define FC_SUM_CHANNELS_H
+
+#include "conv2d_kernels.h"
+#include "geometry.h"
+
+/* Rows of all images are counted on. Those of a chunk must be added in their order, each channel's by
+ * one thread at a time. */
+struct fc_channel_sums {
+    fc_image image;
+    const struct fc_conv2d_kernels *kernels;
+    ptrdiff_t element;
+    int64_t chunks;
+    char *chunk, *pieces;
+};
+
+struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *image);
+size_t fc_channel_sums_bytes(const struct fc_channel_sums *sums, int width);
+void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch);
+
+/* Whether no chunk has rows before this one and others from it on; there are rows. */
+bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row);
+
+/* Channels [first, first + channels) of a row. */
+void fc_add_row(const struct fc_channel_sums *sums, int64_t row, int64_t first, int64_t channels,
+                int worker);
+
+/* The sums of all rows; where denormals are flushed. */
+void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to);
+
+#endif
