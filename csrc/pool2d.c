@@ -1,5 +1,5 @@
 /* pool2d.c: maximum, minimum and average pooling, forward. */
-#include "pool2d_pass.h"
+#include "pool2d_planes.h"
 
 /* indices have the sizes of y, strides counted in int64_t. */
 static fc_status check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
@@ -39,9 +39,13 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
                                   .kernels = fc_current_kernels(params->dtype)};
     if (indices)
         pass.indices = *indices;
-    fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y, &pass.indices}, indices ? 3 : 2);
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], false);
+    bool done;
+    status = fc_pool2d_planes_forward(&pass, y, &done);
+    if (done || status != FC_OK)
+        return status;
+    fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y, &pass.indices}, indices ? 3 : 2);
     status = fc_pool2d_plan(&pass);
     return status == FC_OK ? fc_pool2d_run(&pass, y->data, indices ? indices->data : NULL) : status;
 }

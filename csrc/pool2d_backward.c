@@ -10,6 +10,7 @@
 #include "parallel.h"
 #include "pool2d_max_dx.h"
 #include "pool2d_pass.h"
+#include "pool2d_planes.h"
 #include "workspace.h"
 
 /* ----------------------------------------------------------------- scatter */
@@ -35,37 +36,45 @@ struct part {
     int64_t row, row_end, filled; /* rows [row, filled) hold sums, the rest is not yet zeroed */
 };
 
-/* A row of one channel. */
-static void zero_line(const struct scatter *self, char *out)
+/* Rows of one channel that are one long row. */
+static void zero_line(const struct scatter *self, char *out, int64_t columns)
 {
     const fc_image *dx = self->dx;
     if (dx->stride_w == 1)
-        memset(out, 0, (size_t)dx->w * self->size);
+        memset(out, 0, (size_t)columns * self->size);
     else
-        for (int64_t w = 0; w < dx->w; w++)
+        for (int64_t w = 0; w < columns; w++)
             memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0, self->size);
 }
 
-static void zero_row(const struct scatter *self, const struct part *part, int64_t row)
+/* Rows of dx, which are one long row where there is more than one of them. */
+static void zero_rows(const struct scatter *self, const struct part *part, int64_t row,
+                      int64_t rows)
 {
     const fc_image *dx = self->dx;
+    const int64_t columns = rows * dx->w;
     char *out = fc_pool2d_at(dx, self->size, part->image, row, 0, part->channel);
     if (dx->stride_c == 1 && dx->stride_w == part->channels) {
-        memset(out, 0, (size_t)(dx->w * part->channels) * self->size);
+        memset(out, 0, (size_t)(columns * part->channels) * self->size);
     } else if (dx->stride_c == 1) {
-        for (int64_t w = 0; w < dx->w; w++)
+        for (int64_t w = 0; w < columns; w++)
             memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0,
                    (size_t)part->channels * self->size);
     } else {
         for (int64_t c = 0; c < part->channels; c++)
-            zero_line(self, out + c * dx->stride_c * (ptrdiff_t)self->size);
+            zero_line(self, out + c * dx->stride_c * (ptrdiff_t)self->size, columns);
     }
 }
 
 static void zero_until(const struct scatter *self, struct part *part, int64_t row)
 {
-    for (; part->filled < fc_min(row, part->row_end); part->filled++)
-        zero_row(self, part, part->filled);
+    const int64_t end = fc_min(row, part->row_end);
+    const bool together = self->dx->stride_h == self->dx->w * self->dx->stride_w;
+    while (part->filled < end) {
+        const int64_t rows = together ? end - part->filled : 1;
+        zero_rows(self, part, part->filled, rows);
+        part->filled += rows;
+    }
 }
 
 /* Adds the gradients of outputs [column, column + columns) of a row; index points to the index of
@@ -281,6 +290,9 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
                                 const struct fc_pool2d_axis adjoint[2], const fc_image *dy,
                                 const fc_image *indices, const fc_image *dx, bool *done)
 {
+    const fc_status status = fc_pool2d_planes_max_dx(search, dy, indices, dx, done);
+    if (*done || status != FC_OK)
+        return status;
     struct fc_pool2d_pass pass = *search;
     fc_image dy_planes = *dy, dx_planes = *dx, index_planes;
     if (indices)

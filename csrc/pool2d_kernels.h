@@ -41,12 +41,18 @@ struct fc_pool2d_tile {
  * number[0], or first[l] where first is not NULL. y may then be NULL. Lanes are computed in any
  * order, some of them twice: y is not x. Whole vectors of numbers are written, and of first read. */
 enum { FC_POOL2D_TAPS = 32 };
+/* Cache lines from here on that are fetched meanwhile, so many with each block of lanes. */
+struct fc_pool2d_ahead {
+    const char *data;
+    int64_t lines;
+};
 struct fc_pool2d_window {
     const void *x, *first;
     void *y, *numbers;
     int64_t columns, lanes, rows, taps;
     ptrdiff_t x_column, y_column, number_column;
     double divisor;
+    struct fc_pool2d_ahead ahead;
     ptrdiff_t offset[FC_POOL2D_TAPS];
     int64_t number[FC_POOL2D_TAPS];
 };
@@ -89,6 +95,47 @@ struct fc_pool2d_winners {
     int64_t origin, origin_column, origin_lane, first, first_row;
 };
 
+/* Planes and their parts. Pixel (h, w) of plane p, `channels` elements that lie together as those of a
+ * row do, is at image + p * image_plane + h * image_row + w * channels, and in a plane of parts at
+ *   parts + p * parts_plane + r % row_phases * row_phase + r / row_phases * line
+ *         + c % column_phases * column_phase + c / column_phases * channels
+ * where r is row + h, and c column + w. Nothing else is written. */
+struct fc_pool2d_parts {
+    void *image, *parts;
+    int64_t planes, rows, columns, channels;
+    ptrdiff_t image_plane, image_row, parts_plane;
+    int64_t row, column, row_phases, column_phases;
+    ptrdiff_t row_phase, column_phase, line;
+};
+
+/* The gradient of a maximum over parted planes, for whole vectors of lanes:
+ *   dx[p * dx_plane + l] = sum over t < taps of dy[p * plane + offset[t] + l]
+ *       where numbers[p * plane + offset[t] + l] is number[t]
+ * One chain of additions that begins with zero. */
+struct fc_pool2d_claim {
+    const void *numbers, *dy;
+    void *dx;
+    int64_t planes, lanes, taps;
+    ptrdiff_t plane, dx_plane;
+    struct fc_pool2d_ahead ahead;
+    ptrdiff_t offset[FC_POOL2D_TAPS];
+    int64_t number[FC_POOL2D_TAPS];
+};
+
+/* As struct fc_pool2d_winners, for a row of windows of each plane:
+ *   k = index[p * index_plane + l] - (origin + origins[l]) is i * width + j
+ *   numbers[p * number_plane + l] = first + i * taps + j
+ * with i < rows and low[l] <= j <= high[l], or -1 for index -1. Whole vectors of tables are read, and
+ * with `more` of indices, where used is -1 for the lanes that count, and 0 for the rest. */
+struct fc_pool2d_names {
+    const int64_t *index;
+    const void *origins, *low, *high, *used;
+    void *numbers;
+    int64_t planes, lanes, rows, taps, width, origin, first;
+    ptrdiff_t index_plane, number_plane;
+    bool more;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     void (*window[3])(const struct fc_pool2d_window *window);
@@ -99,6 +146,10 @@ struct fc_pool2d_kernels {
     void (*spread)(const void *values, int64_t planes, int64_t elements, void *y,
                    ptrdiff_t y_plane);
     void (*award)(const struct fc_pool2d_award *award);
+    void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */
+    void (*join)(const struct fc_pool2d_parts *parts); /* parts to image */
+    void (*claim)(const struct fc_pool2d_claim *claim);
+    bool (*name)(const struct fc_pool2d_names *names);
     bool (*winners)(const struct fc_pool2d_winners *winners);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
      * not in [begin, end); returns its number, or rows * lanes. */

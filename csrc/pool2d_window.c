@@ -17,6 +17,7 @@ bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_win
     window->y_column = tile->y_column;
     window->number_column = tile->number_column;
     window->divisor = tile->divisor;
+    window->ahead.lines = 0;
     ptrdiff_t at = 0;
     int64_t phase = tile->phase;
     for (int64_t j = 0; j < tile->taps; j++) {

@@ -1,45 +1,55 @@
 /* pool2d_rows.inc.h: what pooling does to whole rows: parting and joining their even and odd
  * elements, filling planes, and adding gradients at indices. */
 
-static void split_pairs(const void *source, void *even_target, void *odd_target, int64_t count)
+/* What is left after whole vectors depends on count alone, so that its masks leave a loop over rows. */
+FC_INLINE void split_row(const real *x, real *even, real *odd, int64_t count)
 {
-    const real *x = source;
-    real *even = even_target, *odd = odd_target;
-    int64_t i = 0;
-    for (; 2 * (i + LANES) <= count; i += LANES) {
-        const vreal a = vload(x + 2 * i), b = vload(x + 2 * i + LANES);
-        vstore(even + i, vevens(a, b));
-        vstore(odd + i, vodds(a, b));
+    const int rest = (int)(count % (2 * LANES));
+    for (int64_t left = count; left >= 2 * LANES; left -= 2 * LANES) {
+        const vreal a = vload(x), b = vload(x + LANES);
+        vstore(even, vevens(a, b));
+        vstore(odd, vodds(a, b));
+        x += 2 * LANES;
+        even += LANES;
+        odd += LANES;
     }
-    const int rest = (int)(count - 2 * i);
-    if (rest > 0) {
-        const vreal a = vload_first(x + 2 * i, rest < LANES ? rest : LANES);
-        const vreal b = rest > LANES ? vload_first(x + 2 * i + LANES, rest - LANES) : vzero();
-        vstore_first(even + i, vevens(a, b), (rest + 1) / 2);
-        if (rest > 1)
-            vstore_first(odd + i, vodds(a, b), rest / 2);
-    }
+    if (rest == 0)
+        return;
+    const vreal a = vload_first(x, rest < LANES ? rest : LANES);
+    const vreal b = rest > LANES ? vload_first(x + LANES, rest - LANES) : vzero();
+    vstore_first(even, vevens(a, b), (rest + 1) / 2);
+    if (rest > 1)
+        vstore_first(odd, vodds(a, b), rest / 2);
 }
 
-static void merge_pairs(const void *even_source, const void *odd_source, void *target,
-                        int64_t count)
+FC_INLINE void merge_row(const real *even, const real *odd, real *y, int64_t count)
 {
-    const real *even = even_source, *odd = odd_source;
-    real *y = target;
-    int64_t i = 0;
-    for (; 2 * (i + LANES) <= count; i += LANES) {
-        const vreal a = vload(even + i), b = vload(odd + i);
-        vstore(y + 2 * i, vzip_low(a, b));
-        vstore(y + 2 * i + LANES, vzip_high(a, b));
+    const int rest = (int)(count % (2 * LANES));
+    for (int64_t left = count; left >= 2 * LANES; left -= 2 * LANES) {
+        const vreal a = vload(even), b = vload(odd);
+        vstore(y, vzip_low(a, b));
+        vstore(y + LANES, vzip_high(a, b));
+        y += 2 * LANES;
+        even += LANES;
+        odd += LANES;
     }
-    const int rest = (int)(count - 2 * i);
-    if (rest > 0) {
-        const vreal a = vload_first(even + i, (rest + 1) / 2);
-        const vreal b = rest > 1 ? vload_first(odd + i, rest / 2) : vzero();
-        vstore_first(y + 2 * i, vzip_low(a, b), rest < LANES ? rest : LANES);
-        if (rest > LANES)
-            vstore_first(y + 2 * i + LANES, vzip_high(a, b), rest - LANES);
-    }
+    if (rest == 0)
+        return;
+    const vreal a = vload_first(even, (rest + 1) / 2);
+    const vreal b = rest > 1 ? vload_first(odd, rest / 2) : vzero();
+    vstore_first(y, vzip_low(a, b), rest < LANES ? rest : LANES);
+    if (rest > LANES)
+        vstore_first(y + LANES, vzip_high(a, b), rest - LANES);
+}
+
+static void split_pairs(const void *x, void *even, void *odd, int64_t count)
+{
+    split_row(x, even, odd, count);
+}
+
+static void merge_pairs(const void *even, const void *odd, void *y, int64_t count)
+{
+    merge_row(even, odd, y, count);
 }
 
 /* 7 x 7 planes take three stores and a masked one. */

@@ -87,19 +87,38 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
     }
 }
 
+FC_INLINE const char *fetch_ahead(const char *data, int64_t lines)
+{
+    for (; lines > 0; lines--, data += 64)
+        __builtin_prefetch(data, 0, 2);
+    return data;
+}
+
+/* All lanes of a column, which are as many as a block's or more. */
+FC_INLINE void window_blocks(const struct fc_pool2d_window *window, int64_t p, const int vectors,
+                             const char **ahead, const int rows, const int taps, fc_pooling pooling,
+                             bool numbered)
+{
+    const int64_t block = vectors * LANES;
+    for (int64_t l = 0; l < window->lanes; l += block) {
+        *ahead = fetch_ahead(*ahead, window->ahead.lines);
+        window_block(window, p, l + block <= window->lanes ? l : window->lanes - block, vectors,
+                     false, 0, rows, taps, pooling, numbered);
+    }
+}
+
 FC_INLINE void window_lanes(const struct fc_pool2d_window *window, const int rows, const int taps,
                             fc_pooling pooling, bool numbered)
 {
-    enum { BLOCK = POOL_VECTORS * LANES };
+    const char *ahead = window->ahead.data;
     for (int64_t p = 0; p < window->columns; p++) {
         int64_t l = 0;
-        for (; l + BLOCK <= window->lanes; l += BLOCK)
-            window_block(window, p, l, POOL_VECTORS, false, 0, rows, taps, pooling, numbered);
-        if (l == window->lanes)
+        if (window->lanes >= POOL_VECTORS * LANES) {
+            window_blocks(window, p, POOL_VECTORS, &ahead, rows, taps, pooling, numbered);
             continue;
-        if (window->lanes >= BLOCK) {
-            window_block(window, p, window->lanes - BLOCK, POOL_VECTORS, false, 0, rows, taps,
-                         pooling, numbered);
+        }
+        if (window->lanes >= 2 * LANES) {
+            window_blocks(window, p, 2, &ahead, rows, taps, pooling, numbered);
             continue;
         }
         for (; l + LANES <= window->lanes; l += LANES)

@@ -13,6 +13,7 @@
 #include "pool2d_award.inc.h"
 #include "pool2d_rows.inc.h"
 #include "pool2d_window.inc.h"
+#include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_dkernel.inc.h"
@@ -56,6 +57,10 @@ const struct fc_kernels FC_TABLE = {
                  .outer = winograd_outer},
     .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
                .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},
+               .part = part_planes,
+               .join = join_planes,
+               .claim = claim_gradients,
+               .name = name_winners,
                .split_pairs = split_pairs,
                .merge_pairs = merge_pairs,
                .spread = spread_values,
