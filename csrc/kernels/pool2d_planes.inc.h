@@ -6,7 +6,7 @@
  * ends of rows nor those of vectors are cases of their own. Parting 32 float32 takes two loads, two
  * permutations and two stores, half a cycle for 64 bytes each way more than a copy. */
 
-FC_INLINE void copy_pixel(const real *x, real *y, int64_t channels)
+FC_INLINE void move_pixel(const real *x, real *y, int64_t channels)
 {
     if (channels <= LANES)
         vstore_first(y, vload_first(x, (int)channels), (int)channels);
@@ -45,7 +45,7 @@ FC_INLINE void part_row(const struct fc_pool2d_parts *parts, real *row, real *li
         real *at = line + column % phases * parts->column_phase + column / phases * channels;
         for (int64_t w = k; w < parts->columns; w += phases, at += channels) {
             real *pixel = row + w * channels;
-            copy_pixel(join ? at : pixel, join ? pixel : at, channels);
+            move_pixel(join ? at : pixel, join ? pixel : at, channels);
         }
     }
 }
