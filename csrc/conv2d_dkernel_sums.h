@@ -16,7 +16,6 @@ struct fc_dkernel_job {
     ptrdiff_t element;
     char *sums, *scratch;
     bool in_place;                      /* finished sums of whole panels go straight to dkernel */
-    bool turned;                        /* x stands for dy, y for x */
     const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
     void *dbias;
     atomic_bool not_finite;

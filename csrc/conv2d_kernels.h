@@ -71,7 +71,7 @@ struct fc_tile {
  * is one chain over the pixels in row-major order, then added once. A pixel's x is x_image * image +
  * x_row * row + x_step * column further, its dy likewise. Whole units of dy, partial and dkernel (and
  * x of the lane form) are read and written; elements are at most dkernel_elements, units at most
- * tile_units. Two pixels after two, memory that is needed later is fetched: a line at ahead +
+ * tile_units. In dkernel_tile, two pixels after two, memory that is needed later is fetched: a line at ahead +
  * ahead_row * row + ahead_step * (column / 2), in bytes, rows of all images counted on. Where asked,
  * *finite becomes false if something stored is not finite, and what is read is left pixel after pixel:
  * in dkernel_tile the elements of x at x_copy, in it and plane_dkernel_tile the units of dy at dy_copy. */
