@@ -13,7 +13,17 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: hides no installed fastconv
 
 import fastconv
-from benchmarks import choice, denormals, figures, measure, peers, problems, track
+from benchmarks import (
+    choice,
+    choice_fit,
+    denormals,
+    figures,
+    measure,
+    peers,
+    problems,
+    shapes,
+    track,
+)
 from benchmarks.peers import CHANNELS_LAST
 from benchmarks.shapes import BY_NAME, CATEGORIES, Layer
 
@@ -45,6 +55,21 @@ def test_choices_are_measured_and_an_algorithm_that_does_not_fit_is_left_out(
     task = peers.Task(CONV, "forward", "float32", CHANNELS_LAST, 1)
     calls, takes = choice.prepare(task, problems.make_problem(CONV, "float32"))
     assert (list(calls), takes) == (["auto", "direct"], ["direct"])
+
+
+def test_constants_are_found_again() -> None:
+    """Times that follow the model give its constants back."""
+    right = (1.3, 5.0, 11.0, 9.0)
+    times = []
+    for layer in shapes.select(None, None, ["3x3", "5x5"]):
+        if layer.kernel == (7, 7):
+            continue
+        for pass_name in ("forward", "packed", "dx", "dkernel"):
+            cost = min(np.dot(terms, right) for terms in choice_fit._forms(layer, pass_name))
+            direct = choice_fit._direct(layer, pass_name)
+            times.append((layer, pass_name, {"direct": direct, "winograd": cost}))
+    found = choice_fit.fit(times, right)
+    assert list(found.values()) == pytest.approx(right)
 
 
 def test_a_revision_is_worse_by_its_instructions_or_by_its_time() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks import choice_fit, shapes
 from closeness import same_bits
 from fastconv import functional
 from strategies import Conv2DProblem
@@ -58,18 +57,3 @@ def test_what_auto_takes(name: str) -> None:
         if FAST in expected:
             other = results[PLAIN if algorithm == FAST else FAST][i]
             assert not np.array_equal(got, other)
-
-
-def test_constants_are_found_again() -> None:
-    """Times that follow the model give its constants back."""
-    right = (1.3, 5.0, 11.0, 9.0)
-    times = []
-    for layer in shapes.select(None, None, ["3x3", "5x5"]):
-        if layer.kernel == (7, 7):
-            continue
-        for pass_name in ("forward", "packed", "dx", "dkernel"):
-            cost = min(np.dot(terms, right) for terms in choice_fit._forms(layer, pass_name))
-            direct = choice_fit._direct(layer, pass_name)
-            times.append((layer, pass_name, {"direct": direct, "winograd": cost}))
-    found = choice_fit.fit(times, right)
-    assert list(found.values()) == pytest.approx(right)
