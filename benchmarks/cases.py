@@ -118,8 +118,9 @@ def apart(cases: Iterable[Case]) -> tuple[list[Case], list[Case]]:
     cases = list(cases)
     for case in cases:
         batches.setdefault(case.layer.name, set()).add(case.layer.n)
-    single = [c for c in cases if c.layer.n == 1 and len(batches[c.layer.name]) > 1]
-    return [case for case in cases if case not in single], single
+    single = [c.layer.n == 1 and len(batches[c.layer.name]) > 1 for c in cases]
+    rest = [case for case, alone in zip(cases, single, strict=True) if not alone]
+    return rest, [case for case, alone in zip(cases, single, strict=True) if alone]
 
 
 def limit(case: Case) -> tuple[str, float]:
