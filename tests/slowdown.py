@@ -38,7 +38,7 @@ def require(figure: float, bound: float, what: str) -> None:
 
 MOST = 1.2
 TURNS = 15
-ROUNDS = 20  # of turns, for a pair that a busy machine has made look slow
+FEWEST, ROUNDS = 3, 20  # of turns: more for a pair that a busy machine has made look slow
 
 LAYERS: dict[str, tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
     "3x3": ("conv2d", (4, 28, 28, 64), (3, 3, 64, 64), {"padding": 1}),
@@ -73,24 +73,22 @@ def passes(name: str, arrays: list[Array], words: dict[str, Any]) -> dict[str, C
 
 
 def ratio(slow: Call, fast: Call) -> float:
-    """Return the best time of one call over that of another, the two in turns, in the best round.
+    """Return the best time of one call over that of another, the two in turns, in the median round.
 
     It is time of the CPU, on all threads: that of the clock can have the same one interrupted at
     every turn, where another process takes the CPU in step. Each round is judged by itself, since a
     lucky turn, in which a caller is done before another thread has woken, would count for good.
     """
-    found = float("inf")
-    for _ in range(ROUNDS):
+    found: list[float] = []
+    while len(found) < FEWEST or (len(found) < ROUNDS and statistics.median(found) > MOST):
         best = [float("inf")] * 2
         for _ in range(TURNS):
             for i, call in enumerate((slow, fast)):
                 start = time.process_time()
                 call()
                 best[i] = min(best[i], time.process_time() - start)
-        found = min(found, best[0] / best[1])
-        if found <= MOST:
-            break
-    return found
+        found.append(best[0] / best[1])
+    return statistics.median(found)
 
 
 def denormal_calls(dtype: str) -> Iterator[tuple[str, Call, Call]]:
