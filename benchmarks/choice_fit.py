@@ -25,6 +25,10 @@ NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 _OUTPUTS = {1: (1,), 3: (2, 4), 5: (2, 4), 7: (2,)}
 _MOST_POINTS = 6
 
+# Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once; and
+# what transforms to positions cost one of a dilated kernel.
+_UNIT, _PART, _PHASES = 16, (128, 64), 4
+
 # Channels beyond which a product costs STREAM's share, not PRODUCT.
 _MOST_CHANNELS = 512
 
@@ -63,8 +67,14 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         count = layer.groups
         for n, taps, m, d in zip(size, layer.kernel, outputs, layer.dilation, strict=True):
             count *= _points(n, taps, m, d)
-        kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * c_out / layer.n
-        yield count * c_in * c_out, count * c_in, count * c_out, layer.groups * kernels
+        whole = -(-c_out // _UNIT) * _UNIT
+        kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * whole / layer.n
+        inputs, outputs = count * c_in, count * whole
+        if pass_name == "dkernel":
+            phases = _PHASES if max(layer.dilation) > 1 else 1
+            inputs *= phases * -(-c_out // _PART[1])
+            outputs *= phases * -(-c_in // _PART[0])
+        yield count * c_in * whole, inputs, outputs, layer.groups * kernels
 
 
 def _direct(layer: Layer, pass_name: str) -> float:
@@ -77,7 +87,9 @@ def _direct(layer: Layer, pass_name: str) -> float:
     rows = sum(
         0 <= i + t * dilation - padding < inputs for i in range(size[0]) for t in range(taps)
     )
-    return rows * size[1] * layer.kernel[1] * layer.c_in / layer.groups * layer.c_out
+    c_in, c_out = (layer.c_out, layer.c_in) if pass_name == "dx" else (layer.c_in, layer.c_out)
+    whole = -(-c_out // layer.groups // _UNIT) * _UNIT * layer.groups
+    return rows * size[1] * layer.kernel[1] * c_in / layer.groups * whole
 
 
 def fit(

@@ -1,14 +1,17 @@
 /* choose.c: the cost model behind algorithm="auto".
  *
  * Costs are in multiply-adds of a direct convolution at its full speed, for one image. With T tiles of
- * p positions (T * p without those that short tiles lack), C channels in and K out:
+ * p positions (T * p without those that short tiles lack), C channels in and K out, in whole units:
  *     direct     outputs * taps * C * K
  *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
  * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; or it is
  * STREAM / B where the kernel, larger than the second-level cache, comes from beyond it for every B
  * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and
  * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
- * it is made inside the call, shared by the images of a batch that is taken to be 8. The constants were
+ * it is made inside the call, shared by the images of a batch that is taken to be 8. A kernel gradient
+ * takes C to positions again for every part of K, and K for every part of C; PHASES times as much where
+ * the kernel is dilated, of many small images with a tile or four each (2048 to 256 channels, dilation
+ * 6: 87 ms, direct 67). The constants were
  * fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56:
  * of those none that the model leaves to the wrong side was more than 10 % off, on AVX-512. To fit them
  * again: python -m benchmarks.choice --fit.
@@ -19,13 +22,19 @@
 
 #include "convolve_groups.h"
 #include "dispatch.h"
+#include "few_dkernel.h"
 #include "floating_point.h"
 #include "winograd_cut.h"
 
-static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30;
+static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30,
+                    PHASES = 4;
 
-/* A transform's work does not depend on the sums that follow, so few channels never pay for it. */
-enum { FEWEST_CHANNELS = 16, MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20 };
+/* Direct sums have kernels of their own for fewer outputs than a unit: 3x3 from 100 to 12 channels they
+ * are as fast, where 12 to 100 take 1.6 times as long. Of fewer inputs than 8 transforms cost more
+ * than they spare: 6 to 16 channels take 1.15 times as long. */
+enum { FEWEST_IN = 8, FEWEST_OUT = 16 };
+
+enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20 };
 
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
@@ -75,15 +84,36 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
     return STREAM / together > PRODUCT ? STREAM / together : PRODUCT;
 }
 
+/* Outputs as they are computed, in whole units. */
+static double whole_outputs(const struct fc_convolution *convolution)
+{
+    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    return (double)(fc_ceil_div(convolution->kernel.c_out, unit) * unit);
+}
+
+/* What the transforms of all channels cost, at one position of a tile. */
+static double transforms_cost(enum fc_pass pass, const struct fc_convolution *convolution)
+{
+    const double input = INPUT * (double)convolution->kernel.c_in;
+    const double output = OUTPUT * whole_outputs(convolution);
+    if (pass != FC_PASS_DKERNEL)
+        return input + output;
+    const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
+    const bool phases = convolution->axis[0].dilation > 1 || convolution->axis[1].dilation > 1;
+    const int64_t of_inputs = fc_ceil_div(channels.c_in, FC_WINOGRAD_PART_CHANNELS);
+    const int64_t of_outputs = fc_ceil_div(fc_panel_count(&channels), FC_WINOGRAD_PART_PANELS);
+    return (phases ? PHASES : 1) * (input * (double)of_outputs + output * (double)of_inputs);
+}
+
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
+    const double channels = (double)convolution->kernel.c_in * whole_outputs(convolution);
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
     const double products = (double)fc_winograd_products(&cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
-    const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * c_in * c_out;
-    return products * (c_in * c_out * product + c_in * INPUT + c_out * OUTPUT) +
+    const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
+    return products * (channels * product + transforms_cost(pass, convolution)) +
            shape.positions * kernel;
 }
 
@@ -98,7 +128,18 @@ static double direct_cost(const struct fc_convolution *convolution)
         rows += end - begin;
     }
     return (double)rows * (double)axis[1].out * (double)axis[1].taps *
-           (double)convolution->kernel.c_in * (double)convolution->kernel.c_out;
+           (double)convolution->kernel.c_in * whole_outputs(convolution);
+}
+
+/* Whether direct sums have a kernel of their own, for few channels or narrow groups. */
+static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convolution)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    if (fc_fits_groups(convolution))
+        return true;
+    if (pass == FC_PASS_DKERNEL)
+        return fc_fits_few_dkernel(convolution);
+    return kernel->c_in < FEWEST_IN || kernel->c_out < FEWEST_OUT;
 }
 
 /* Not inlined: its arithmetic must stay between the changes of the floating-point state. */
@@ -126,10 +167,8 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
 int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
                    const struct fc_convolution *convolution)
 {
-    const struct fc_kernel_view *kernel = &convolution->kernel;
-    const bool few = fc_min(kernel->c_in, kernel->c_out) < FEWEST_CHANNELS ||
-                     fc_fits_groups(convolution); /* a kernel of their own, and long transforms */
-    if (algorithm == FC_DIRECT || (algorithm == FC_AUTO && few) || !channels_fit(convolution))
+    if (algorithm == FC_DIRECT || !channels_fit(convolution) ||
+        (algorithm == FC_AUTO && has_own_kernel(pass, convolution)))
         return FC_DIRECT_FORM;
     const fc_float_state before = fc_float_enter(false);
     const int form = cheapest(algorithm, pass, convolution);

@@ -12,7 +12,9 @@
 enum {
     FC_WINOGRAD_MOST_TILES = 112,       /* of a block, over which the kernel passes once, */
     FC_WINOGRAD_MOST_V_BYTES = 5 << 20, /* and of its transformed inputs, if it is the only one */
-    FC_WINOGRAD_KEPT_PANELS = 8
+    FC_WINOGRAD_KEPT_PANELS = 8,
+    FC_WINOGRAD_PART_CHANNELS = 128, /* of a kernel gradient that is summed at once, */
+    FC_WINOGRAD_PART_PANELS = 2      /* and outputs */
 };
 
 /* Vertical and horizontal. */

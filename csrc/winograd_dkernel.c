@@ -4,8 +4,8 @@
  * convolution, F(r x r, m x m), with the same points: x is taken to positions as in the forward pass,
  * dy by evaluate(), and after all tiles are summed the 36 positions return to 9 taps, once a call.
  *
- * An owner holds the positions of PART_CHANNELS x PART_PANELS panels, for F(4x4,3x3) 1.2 MB, and adds
- * block after block of tiles in order; for each position
+ * An owner holds the positions of a part, 128 channels x 2 panels, for F(4x4,3x3) 1.2 MB, and adds block
+ * after block of tiles in order; for each position
  *     sums[c][k] += sum over the tiles of a block of V[tile][c] * D[tile][k]
  * in one chain, by the tiles of the direct kernel gradient. A part of 128 x 64 channels and a block of
  * 28 tiles move 85 KB in 7168 cycles of multiply-adds, 12 bytes a cycle, mostly from the second-level
@@ -20,8 +20,6 @@
 #include "workspace.h"
 
 enum {
-    PART_CHANNELS = 128,
-    PART_PANELS = 2,
     BLOCK_TILES = 42,
     PARTS_WANTED = 8,
     CHUNK_BLOCKS = 4 /* at least, so that sums are not most of the memory moved */
@@ -63,9 +61,9 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t panels = fc_panel_count(channels);
-    plan->part_channels = fc_min(PART_CHANNELS, channels->c_in);
+    plan->part_channels = fc_min(FC_WINOGRAD_PART_CHANNELS, channels->c_in);
     plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
-    plan->part_panels = fc_min(PART_PANELS, panels);
+    plan->part_panels = fc_min(FC_WINOGRAD_PART_PANELS, panels);
     plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
     plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
