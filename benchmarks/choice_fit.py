@@ -5,8 +5,8 @@ transformed kernels, each times a constant, in multiply-adds of a direct convolu
 So the constants are those that bring it nearest to the measured ratio of the two algorithms' times,
 in relative least squares, and are drawn to those there are where the layers do not say.  Take them
 over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.  Layers of
-so many channels that the kernel's way through the caches decides say nothing of them and are left
-out.  The constants must be fitted again when either algorithm becomes faster, on an idle machine.
+so many channels that the kernel's way through the caches decides, or with taps far apart, say nothing
+of them and are left out.  The constants must be fitted again when either algorithm becomes faster, on an idle machine.
 """
 
 from __future__ import annotations
@@ -25,12 +25,11 @@ NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 _OUTPUTS = {1: (1,), 3: (2, 4), 5: (2, 4), 7: (2,)}
 _MOST_POINTS = 6
 
-# Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once; and
-# what transforms to positions cost one of a dilated kernel.
-_UNIT, _PART, _PHASES = 16, (128, 64), 4
+# Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once.
+_UNIT, _PART = 16, (128, 64)
 
-# Channels beyond which a product costs STREAM's share, not PRODUCT.
-_MOST_CHANNELS = 512
+# Channels beyond which a product costs STREAM's share, not PRODUCT, and the gap from which PHASES.
+_MOST_CHANNELS, _FAR = 512, 3
 
 # What a constant's change by its own size weighs, beside a ratio that is wrong by as much.
 _DRAWN = 0.2
@@ -71,9 +70,8 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * whole / layer.n
         inputs, outputs = count * c_in, count * whole
         if pass_name == "dkernel":
-            phases = _PHASES if max(layer.dilation) > 1 else 1
-            inputs *= phases * -(-c_out // _PART[1])
-            outputs *= phases * -(-c_in // _PART[0])
+            inputs *= -(-c_out // _PART[1])
+            outputs *= -(-c_in // _PART[0])
         yield count * c_in * whole, inputs, outputs, layer.groups * kernels
 
 
@@ -101,6 +99,8 @@ def fit(
         if not {"direct", "winograd"} <= seconds.keys():
             continue
         if max(layer.c_in, layer.c_out) > _MOST_CHANNELS * layer.groups:
+            continue
+        if max(layer.dilation) >= _FAR:
             continue
         terms = min(_forms(layer, pass_name), key=lambda terms: np.dot(terms, constants))
         ratio = seconds["winograd"] / seconds["direct"]

@@ -9,11 +9,11 @@
  * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and
  * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
  * it is made inside the call, shared by the images of a batch that is taken to be 8. A kernel gradient
- * takes C to positions again for every part of K, and K for every part of C; PHASES times as much where
- * the kernel is dilated, of many small images with a tile or four each (2048 to 256 channels, dilation
- * 6: 87 ms, direct 67). The constants were
- * fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56:
- * of those none that the model leaves to the wrong side was more than 10 % off, on AVX-512. To fit them
+ * takes C to positions again for every part of K, and K for every part of C. Where the taps of a dilated
+ * kernel lie so far apart that half of the columns lack one, tiles are phases of 2 to 4 outputs and a
+ * product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. The other constants were fitted to 78
+ * shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56: of those none
+ * that the model leaves to the wrong side was more than 10 % off, on AVX-512. To fit them
  * again: python -m benchmarks.choice --fit.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
@@ -21,13 +21,14 @@
 #include "choose.h"
 
 #include "convolve_groups.h"
+#include "convolve_plan.h"
 #include "dispatch.h"
 #include "few_dkernel.h"
 #include "floating_point.h"
 #include "winograd_cut.h"
 
 static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30,
-                    PHASES = 4;
+                    PHASES = 1.45, PHASES_DKERNEL = 1.9;
 
 /* Direct sums have kernels of their own for fewer outputs than a unit: 3x3 from 100 to 12 channels they
  * are as fast, where 12 to 100 take 1.6 times as long. Of fewer inputs than 8 transforms cost more
@@ -75,6 +76,8 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
 {
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    if (fc_skips_columns(convolution))
+        return pass == FC_PASS_DKERNEL ? PHASES_DKERNEL : PHASES;
     const double tile = (double)(form->positions * convolution->kernel.c_in * element);
     const double tiles = BATCH * (double)(cut->tile_rows * cut->tile_columns);
     if (pass == FC_PASS_DKERNEL || tile * (double)convolution->kernel.c_out <= NEAR_BYTES)
@@ -99,10 +102,9 @@ static double transforms_cost(enum fc_pass pass, const struct fc_convolution *co
     if (pass != FC_PASS_DKERNEL)
         return input + output;
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const bool phases = convolution->axis[0].dilation > 1 || convolution->axis[1].dilation > 1;
     const int64_t of_inputs = fc_ceil_div(channels.c_in, FC_WINOGRAD_PART_CHANNELS);
     const int64_t of_outputs = fc_ceil_div(fc_panel_count(&channels), FC_WINOGRAD_PART_PANELS);
-    return (phases ? PHASES : 1) * (input * (double)of_outputs + output * (double)of_inputs);
+    return input * (double)of_outputs + output * (double)of_inputs;
 }
 
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
@@ -117,18 +119,27 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
            shape.positions * kernel;
 }
 
-/* Rows of taps that lie in zero padding are left out. */
-static double direct_cost(const struct fc_convolution *convolution)
+/* Pairs of an output and a tap that reads the image, in one direction. */
+static double pairs_inside(const struct fc_axis *axis)
+{
+    int64_t pairs = 0;
+    for (int64_t tap = 0; tap < axis->taps; tap++) {
+        int64_t begin, end;
+        fc_axis_outputs(axis, tap, &begin, &end);
+        pairs += end - begin;
+    }
+    return (double)pairs;
+}
+
+/* Rows of taps that lie in zero padding are left out, and columns in some sums over channels. */
+static double direct_cost(const struct fc_convolution *convolution, enum fc_pass pass)
 {
     const struct fc_axis *axis = convolution->axis;
-    int64_t rows = 0;
-    for (int64_t tap = 0; tap < axis[0].taps; tap++) {
-        int64_t begin, end;
-        fc_axis_outputs(&axis[0], tap, &begin, &end);
-        rows += end - begin;
-    }
-    return (double)rows * (double)axis[1].out * (double)axis[1].taps *
-           (double)convolution->kernel.c_in * whole_outputs(convolution);
+    const double columns = pass != FC_PASS_DKERNEL && fc_skips_columns(convolution)
+                               ? pairs_inside(&axis[1])
+                               : (double)axis[1].out * (double)axis[1].taps;
+    return pairs_inside(&axis[0]) * columns * (double)convolution->kernel.c_in *
+           whole_outputs(convolution);
 }
 
 /* Whether direct sums have a kernel of their own, for few channels or narrow groups. */
@@ -157,7 +168,7 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
             best = form;
         }
     }
-    if (best != FC_DIRECT_FORM && algorithm == FC_AUTO && direct_cost(convolution) <= least)
+    if (best != FC_DIRECT_FORM && algorithm == FC_AUTO && direct_cost(convolution, pass) <= least)
         return FC_DIRECT_FORM;
     return best;
 }

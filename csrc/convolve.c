@@ -29,6 +29,19 @@ enum {
     WORTH_LINES = 16        /* of x, a tile */
 };
 
+/* Leaves padding out of an item's patch, which none of its terms reads. */
+static void stay_inside(struct fc_convolve_item *item, const fc_image *x)
+{
+    struct fc_patch *patch = &item->patch;
+    item->top = fc_min(fc_max(fc_ceil_div(-patch->x_row, patch->x_row_gap), 0), patch->x_rows);
+    patch->x_row += item->top * patch->x_row_gap;
+    patch->x_rows = fc_max(
+        fc_min(patch->x_rows - item->top, fc_ceil_div(x->h - patch->x_row, patch->x_row_gap)), 0);
+    item->left = fc_min(fc_max(-patch->x_column, 0), patch->x_columns);
+    patch->x_column += item->left;
+    patch->x_columns = fc_max(fc_min(patch->x_columns - item->left, x->w - patch->x_column), 0);
+}
+
 static void decode_item(struct fc_convolve_item *item, int64_t index)
 {
     const struct fc_convolve_plan *plan = item->job->plan;
@@ -37,6 +50,9 @@ static void decode_item(struct fc_convolve_item *item, int64_t index)
     item->end_panel = fc_min(item->panel + plan->panels, fc_panel_count(&plan->channels));
     index /= plan->panel_shares;
     item->patch = fc_block_at(plan->axis, &plan->blocks, index % blocks);
+    item->top = item->left = 0;
+    if (plan->inside)
+        stay_inside(item, &item->job->convolution->x);
     index /= blocks;
     item->group = index % plan->channels.groups;
     item->n = index / plan->channels.groups * plan->images;
@@ -115,10 +131,13 @@ static struct fc_source find_source(const struct fc_convolve_item *item, int64_t
     const int64_t width = channels->lanes ? fc_panel_width(channels, p) : 1;
     const int64_t pixel = slab * width, row = patch->x_columns * pixel;
     const int64_t elements = image_elements(patch, width * count);
+    const struct fc_convolve_plan *plan = job->plan;
     return (struct fc_source){
-        .x = item->x + image_elements(patch, width * (c - chunk)) * job->element,
+        .x = item->x +
+             (image_elements(patch, width * (c - chunk)) - item->top * row - item->left * pixel) *
+                 job->element,
         .slab = patch->x_rows * row,
-        .row = row,
+        .row = job->convolution->axis[0].dilation / plan->axis[0].dilation * row,
         .tap = job->plan->patches > 1 ? elements : job->convolution->axis[1].dilation * pixel,
         .pixel = pixel,
         .next = job->plan->blocks.row_stride * row,

@@ -32,8 +32,7 @@ static void list_together(const struct fc_convolve_item *item, const struct fc_s
     }
 }
 
-/* A run for each row of taps of each slab, or, where taps lie apart, for each tap; columns are chosen
- * in lanes only, where each tap is a run. */
+/* A run for each row of taps of each slab, or, where taps lie apart, for each tap. */
 static void list_slabs(const struct fc_convolve_item *item, const struct fc_source *source,
                        const struct fc_taps *taps, struct fc_terms *terms)
 {
@@ -41,8 +40,8 @@ static void list_slabs(const struct fc_convolve_item *item, const struct fc_sour
     const struct fc_axis *axis = item->job->convolution->axis;
     const bool merged = axis[1].dilation == 1 && !all->lanes;
     const int64_t slab = item->slab, slabs = fc_ceil_div(item->channels, slab);
-    const int64_t left = all->lanes ? taps->axis[1].begin : 0;
-    const int64_t right = merged ? 1 : all->lanes ? taps->axis[1].end : axis[1].taps;
+    const int64_t left = merged ? 0 : taps->axis[1].begin;
+    const int64_t right = merged ? 1 : taps->axis[1].end;
     const int64_t together = fc_max(all->block / slab, 1);
     for (int64_t s = 0; s < slabs; s++) {
         for (int64_t i = taps->axis[0].begin; i < taps->axis[0].end; i++)

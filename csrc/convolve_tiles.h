@@ -29,6 +29,7 @@ struct fc_convolve_item {
     const struct fc_convolve_job *job;
     int64_t n, images, group, panel, end_panel;
     struct fc_patch patch;
+    int64_t top, left; /* rows and columns of padding that the patch leaves out */
     char *x, *strip;
     char *kernels,
         *kernel; /* where the plan is fused: stretches of panels, and that of the panel */

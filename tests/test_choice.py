@@ -27,7 +27,7 @@ TABLE = {
     "inception 7x1": (Conv2DProblem(1, 17, 17, 192, 192, 7, 1, 1, "same"), *[FAST] * 4),
     "openpose 7x7": (Conv2DProblem(1, 23, 23, 64, 64, 7, 7, 1, 3), PLAIN, PLAIN, PLAIN, PLAIN),
     "deeplab dilation 2": (Conv2DProblem(1, 28, 28, 128, 128, 3, 3, 1, 2, 2), *[FAST] * 4),
-    "deeplab 6": (Conv2DProblem(1, 14, 14, 640, 64, 3, 3, 1, 6, 6), FAST, FAST, FAST, PLAIN),
+    "deeplab dilation 6": (Conv2DProblem(1, 14, 14, 640, 64, 3, 3, 1, 6, 6), *[PLAIN] * 4),
     "ssd dilation 6": (Conv2DProblem(1, 19, 19, 128, 256, 3, 3, 1, 6, 6), *[FAST] * 4),
     "dilation 12": (Conv2DProblem(1, 14, 14, 128, 128, 3, 3, 1, 12, 12), *[PLAIN] * 4),
     "densenet": (Conv2DProblem(1, 32, 32, 100, 12, 3, 3, 1, 1), PLAIN, PLAIN, FAST, FAST),
