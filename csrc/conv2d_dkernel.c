@@ -80,12 +80,12 @@ static void store_panel(const struct fc_dkernel_part *part, int64_t p, char *sum
 
 /* The rows of dy of a block that has just been added, for dbias, by the parts that share no channel of
  * dy: they are in the second-level cache, where a pass of its own over 26 MB took a sixth of the time of
- * 64 to 256 channels, and a quarter of 32 to 64. */
+ * 64 to 256 channels, and a quarter of 32 to 64. (Planes: as they are packed, conv2d_dkernel_dense.c.) */
 static void add_bias(const struct fc_dkernel_part *part, int64_t n, int worker)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_channels *channels = &job->plan->channels;
-    if (!job->bias || part->c > 0)
+    if (!job->bias || part->c > 0 || !job->plan->dy_in_place)
         return;
     const int64_t k = part->panel * channels->panel;
     const int64_t count = fc_min(part->panels * channels->panel, channels->c_out - k);
@@ -98,16 +98,17 @@ static void add_bias(const struct fc_dkernel_part *part, int64_t n, int worker)
 /* Whether rows of dy come to the parts as its sums want them: whole, in order, and those of a chunk of
  * theirs in one of ours. */
 static bool fits_bias(const struct fc_dkernel_plan *plan, const struct fc_channel_sums *bias,
-                      const fc_image *y)
+                      const fc_image *y, bool depthwise)
 {
     const fc_image *dy = &bias->image;
-    const int64_t blocks = fc_block_count(&plan->blocks);
-    bool fits = plan->direct && plan->blocks.column_blocks == 1 && plan->steps > 0 &&
-                dy->n == y->n && dy->h == y->h;
+    const int64_t blocks = fc_block_count(&plan->blocks), across = plan->blocks.column_blocks;
+    bool fits = (depthwise || (plan->direct && across == 1)) && plan->blocks.row_phases == 1 &&
+                plan->steps > 0 && dy->n == y->n && dy->h == y->h;
     for (int64_t chunk = 1; fits && chunk < plan->chunks; chunk++) {
         const int64_t step = plan->steps * chunk / plan->chunks;
         const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
-        fits = fc_is_chunk_end(bias, step / blocks * plan->images * dy->h + patch.row);
+        fits = step % across == 0 &&
+               fc_is_chunk_end(bias, step / blocks * plan->images * dy->h + patch.row);
     }
     return fits;
 }
@@ -216,14 +217,18 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
     size_t total, bias_bytes = 0;
     if (!fc_plan_dkernel(convolution, exact, &plan, &total))
         return FC_OVERFLOW;
-    const bool fits = bias->sums && fits_bias(&plan, &sums, &convolution->y);
-    if (fits)
+    const bool depthwise = !exact && fc_fits_depthwise_dkernel(convolution);
+    const bool fits = bias->sums && fits_bias(&plan, &sums, &convolution->y, depthwise);
+    void *dbias = bias->sums;
+    if (fits) {
         bias_bytes = fc_channel_sums_bytes(&sums, plan.width);
+        bias->sums = NULL;
+    }
     if (__builtin_add_overflow(total, bias_bytes, &total))
         return FC_OVERFLOW;
-    if (!exact && fc_fits_depthwise_dkernel(convolution)) {
-        const fc_status status =
-            fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps, plan.chunks);
+    if (depthwise) {
+        const fc_status status = fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps,
+                                                      plan.chunks, fits ? &sums : NULL, dbias);
         *finite = status == FC_OK && all_finite(&convolution->kernel, convolution->dtype);
         return status;
     }
@@ -242,12 +247,10 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
         .scratch = scratch,
         .in_place = plan.chunks == 1 && !mixes && !exact && convolution->kernel.stride_c_out == 1,
         .bias = fits ? &sums : NULL,
-        .dbias = bias->sums,
+        .dbias = dbias,
     };
-    if (fits) {
+    if (fits)
         fc_begin_channel_sums(&sums, scratch + total - bias_bytes);
-        bias->sums = NULL;
-    }
     fc_parallel_for(plan.parts * plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     if (plan.chunks > 1)
         fc_parallel_for(plan.parts, plan.width, FC_FLUSH_DENORMALS, add_chunks, &job);

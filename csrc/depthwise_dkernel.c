@@ -23,6 +23,8 @@ struct plan {
     int64_t unit, taps, elements; /* of the sums: [unit of channels][tap][channel of the unit] */
     size_t sum_bytes, table_bytes, worker_bytes;
     char *padding, *sums, *scratch;
+    struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
+    void *dbias;
 };
 
 /* Channels [begin, end) of a chunk at work. */
@@ -70,6 +72,18 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
                                        part->sums + part->begin * plan->taps * plan->element);
 }
 
+/* The whole rows of dy that have just been read, for dbias: a pass of its own took a fifth of the time. */
+static void add_bias(const struct part *part, int64_t n, const struct fc_patch *patch, int worker)
+{
+    const struct plan *plan = part->plan;
+    const fc_image *dy = &plan->convolution->y;
+    if (!plan->bias || patch->column + patch->columns < dy->w)
+        return;
+    for (int64_t r = 0; r < patch->rows; r++)
+        fc_add_row(plan->bias, n * dy->h + patch->row + r, part->begin, part->end - part->begin,
+                   worker);
+}
+
 static void sum_chunk(void *context, int64_t item, int worker)
 {
     const struct plan *plan = context;
@@ -86,8 +100,10 @@ static void sum_chunk(void *context, int64_t item, int worker)
     for (int64_t step = plan->steps * chunk / plan->chunks; step < end; step++) {
         const struct fc_patch patch =
             fc_block_at(plan->convolution->axis, plan->blocks, step % blocks);
-        if (patch.rows)
+        if (patch.rows) {
             add_block(&part, step / blocks, &patch);
+            add_bias(&part, step / blocks, &patch, worker);
+        }
     }
 }
 
@@ -132,7 +148,14 @@ static void size_scratch(struct plan *plan)
     plan->worker_bytes = plan->table_bytes + plan->sum_bytes;
 }
 
-/* An item of its own, so that it runs in the library's floating-point state. */
+/* Items of their own, so that they run in the library's floating-point state. */
+static void end_bias(void *context, int64_t item, int worker)
+{
+    (void)item, (void)worker;
+    const struct plan *plan = context;
+    fc_end_channel_sums(plan->bias, plan->dbias);
+}
+
 static void add_chunks(void *context, int64_t item, int worker)
 {
     (void)item, (void)worker;
@@ -142,14 +165,17 @@ static void add_chunks(void *context, int64_t item, int worker)
 }
 
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
-                               const struct fc_blocks *blocks, int64_t steps, int64_t chunks)
+                               const struct fc_blocks *blocks, int64_t steps, int64_t chunks,
+                               struct fc_channel_sums *bias, void *dbias)
 {
     struct plan plan = {.convolution = convolution,
                         .blocks = blocks,
                         .kernels = fc_current_kernels(convolution->dtype),
                         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
                         .steps = steps,
-                        .chunks = chunks};
+                        .chunks = chunks,
+                        .bias = bias,
+                        .dbias = dbias};
     size_scratch(&plan);
     const fc_image *dy = &convolution->y;
     const double work = (double)dy->n * (double)dy->h * (double)dy->w * (double)dy->c *
@@ -157,18 +183,23 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
     share_channels(&plan, fc_parallel_width(chunks * dy->c, work));
     const int width = fc_parallel_width(chunks * plan.shares, work);
     const size_t pixel = fc_round_to_line((size_t)(convolution->x.c * plan.element));
-    char *scratch = fc_workspace_acquire(pixel + (size_t)chunks * plan.sum_bytes +
-                                         (size_t)width * plan.worker_bytes);
+    const size_t bytes =
+        pixel + (size_t)chunks * plan.sum_bytes + (size_t)width * plan.worker_bytes;
+    char *scratch = fc_workspace_acquire(bytes + (bias ? fc_channel_sums_bytes(bias, width) : 0));
     if (!scratch)
         return FC_NO_MEMORY;
     plan.padding = scratch;
     plan.sums = plan.padding + pixel;
     plan.scratch = plan.sums + (size_t)chunks * plan.sum_bytes;
+    if (bias)
+        fc_begin_channel_sums(bias, scratch + bytes);
     fc_fill_padding_pixel(convolution, plan.padding);
     memset(plan.sums, 0, (size_t)chunks * plan.sum_bytes);
     fc_parallel_for(chunks * plan.shares, width, FC_FLUSH_DENORMALS, sum_chunk, &plan);
     if (chunks > 1)
         fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &plan);
+    if (bias)
+        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &plan);
     store(&plan);
     fc_workspace_release(scratch);
     return FC_OK;

@@ -4,6 +4,7 @@
 
 #include "blocks.h"
 #include "convolve.h"
+#include "sum_channels.h"
 
 /* Whether fc_depthwise_dkernel takes it: depthwise, channels together in x and in dy. Here y of a
  * convolution is dy and its kernel dkernel. */
@@ -12,6 +13,7 @@ bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution);
 /* The sum over the blocks of the batch, image after image, divided into chunks: the bits that any
  * other layout gets from fc_conv2d_dkernel. */
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
-                               const struct fc_blocks *blocks, int64_t steps, int64_t chunks);
+                               const struct fc_blocks *blocks, int64_t steps, int64_t chunks,
+                               struct fc_channel_sums *bias, void *dbias);
 
 #endif

@@ -69,14 +69,27 @@ static void add_piece(const struct fc_channel_sums *sums, const char *x, int64_t
     sums->kernels->channel_sums(x, pixel, pixels, channels, to + c * sums->element);
 }
 
+/* The sums of the last chunk that begins at or before the row: rows * chunk / chunks <= row. */
+static char *chunk_of(const struct fc_channel_sums *sums, int64_t row)
+{
+    const int64_t rows = sums->image.n * sums->image.h;
+    return sums->chunk + ((row + 1) * sums->chunks - 1) / rows * sums->image.c * sums->element;
+}
+
+void fc_add_packed_row(const struct fc_channel_sums *sums, int64_t row, int64_t first,
+                       int64_t channels, const void *packed, int64_t pitch)
+{
+    char *to = chunk_of(sums, row) + first * sums->element;
+    for (int64_t w = 0; w < sums->image.w; w += PIECE_PIXELS)
+        sums->kernels->channel_sums((const char *)packed + w * pitch * sums->element, pitch,
+                                    fc_min(PIECE_PIXELS, sums->image.w - w), channels, to);
+}
+
 void fc_add_row(const struct fc_channel_sums *sums, int64_t row, int64_t first, int64_t channels,
                 int worker)
 {
     const fc_image *image = &sums->image;
-    const int64_t rows = image->n * image->h;
-    /* The last chunk that begins at or before the row: rows * chunk / chunks <= row. */
-    const int64_t chunk = ((row + 1) * sums->chunks - 1) / rows;
-    char *to = sums->chunk + chunk * image->c * sums->element;
+    char *to = chunk_of(sums, row);
     char *piece = sums->pieces + worker * PIECE_PIXELS * PIECE_CHANNELS * sums->element;
     const char *x =
         (const char *)image->data +

@@ -26,6 +26,10 @@ bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row);
 void fc_add_row(const struct fc_channel_sums *sums, int64_t row, int64_t first, int64_t channels,
                 int worker);
 
+/* The same of a row that has been packed, pixels so many elements apart. */
+void fc_add_packed_row(const struct fc_channel_sums *sums, int64_t row, int64_t first,
+                       int64_t channels, const void *packed, int64_t pitch);
+
 /* The sums of all rows; where denormals are flushed. */
 void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to);
 

@@ -41,9 +41,44 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
             vstore_first(y + j * y_row, a[j], rows);
 }
 
+/* y[j * rows + i] = x[i * x_row + j] for two to four rows: two rounds of interleaving and the gaps
+ * closed, where squares that are all but empty take log2(LANES) rounds and a store a column. What a
+ * whole store leaves beyond its columns is covered by the next. */
+static void interleave_rows(const real *x, ptrdiff_t x_row, real *y, int rows, int64_t columns)
+{
+    enum { GROUP = 4, GROUPS = LANES / GROUP };
+    for (int64_t j = 0; j < columns; j += LANES) {
+        const int left = (int)(columns - j < LANES ? columns - j : LANES);
+        vreal a[GROUP], b[GROUP];
+        FC_UNROLL (i, GROUP)
+            a[i] = i >= rows       ? vzero()
+                   : left == LANES ? vload(x + i * x_row + j)
+                                   : vload_first(x + i * x_row + j, left);
+        FC_UNROLL (i, 2) {
+            b[i] = vzip_low(a[i], a[i + 2]);
+            b[i + 2] = vzip_high(a[i], a[i + 2]);
+        }
+        FC_UNROLL (i, 2) {
+            a[2 * i] = vzip_low(b[2 * i], b[2 * i + 1]);
+            a[2 * i + 1] = vzip_high(b[2 * i], b[2 * i + 1]);
+        }
+        FC_UNROLL (i, GROUP) {
+            const int64_t at = (j + i * GROUPS) * rows, end = columns * rows;
+            if (at + LANES <= end)
+                vstore(y + at, vcompact(a[i], GROUP, rows));
+            else if (at < end)
+                vstore_first(y + at, vcompact(a[i], GROUP, rows), (int)(end - at));
+        }
+    }
+}
+
 static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int64_t rows,
                             int64_t columns)
 {
+    if (LANES >= 4 && y_row == rows && rows >= 2 && rows <= 4) {
+        interleave_rows(x, x_row, y, (int)rows, columns);
+        return;
+    }
     for (int64_t i = 0; i < rows; i += LANES)
         for (int64_t j = 0; j < columns; j += LANES)
             transpose_square(x + i * x_row + j, x_row, y + j * y_row + i, y_row,
