@@ -11,6 +11,7 @@
 #include "pool2d_max_dx.h"
 #include "pool2d_pass.h"
 #include "pool2d_planes.h"
+#include "pool2d_quads.h"
 #include "workspace.h"
 
 /* ----------------------------------------------------------------- scatter */
@@ -320,6 +321,11 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
                                   .kernels = fc_current_kernels(params->dtype)};
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], average);
+    bool done;
+    pass.x = x ? *x : *dx;
+    status = fc_pool2d_quads_dx(&pass, dy, indices, dx, &done);
+    if (done || status != FC_OK)
+        return status;
     if (average) {
         pass.x = *dy;
         pass.y = *dx;
@@ -330,9 +336,7 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     struct fc_pool2d_axis adjoint[2];
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&adjoint[d], &window.axis[d], true);
-    pass.x = x ? *x : *dx;
     if (!is_sparse(&window, !indices)) {
-        bool done;
         status = take_gradients(&pass, adjoint, dy, indices, dx, &done);
         if (done || status != FC_OK)
             return status;
