@@ -1,5 +1,6 @@
 /* pool2d.c: maximum, minimum and average pooling, forward. */
 #include "pool2d_planes.h"
+#include "pool2d_quads.h"
 
 /* indices have the sizes of y, strides counted in int64_t. */
 static fc_status check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
@@ -42,7 +43,9 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], false);
     bool done;
-    status = fc_pool2d_planes_forward(&pass, y, &done);
+    status = fc_pool2d_quads_forward(&pass, y, &done);
+    if (!done && status == FC_OK)
+        status = fc_pool2d_planes_forward(&pass, y, &done);
     if (done || status != FC_OK)
         return status;
     fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y, &pass.indices}, indices ? 3 : 2);

@@ -136,6 +136,24 @@ struct fc_pool2d_names {
     bool more;
 };
 
+/* Windows of 2 x 2 that share nothing: lines x columns of them, `lanes` lie together.
+ * Window (r, p, l) has pixels 2 * r * x_row + 2 * p * x_pixel + l, those a row and those a pixel on; in
+ * pairs, where lanes are columns (and `columns` is 1), 2 * r * x_row + 2 * l and the element beside it.
+ * So does dx. Its y and dy are at r * y_row + p * y_pixel + l, its index at r * index_row + p *
+ * index_pixel + l, which is origin + 2 * r * width + 2 * p for its first tap, or 2 * l for 2 * p.
+ *
+ * y is written, or dx: dy where the window's first winner or first NaN is, 0 elsewhere; an average gives
+ * each tap a quarter. With index not NULL x is not read. Indices of `together` lines follow each other
+ * without gaps, and may be read beyond those of a line. */
+struct fc_pool2d_quads {
+    const void *x, *dy;
+    const int64_t *index;
+    void *y, *dx;
+    bool pairs;
+    int64_t lines, columns, lanes, origin, width, together;
+    ptrdiff_t x_row, x_pixel, dx_row, dx_pixel, y_row, y_pixel, index_row, index_pixel;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     void (*window[3])(const struct fc_pool2d_window *window);
@@ -145,6 +163,9 @@ struct fc_pool2d_kernels {
     /* y[p * y_plane + i] = values[p], for p < planes, i < elements. */
     void (*spread)(const void *values, int64_t planes, int64_t elements, void *y,
                    ptrdiff_t y_plane);
+    void (*quads[3])(const struct fc_pool2d_quads *quads); /* by fc_pooling, forward */
+    bool (*quads_dx[3])(
+        const struct fc_pool2d_quads *quads); /* false: an index is no tap's, nor -1 */
     void (*award)(const struct fc_pool2d_award *award);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */
     void (*join)(const struct fc_pool2d_parts *parts); /* parts to image */

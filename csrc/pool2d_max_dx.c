@@ -15,7 +15,7 @@
 #include "workspace.h"
 
 enum {
-    STEP_ELEMENTS = 48 * 1024, /* of scratch: 192 KB of float32 */
+    STEP_ELEMENTS = 96 * 1024, /* of scratch: 384 KB of float32 */
     LEAST_CHANNELS = 16,
     MANY_CHANNELS = 256, /* more only where a step has so many rows then: */
     MANY_ROWS = 4,
@@ -32,7 +32,7 @@ struct plan {
     int64_t windows; /* rows of windows that a step needs, at most */
     int64_t channel_blocks, bands, band_rows;
     ptrdiff_t pixel, window_row; /* elements of a pixel, and of a row of windows */
-    size_t window_bytes, line_bytes, search_bytes, worker_bytes;
+    size_t window_bytes, row_bytes, line_bytes, search_bytes, worker_bytes;
     char *scratch;
     atomic_bool stray; /* an index lies outside its window */
 };
@@ -50,7 +50,7 @@ struct part {
 static int64_t step_elements(const struct plan *plan, int64_t rows, int64_t channels)
 {
     const int64_t windows = fc_pool2d_axis_span(&plan->adjoint[0], rows);
-    const int64_t arrays = plan->direct_dy ? 2 : 3;
+    const int64_t arrays = plan->direct_dy ? 1 : 2;
     const int64_t line = plan->direct_dx ? 0 : rows * plan->dx->w * channels;
     return arrays * windows * plan->dy->w * channels + line;
 }
@@ -94,7 +94,8 @@ static bool make_plan(struct plan *plan)
     plan->window_row = plan->dy->w * plan->pixel;
     pass->y.stride_c = pass->indices.stride_c = 1;
     pass->y.stride_w = pass->indices.stride_w = plan->pixel;
-    pass->y.stride_h = pass->indices.stride_h = plan->window_row;
+    pass->indices.stride_h = plan->window_row;
+    pass->y.stride_h = 0; /* maxima are of no use: each row of them lies on the one before */
     plan->windows = fc_pool2d_axis_span(&plan->adjoint[0], plan->rows);
     plan->channel_blocks = fc_ceil_div(plan->dx->c, pass->channels);
 
@@ -109,7 +110,9 @@ static bool make_plan(struct plan *plan)
     plan->line_bytes = fc_round_to_line((size_t)line * plan->size);
     plan->search_bytes = plan->indices ? fc_pool2d_winner_bytes(pass, plan->indices, plan->windows)
                                        : fc_pool2d_scratch(pass);
-    plan->worker_bytes = plan->search_bytes + 3 * plan->window_bytes + plan->line_bytes;
+    plan->row_bytes = fc_round_to_line((size_t)plan->window_row * plan->size + FC_UNIT_BYTES);
+    plan->worker_bytes =
+        plan->search_bytes + 2 * plan->window_bytes + plan->row_bytes + plan->line_bytes;
     return true;
 }
 
@@ -146,7 +149,7 @@ static void number_windows(const struct part *part, int64_t row, int64_t row_end
                                           .channels = part->channels};
     char *numbers = part->numbers + at;
     if (!plan->indices)
-        fc_pool2d_run_block(&plan->pass, &block, part->y + at, (int64_t *)(void *)numbers,
+        fc_pool2d_run_block(&plan->pass, &block, part->y, (int64_t *)(void *)numbers,
                             part->scratch);
     else if (!fc_pool2d_take_winners(&plan->pass, &block, plan->indices, numbers, part->scratch))
         atomic_store_explicit(&plan->stray, true, memory_order_relaxed);
@@ -321,7 +324,7 @@ static void award_part(void *context, int64_t item, int worker)
     part.channels = fc_min(plan->pass.channels, plan->dx->c - part.channel);
     part.numbers = part.scratch + plan->search_bytes;
     part.y = part.numbers + plan->window_bytes;
-    part.dy = part.y + plan->window_bytes;
+    part.dy = part.y + plan->row_bytes;
     part.line = part.dy + plan->window_bytes;
 
     struct fc_pool2d_award award = set_steps(&part);

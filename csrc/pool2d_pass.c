@@ -249,7 +249,10 @@ static void number_taps(struct run *run, const struct window_rows *rows, int64_t
     const int64_t j =
         (first + horizontal->before - column * horizontal->stride) / horizontal->dilation;
     run->tile.number = i * horizontal->taps + j;
-    run->tile.numbers = (char *)run->indices + (target(run, rows->row, column) - run->y);
+    run->tile.numbers =
+        (char *)run->indices + ((rows->row - run->block->row) * pass->indices.stride_h +
+                                (column - run->block->column) * pass->indices.stride_w) *
+                                   (ptrdiff_t)run->size;
 }
 
 /* `count` targets of one class whose windows have one shape. */
@@ -276,10 +279,13 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
     if (pass->tap_numbers)
         number_taps(run, rows, column, first);
     struct fc_pool2d_window window;
-    if (fc_pool2d_window_of(tile, &window))
+    if (fc_pool2d_window_of(tile, &window)) {
+        if (pass->tap_numbers)
+            window.y = NULL;
         pass->kernels->pool2d.window[pass->pooling](&window);
-    else
+    } else {
         pass->kernels->pool2d.pool[pass->pooling](tile);
+    }
     if (pass->numbered && !pass->tap_numbers)
         put_indices(run, rows->row, column, count, empty ? -1 : rows->first * pass->x.w + first);
 }

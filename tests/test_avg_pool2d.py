@@ -85,6 +85,9 @@ def test_every_channel_count_and_width(isa: str, dtype: str) -> None:
             words: dict[str, Any] = {"strides": 1, "padding": 1, "data_format": data_format}
             check(PoolProblem(1, 4, 5, length, 3, dtype=dtype, **words), False)
             check(PoolProblem(1, 4, length, 2, 3, dtype=dtype, **words), True)
+            alone: dict[str, Any] = {"data_format": data_format, "dtype": dtype}
+            check(PoolProblem(2, 5, 6, length, 2, 2, **alone), False)
+            check(PoolProblem(2, 4, 2 * length + 1, 2, 2, 2, **alone), True)
 
 
 def test_powers_of_two_are_exact(isa: str) -> None:

@@ -96,6 +96,9 @@ def test_every_channel_count_and_width(isa: str, name: str, dtype: str) -> None:
             words: dict[str, Any] = {"strides": 1, "padding": 1, "data_format": data_format}
             check(name, PoolProblem(1, 4, 5, length, 3, dtype=dtype, **words))
             check(name, PoolProblem(1, 4, length, 2, 3, dtype=dtype, **words))
+            alone: dict[str, Any] = {"data_format": data_format, "dtype": dtype}
+            check(name, PoolProblem(2, 5, 6, length, 2, 2, **alone))
+            check(name, PoolProblem(2, 4, 2 * length + 1, 2, 2, 2, **alone))
 
 
 # ------------------------------------------------------------------------------------- the rules

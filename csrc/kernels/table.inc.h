@@ -15,6 +15,7 @@
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"
+#include "pool2d_quads.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
@@ -55,18 +56,21 @@ const struct fc_kernels FC_TABLE = {
     .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
                  .outer = winograd_outer},
-    .pool2d = {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
-               .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},
-               .part = part_planes,
-               .join = join_planes,
-               .claim = claim_gradients,
-               .name = name_winners,
-               .split_pairs = split_pairs,
-               .merge_pairs = merge_pairs,
-               .spread = spread_values,
-               .award = award_gradients,
-               .winners = take_winners,
-               .scatter = scatter_gradients},
+    .pool2d =
+        {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
+         .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},
+         .quads = {[FC_MAX] = quads_max, [FC_MIN] = quads_min, [FC_AVG] = quads_avg},
+         .quads_dx = {[FC_MAX] = quads_max_dx, [FC_MIN] = quads_min_dx, [FC_AVG] = quads_avg_dx},
+         .part = part_planes,
+         .join = join_planes,
+         .claim = claim_gradients,
+         .name = name_winners,
+         .split_pairs = split_pairs,
+         .merge_pairs = merge_pairs,
+         .spread = spread_values,
+         .award = award_gradients,
+         .winners = take_winners,
+         .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
                           [FC_LOG] = log_array,
                           [FC_TANH] = tanh_array,

@@ -1,0 +1,177 @@
+/* pool2d_quads.c: pooling by windows of 2 x 2 that share nothing, where they lie: channels are lanes where
+ * they lie together, few as they may be, else columns are. No scratch: x is read once, and dx written
+ * once. */
+#include "pool2d_quads.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "parallel.h"
+
+enum {
+    ITEM = 1 << 15,        /* elements of x that an item reads */
+    FEW_COLUMNS = 4,       /* of windows: fewer of them fill lanes less than channels would */
+    MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
+};
+
+struct work {
+    const struct fc_pool2d_pass *pass;
+    const fc_image *x, *dy, *indices, *dx; /* NULL where there is none */
+    const fc_image *y;
+    struct fc_pool2d_quads quads;
+    int64_t planes, lines, share; /* lines of windows of a plane, and of an item */
+    atomic_bool stray;
+};
+
+static bool has_quads(const struct fc_axis *axis)
+{
+    return axis->taps == 2 && axis->stride == 2 && axis->dilation == 1 && axis->before == 0 &&
+           2 * axis->out <= axis->in;
+}
+
+/* Chooses lanes; false where they do not lie together in all images. */
+static bool choose_lanes(struct work *work, const fc_image *const *images, int count)
+{
+    bool pixels = true, planes = true;
+    for (int i = 0; i < count; i++) {
+        pixels = pixels && (images[i]->c == 1 || images[i]->stride_c == 1);
+        planes = planes && images[i]->stride_w == 1;
+    }
+    const struct fc_axis *axis = &work->pass->axis[1].axis;
+    work->quads.pairs = planes && (images[0]->c == 1 || !pixels);
+    return work->quads.pairs ? axis->out >= FEW_COLUMNS : pixels;
+}
+
+static bool make_plan(struct work *work, const fc_image *const *images, int count)
+{
+    const struct fc_pool2d_pass *pass = work->pass;
+    const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
+    struct fc_pool2d_quads *quads = &work->quads;
+    if (!has_quads(vertical) || !has_quads(horizontal) ||
+        vertical->in > MOST_PIXELS / horizontal->in || !choose_lanes(work, images, count))
+        return false;
+    const fc_image *windows = work->dy ? work->dy : work->y;
+    quads->columns = quads->pairs ? 1 : windows->w;
+    quads->lanes = quads->pairs ? windows->w : windows->c;
+    quads->width = horizontal->in;
+    quads->y_row = windows->stride_h;
+    quads->y_pixel = windows->stride_w;
+    if (work->x) {
+        quads->x_row = work->x->stride_h;
+        quads->x_pixel = work->x->stride_w;
+    }
+    if (work->dx) {
+        quads->dx_row = work->dx->stride_h;
+        quads->dx_pixel = work->dx->stride_w;
+    }
+    if (work->indices) {
+        quads->index_row = work->indices->stride_h;
+        quads->index_pixel = work->indices->stride_w;
+    }
+    work->planes = images[0]->n * (quads->pairs ? images[0]->c : 1);
+    work->lines = vertical->out;
+    work->share = fc_max(ITEM / (4 * quads->columns * quads->lanes), 1);
+    return true;
+}
+
+/* --------------------------------------------------------------------- work */
+
+/* Pixels that no window holds: [row, row_end) x [column, column_end). */
+static void clear(const struct work *work, char *plane, int64_t row, int64_t row_end,
+                  int64_t column, int64_t column_end)
+{
+    const fc_image *dx = work->dx;
+    const size_t size = fc_element_size(work->pass->dtype);
+    const int64_t channels = work->quads.pairs ? 1 : dx->c;
+    const int64_t together = dx->stride_w == channels ? column_end - column : 1;
+    for (int64_t r = row; r < row_end; r++)
+        for (int64_t w = column; w < column_end; w += together)
+            memset(plane + (r * dx->stride_h + w * dx->stride_w) * (ptrdiff_t)size, 0,
+                   (size_t)(together * channels) * size);
+}
+
+static char *plane_of(const struct work *work, const fc_image *image, size_t size, int64_t plane,
+                      int64_t row)
+{
+    const int64_t channels = work->quads.pairs ? image->c : 1;
+    return fc_pool2d_at(image, size, plane / channels, row, 0, plane % channels);
+}
+
+/* Lines [line, end) of windows of a plane. */
+static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t end)
+{
+    const struct fc_pool2d_pass *pass = work->pass;
+    const size_t size = fc_element_size(pass->dtype);
+    struct fc_pool2d_quads quads = work->quads;
+    quads.lines = end - line;
+    if (work->x)
+        quads.x = plane_of(work, work->x, size, plane, 2 * line);
+    if (!work->dx) {
+        quads.y = plane_of(work, work->y, size, plane, line);
+        pass->kernels->pool2d.quads[pass->pooling](&quads);
+        return;
+    }
+    quads.dy = plane_of(work, work->dy, size, plane, line);
+    quads.dx = plane_of(work, work->dx, size, plane, 2 * line);
+    if (work->indices) {
+        quads.index =
+            (const int64_t *)(void *)plane_of(work, work->indices, sizeof(int64_t), plane, line);
+        quads.origin = 2 * line * quads.width;
+        const bool rows_together = quads.index_row == quads.columns * quads.lanes;
+        const bool together = quads.pairs || quads.index_pixel == quads.lanes;
+        quads.together = rows_together && together ? quads.lines : 0;
+    }
+    if (!pass->kernels->pool2d.quads_dx[pass->pooling](&quads))
+        atomic_store_explicit(&work->stray, true, memory_order_relaxed);
+    const fc_image *dx = work->dx;
+    char *first = plane_of(work, dx, size, plane, 0);
+    clear(work, first, 2 * line, 2 * end, 2 * work->dy->w, dx->w);
+    if (end == work->lines)
+        clear(work, first, 2 * end, dx->h, 0, dx->w);
+}
+
+static void run_item(void *context, int64_t item, int worker)
+{
+    (void)worker;
+    struct work *work = context;
+    const int64_t all = work->planes * work->lines;
+    const int64_t last = fc_min((item + 1) * work->share, all);
+    for (int64_t at = item * work->share, count; at < last; at += count) {
+        const int64_t line = at % work->lines;
+        count = fc_min(work->lines - line, last - at);
+        run_lines(work, at / work->lines, line, line + count);
+    }
+}
+
+static void run(struct work *work)
+{
+    const int64_t items = fc_ceil_div(work->planes * work->lines, work->share);
+    const double windows = (double)work->planes * (double)work->lines *
+                           (double)work->quads.columns * (double)work->quads.lanes;
+    fc_parallel_for(items, fc_parallel_width(items, 4 * windows), FC_KEEP_DENORMALS, run_item,
+                    work);
+}
+
+fc_status fc_pool2d_quads_forward(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done)
+{
+    struct work work = {.pass = pass, .x = &pass->x, .y = y};
+    *done = !pass->numbered && make_plan(&work, (const fc_image *[]){work.x, y}, 2);
+    if (*done)
+        run(&work);
+    return FC_OK;
+}
+
+fc_status fc_pool2d_quads_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
+                             const fc_image *indices, const fc_image *dx, bool *done)
+{
+    const bool searched = pass->pooling != FC_AVG && !indices;
+    struct work work = {
+        .pass = pass, .x = searched ? &pass->x : NULL, .dy = dy, .indices = indices, .dx = dx};
+    const fc_image *images[] = {dx, dy, searched ? &pass->x : indices ? indices : dy};
+    *done = make_plan(&work, images, 3);
+    if (!*done)
+        return FC_OK;
+    run(&work);
+    *done = !atomic_load(&work.stray);
+    return FC_OK;
+}
