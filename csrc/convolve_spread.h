@@ -26,7 +26,7 @@ bool fc_fits_spread(const struct fc_spread *spread);
 
 fc_status fc_spread(const struct fc_spread *spread);
 
-/* The same sums where pixels lie in the lanes, at stride 1, and whether that is cheaper. */
+/* The same with pixels in the lanes, at stride 1, in sums of another order; and where it is cheaper. */
 bool fc_fits_spread_planes(const struct fc_spread *spread);
 fc_status fc_spread_planes(const struct fc_spread *spread);
 

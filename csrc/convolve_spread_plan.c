@@ -23,6 +23,8 @@ bool fc_fits_spread(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
+    if (fc_fits_spread_planes(spread))
+        return true;
     if (kernel->groups != 1 || kernel->c_out >= unit || kernel->c_in < FEWEST_CHANNELS ||
         kernel->c_in > MOST_CHANNELS || spread->stride[0] > FC_MOST_SPREAD_TAPS ||
         spread->stride[1] > FC_MOST_SPREAD_TAPS || kernel->kh > FC_MOST_SPREAD_TAPS ||

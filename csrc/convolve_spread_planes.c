@@ -1,18 +1,20 @@
-/* convolve_spread_planes.c: all taps of a kernel as planes, with pixels in the lanes.
+/* convolve_spread_planes.c: all rows of taps of a kernel as planes, with pixels in the lanes.
  *
- * The sums of convolve_spread.c, term by term in the same order. There 9 taps of one output fill 9 of 16
- * lanes, and the second sum spends a vector on each output; with pixels in the lanes all are full, and a
- * tap is a shift:
- *     t[i, k][r] = sum over channels c of x[c][r] * kernel[i, c, k]      for the pixels r of x
- *     y[k][o] = sum over taps i of t[i, k][o + before - i]
- * A number of x is loaded once for 6 taps, 24 multiply-adds for 10 loads, and an addition of the second
- * sum makes 16 outputs. What that costs is x in planes: where its channels lie together a quarter of a
- * cycle a number to turn it. 1 output of 32 channels, 3x3 and 28x28, from planes: 1.05 ms for 128 images,
- * half of it to copy x from memory, where convolve_spread.c takes 1.8; from pixels 1.15, not 1.45.
+ * With 1 output and 5x5 taps, a tile of convolve_planes.c would load a vector for each multiply-add. Here
+ * the rows of taps are outputs of their own:
+ *     t[i, k][r, o] = sum over channels c and taps j of a row of x[c][r, o + before - j] * kernel[i, j, c, k]
+ *     y[k][p, o] = sum over rows of taps i of t[i, k][p + before - i, o]
+ * A number of x is loaded once for 6 of them, 24 multiply-adds for 4 loads, which may cross lines, and 6
+ * broadcasts; t costs a store, a load and an addition for each kw * c_in multiply-adds. What that costs is
+ * x in planes: where its channels lie together a quarter of a cycle a number to turn it.
  *
- * An item is a block of rows of y. The rows of x that it reads follow each other, with zeros between
- * them that the taps at the edges meet; those that two blocks read are multiplied twice, so that large
- * images, of which few rows fit into the second-level cache, are left to convolve_spread.c. */
+ * An item is a block of rows of y, done some rows at a time, as many as t fits in the second-level cache
+ * for; those of t that the next ones read too are kept. The rows of x, copied a few at a time to stay in the
+ * nearest cache, follow each other with zeros between them that the taps at the edges meet. The next ones
+ * are asked for while tiles compute: there is as much to read as to compute.
+ *
+ * Each sum runs over blocks of channels that one chain sums, and within a block over channels and then taps;
+ * then over the rows of x from the first on. */
 #include <string.h>
 
 #include "convolve_spread_plan.h"
@@ -21,18 +23,25 @@
 #include "workspace.h"
 
 enum {
-    SCRATCH_BYTES = 256 * 1024, /* of t, to stay in the second-level cache, */
-    X_BYTES = 512 * 1024,       /* and of x */
-    MOST_COLUMNS = 48,          /* with 150, 6 outputs of 25 taps, it took a third longer */
-    FEWEST_ROWS = 8,            /* of y, for each row that is multiplied twice */
-    ITEMS = 4                   /* for each thread */
+    T_BYTES = 256 * 1024, /* of t, to stay in the second-level cache */
+    X_BYTES = 32 * 1024,  /* of x, to stay in the nearest one, if a row does */
+    MOST_ROWS = 64,       /* at a time */
+    MOST_WIDTH = 2048,    /* so that scratch is bounded */
+    MOST_ZEROS = 32,
+    MOST_CHANNELS = 2048,
+    MOST_COLUMNS = 12, /* with 36 their weights leave the nearest cache: no gain */
+    FEWEST_TERMS = 16, /* to pay for t */
+    FEWEST_ROWS = 8,   /* of y, for each row that is multiplied twice */
+    ITEMS = 4          /* for each thread */
 };
 
 struct plan {
-    int64_t unit, columns, block; /* taps * outputs; channels of a chain */
-    int64_t zeros, pitch;         /* between rows, and from row to row */
-    int64_t height, row_blocks;   /* rows of y in an item, and items of an image */
-    int64_t plane;                /* of x and of t */
+    int64_t unit, columns;      /* rows of taps * outputs */
+    int64_t block;              /* channels of a chain */
+    int64_t zeros, pitch;       /* between rows, and from row to row */
+    int64_t height, row_blocks; /* rows of y in an item, and items of an image */
+    int64_t rows, x_rows;       /* of y, and of x, at a time */
+    int64_t x_plane, t_plane;
     size_t weight_bytes, x_bytes, t_bytes, line_bytes, worker_bytes;
     int64_t items;
     int workers;
@@ -44,6 +53,7 @@ struct job {
     const struct fc_kernels *kernels;
     ptrdiff_t element;
     char *weights, *scratch;
+    ptrdiff_t offset[FC_BLOCK_TERMS], ahead[FC_BLOCK_TERMS]; /* of terms, and of what they fetch */
 };
 
 static int64_t whole_units(int64_t count, int64_t unit) { return fc_ceil_div(count, unit) * unit; }
@@ -57,26 +67,39 @@ static int64_t zeros_of(const struct fc_spread *spread)
     return fc_max(fc_max(left, spread->y.w - spread->x.w + spread->before[1]), 0);
 }
 
-/* Rows of y for which t and x fit. */
+/* Channels of a chain: blocks of near-equal length. */
+static int64_t channels_of_chain(const struct fc_kernel_view *kernel)
+{
+    const int64_t most = fc_max(FC_BLOCK_TERMS / kernel->kw, 1);
+    return fc_ceil_div(kernel->c_in, fc_ceil_div(kernel->c_in, most));
+}
+
+/* Rows of y for which t fits. */
 static int64_t rows_that_fit(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t pitch =
         (spread->x.w + zeros_of(spread)) * (int64_t)fc_element_size(spread->dtype);
-    const int64_t t = SCRATCH_BYTES / (kernel->kh * kernel->kw * kernel->c_out * pitch);
-    const int64_t x = X_BYTES / (fc_min(kernel->c_in, FC_BLOCK_TERMS) * pitch);
-    return fc_min(t, x) - (kernel->kh - 1);
+    return fc_min(T_BYTES / (kernel->kh * kernel->c_out * pitch) - (kernel->kh - 1), MOST_ROWS);
 }
 
 bool fc_fits_spread_planes(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
-    if (spread->stride[0] * spread->stride[1] != 1 || spread->x.w < 1 ||
-        spread->x.w > SCRATCH_BYTES || zeros_of(spread) > SCRATCH_BYTES ||
-        kernel->kh * kernel->kw * kernel->c_out > MOST_COLUMNS)
+    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
+    if (spread->stride[0] != 1 || spread->stride[1] != 1 || kernel->groups != 1 || kernel->kh < 2 ||
+        kernel->kw < 2 || kernel->kh > FC_MOST_SPREAD_TAPS || kernel->kw > FC_MOST_SPREAD_TAPS ||
+        kernel->c_out >= unit || kernel->kh * kernel->c_out > MOST_COLUMNS ||
+        kernel->c_in > MOST_CHANNELS || kernel->c_in * kernel->kw < FEWEST_TERMS)
         return false;
-    const int64_t least = fc_min(spread->y.h, FEWEST_ROWS * (kernel->kh - 1));
-    return rows_that_fit(spread) >= fc_max(least, 1);
+    return spread->x.w > 0 && spread->x.w <= MOST_WIDTH && zeros_of(spread) <= MOST_ZEROS &&
+           rows_that_fit(spread) >= 1;
+}
+
+/* An odd number of units: planes a power of two apart would share a few sets of the nearest cache. */
+static int64_t plane_of(int64_t length, int64_t unit)
+{
+    return (fc_ceil_div(length, unit) | 1) * unit;
 }
 
 static void make_plan(const struct fc_spread *spread, struct plan *plan)
@@ -85,34 +108,39 @@ static void make_plan(const struct fc_spread *spread, struct plan *plan)
     const fc_image *y = &spread->y;
     const int64_t element = (int64_t)fc_element_size(spread->dtype);
     plan->unit = FC_UNIT_BYTES / element;
-    plan->columns = kernel->kh * kernel->kw * kernel->c_out;
-    plan->block = fc_min(FC_BLOCK_TERMS, kernel->c_in);
+    plan->columns = kernel->kh * kernel->c_out;
+    plan->block = channels_of_chain(kernel);
     plan->zeros = zeros_of(spread);
     plan->pitch = spread->x.w + plan->zeros;
 
     const double work = 2.0 * (double)(y->n * spread->x.h * spread->x.w) * (double)kernel->c_in *
-                        (double)plan->columns;
+                        (double)(plan->columns * kernel->kw);
     const int64_t most_blocks = fc_max(y->h / (FEWEST_ROWS * kernel->kh), 1);
     plan->workers = fc_parallel_width(y->n * most_blocks, work);
     const int64_t wanted = plan->workers > 1 ? fc_ceil_div(ITEMS * plan->workers, y->n) : 1;
-    plan->height = fc_min(fc_ceil_div(y->h, fc_min(wanted, most_blocks)), rows_that_fit(spread));
+    plan->height = fc_ceil_div(y->h, fc_min(wanted, most_blocks));
     plan->row_blocks = fc_ceil_div(y->h, plan->height);
     plan->items = y->n * plan->row_blocks;
+    const int64_t fit = fc_min(rows_that_fit(spread), plan->height);
+    plan->rows = fc_ceil_div(plan->height, fc_ceil_div(plan->height, fit));
 
-    const int64_t rows = plan->height + kernel->kh - 1;
-    plan->plane = whole_units(plan->zeros + rows * plan->pitch, plan->unit);
-    plan->weight_bytes = fc_round_to_line((size_t)(plan->columns * kernel->c_in * element));
-    /* Tiles and sums read up to FC_SUM_UNITS beyond what they need. */
+    const int64_t rows = plan->rows + kernel->kh - 1;
+    plan->x_rows = fc_min(fc_max(X_BYTES / (plan->block * plan->pitch * element), 1), rows);
+    plan->x_plane = plane_of(plan->zeros + plan->x_rows * plan->pitch, plan->unit);
+    plan->t_plane = plane_of(rows * plan->pitch, plan->unit);
+    plan->weight_bytes =
+        fc_round_to_line((size_t)(plan->columns * kernel->kw * kernel->c_in * element));
+    /* Tiles and sums read whole units, FC_SUM_UNITS of them, beyond what they need. */
     const int64_t beyond = FC_SUM_UNITS * plan->unit;
-    plan->x_bytes = (size_t)((plan->block * plan->plane + beyond) * element);
-    plan->t_bytes = (size_t)((plan->columns * plan->plane + beyond) * element);
+    plan->x_bytes = (size_t)((plan->block * plan->x_plane + beyond) * element);
+    plan->t_bytes = (size_t)((plan->columns * plan->t_plane + beyond) * element);
     plan->line_bytes = (size_t)(kernel->c_out * whole_units(y->w, plan->unit) * element);
     plan->worker_bytes = plan->x_bytes + plan->t_bytes + plan->line_bytes;
 }
 
 /* ----------------------------------------------------------------- scratch */
 
-/* [tap, output][channel]; a packed kernel has its taps in reverse. */
+/* [row of taps, output][channel][tap of the row]; a packed kernel has its taps in reverse. */
 static void pack_weights(const struct job *job)
 {
     const struct fc_spread *spread = job->spread;
@@ -121,16 +149,17 @@ static void pack_weights(const struct job *job)
     const int64_t most = spread->packed ? FC_SLAB : kernel->c_in;
     for (int64_t c = 0; c < kernel->c_in; c += most)
         for (int64_t tap = 0; tap < taps; tap++) {
+            const int64_t i = tap / kernel->kw, j = tap % kernel->kw;
             struct fc_block block = {
                 .x = (const char *)kernel->data +
-                     (tap / kernel->kw * kernel->stride_kh + tap % kernel->kw * kernel->stride_kw +
-                      c * kernel->stride_c_in) *
+                     (i * kernel->stride_kh + j * kernel->stride_kw + c * kernel->stride_c_in) *
                          job->element,
-                .y = job->weights + (tap * kernel->c_out * kernel->c_in + c) * job->element,
+                .y = job->weights +
+                     ((i * kernel->c_out * kernel->c_in + c) * kernel->kw + j) * job->element,
                 .x_pixel = kernel->stride_c_in,
                 .x_channel = kernel->stride_c_out,
-                .y_pixel = 1,
-                .y_channel = kernel->c_in,
+                .y_pixel = kernel->kw,
+                .y_channel = kernel->c_in * kernel->kw,
                 .pixels = fc_min(most, kernel->c_in - c),
                 .channels = kernel->c_out,
             };
@@ -156,12 +185,48 @@ static void prepare(void *context, int64_t item, int worker)
         memset(job->scratch + (size_t)w * job->plan->worker_bytes, 0, job->plan->x_bytes);
 }
 
+/* Tiles of all outputs. */
+static int64_t tiles_of(const struct job *job)
+{
+    return fc_ceil_div(job->plan->columns, job->kernels->few.plane_outputs);
+}
+
+static int64_t pixels_of_tile(const struct job *job)
+{
+    return job->kernels->few.plane_units * job->plan->unit;
+}
+
+/* Terms are channels and then taps. Of planes each fetches its share of a tile's pixels in its channel, else
+ * of all that the next rows are. */
+static void list_terms(struct job *job)
+{
+    const struct plan *plan = job->plan;
+    const fc_image *x = &job->spread->x;
+    const bool planes = x->stride_w == 1;
+    const int64_t kw = job->spread->kernel.kw, most = pixels_of_tile(job);
+    const int64_t stretches = fc_ceil_div(plan->x_rows * plan->pitch, most);
+    const int64_t numbers = planes ? most : fc_ceil_div(plan->x_rows * x->w, stretches);
+    const ptrdiff_t share = fc_ceil_div(numbers * job->element, tiles_of(job) * kw);
+    for (int64_t c = 0; c < plan->block; c++)
+        for (int64_t j = 0; j < kw; j++) {
+            job->offset[c * kw + j] = c * plan->x_plane - j;
+            job->ahead[c * kw + j] =
+                planes ? c * x->stride_c * job->element + j * share : (c * kw + j) * share;
+        }
+}
+
 /* ------------------------------------------------------------------- items */
 
-/* One item, and its worker's scratch: rows [begin, end) of x, and those of y from `row` on. */
+/* Rows of x. */
+struct rows {
+    int64_t first, count;
+};
+
+/* One item, and its worker's scratch. Rows [row, end) of y are at work, for which row 0 of t is that of row
+ * `first` of x, and rows [begin, stop) of x are new. */
 struct item {
     const struct job *job;
-    int64_t n, row, rows, begin, end;
+    int64_t n, row, end, first, begin, stop;
     char *x, *t, *line;
 };
 
@@ -171,74 +236,79 @@ static char *row_of(const struct item *item, const fc_image *image, int64_t row)
            (item->n * image->stride_n + row * image->stride_h) * item->job->element;
 }
 
-/* Channels [c, c + count) of x, to planes: of planes one after the other, else row by row. */
-static void pack_x(const struct item *item, int64_t c, int64_t count)
+/* Channels [c, c + count) of rows [row, row + rows) of x, to planes: of planes one after the other, else row
+ * by row. */
+static void pack_x(const struct item *item, const struct rows *rows, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
     const struct plan *plan = job->plan;
     const fc_image *x = &job->spread->x;
-    const int64_t rows = item->end - item->begin;
     const bool planes = x->stride_w == 1;
-    for (int64_t i = 0; i < (planes ? count : rows); i++)
+    for (int64_t i = 0; i < (planes ? count : rows->count); i++)
         job->kernels->conv2d.copy_block(&(struct fc_block){
-            .x = row_of(item, x, item->begin) +
+            .x = row_of(item, x, rows->first) +
                  (c * x->stride_c + i * (planes ? x->stride_c : x->stride_h)) * job->element,
-            .y = item->x + (plan->zeros + i * (planes ? plan->plane : plan->pitch)) * job->element,
+            .y =
+                item->x + (plan->zeros + i * (planes ? plan->x_plane : plan->pitch)) * job->element,
             .x_pixel = x->stride_w,
             .x_channel = planes ? x->stride_h : x->stride_c,
             .y_pixel = 1,
-            .y_channel = planes ? plan->pitch : plan->plane,
+            .y_channel = planes ? plan->pitch : plan->x_plane,
             .pixels = x->w,
-            .channels = planes ? rows : count,
+            .channels = planes ? rows->count : count,
         });
 }
 
-/* The x of the image after this one, piece i of `pieces`: nothing else keeps the memory busy while tiles
+/* The rows after these, or the first ones of the next image. Nothing else keeps the memory busy while tiles
  * compute. */
-static void fetch_next(const struct item *item, int64_t i, int64_t pieces)
+static const char *find_next(const struct item *item, const struct rows *rows)
 {
     const fc_image *x = &item->job->spread->x;
-    const int64_t all = x->h * x->w * x->c * item->job->element;
-    if (item->n + 1 >= x->n || x->stride_n != x->h * x->w * x->c)
-        return;
-    const char *at = (const char *)x->data + (item->n + 1) * all;
-    for (int64_t byte = all * i / pieces; byte < all * (i + 1) / pieces; byte += FC_CACHE_LINE)
-        __builtin_prefetch(at + byte, 0, 2);
+    const int64_t next = rows->first + rows->count;
+    if (next < x->h)
+        return row_of(item, x, next);
+    return item->n + 1 < x->n ? row_of(item, x, 0) + x->stride_n * item->job->element : NULL;
 }
 
-/* What channels [c, c + count) add to t. */
-static void multiply(const struct item *item, int64_t c, int64_t count)
+/* What channels [c, c + count) of some rows of x add to t. */
+static void multiply(const struct item *item, const struct rows *rows, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
     const struct plan *plan = job->plan;
-    const struct fc_few_kernels *few = &job->kernels->few;
-    const int64_t c_in = job->spread->kernel.c_in;
-    const int64_t length = plan->zeros + (item->end - item->begin) * plan->pitch;
-    const int64_t most = few->plane_units * plan->unit, stretches = fc_ceil_div(length, most);
-    const int64_t tiles = fc_ceil_div(plan->columns, few->plane_outputs);
-    ptrdiff_t offset[FC_BLOCK_TERMS];
-    for (int64_t i = 0; i < count; i++)
-        offset[i] = i * plan->plane;
+    const struct fc_spread *spread = job->spread;
+    const int64_t kw = spread->kernel.kw, c_in = spread->kernel.c_in;
+    const int64_t length = (rows->count - 1) * plan->pitch + spread->y.w;
+    const int64_t most = pixels_of_tile(job), stretches = fc_ceil_div(length, most);
+    const int64_t tiles = tiles_of(job);
+    const char *x = item->x + (plan->zeros + spread->before[1]) * job->element;
+    const char *next = find_next(item, rows);
+    char *t = item->t + (rows->first - item->first) * plan->pitch * job->element;
     struct fc_plane_tile tile = {
-        .offset = offset,
-        .terms = count,
-        .weight_step = c_in,
-        .partial_step = plan->plane,
-        .y_step = plan->plane,
+        .offset = job->offset,
+        .ahead_offset = job->ahead,
+        .terms = count * kw,
+        .weight_step = c_in * kw,
+        .partial_step = plan->t_plane,
+        .y_step = plan->t_plane,
     };
+    /* Numbers that this call fetches, from the first on, and those of a tile. */
+    const bool planes = spread->x.stride_w == 1;
+    const int64_t all = planes ? length : rows->count * spread->x.w * count;
+    const int64_t first = c * (planes ? spread->x.stride_c : rows->count * spread->x.w);
     for (int64_t s = 0; s < stretches; s++) {
-        if (c == 0 && item->row == 0)
-            fetch_next(item, s, stretches);
         tile.pixels = (int)fc_min(length - s * most, most);
         tile.units = (int)fc_ceil_div(tile.pixels, plan->unit);
-        tile.x = item->x + s * most * job->element;
+        tile.x = x + s * most * job->element;
         for (int64_t i = 0; i < tiles; i++) {
             const int64_t q = plan->columns * i / tiles;
             tile.outputs = (int)(plan->columns * (i + 1) / tiles - q);
-            tile.weights = job->weights + (q * c_in + c) * job->element;
-            tile.y = item->t + (q * plan->plane + s * most) * job->element;
+            tile.weights = job->weights + (q * c_in + c) * kw * job->element;
+            tile.y = t + (q * plan->t_plane + s * most) * job->element;
             tile.partial = c ? tile.y : NULL;
-            few->plane_tile(&tile);
+            if (next)
+                tile.ahead =
+                    next + (first + all * (s * tiles + i) / (stretches * tiles)) * job->element;
+            job->kernels->few.plane_tile(&tile);
         }
     }
 }
@@ -270,17 +340,7 @@ static void finish_line(const struct item *item, int64_t row)
     });
 }
 
-/* Where the terms of a row of y are found, from the first that it would have in the first row of x. */
-static void list_terms(const struct job *job, ptrdiff_t *offset)
-{
-    const struct fc_kernel_view *kernel = &job->spread->kernel;
-    for (int64_t i = kernel->kh - 1; i >= 0; i--)
-        for (int64_t j = 0; j < kernel->kw; j++)
-            *offset++ = (i * kernel->kw + j) * kernel->c_out * job->plan->plane +
-                        (kernel->kh - 1 - i) * job->plan->pitch - j;
-}
-
-static void add_taps(const struct item *item, int64_t row, const ptrdiff_t *offset)
+static void add_rows(const struct item *item, int64_t row)
 {
     const struct job *job = item->job;
     const struct fc_spread *spread = job->spread;
@@ -290,13 +350,15 @@ static void add_taps(const struct item *item, int64_t row, const ptrdiff_t *offs
     const bool plain = y->stride_w == 1 && !spread->bias && !spread->residual.data &&
                        spread->activation == FC_LINEAR;
     const int64_t first = row + spread->before[0] - (kernel->kh - 1);
-    const int64_t skipped = fc_min(fc_max(item->begin - first, 0), kernel->kh);
-    const int64_t rows = fc_max(fc_min(item->end - first, kernel->kh) - skipped, 0);
-    struct fc_shifted_sums sums = {
-        .offset = offset + skipped * kernel->kw, .terms = rows * kernel->kw, .pixels = y->w};
-    const ptrdiff_t at = plan->zeros + (first - item->begin) * plan->pitch + spread->before[1];
+    const int64_t begin = fc_min(fc_max(first, 0), first + kernel->kh);
+    const int64_t end = fc_max(fc_min(first + kernel->kh, spread->x.h), begin);
+    ptrdiff_t offset[FC_MOST_SPREAD_TAPS];
+    for (int64_t r = begin; r < end; r++)
+        offset[r - begin] = (first + kernel->kh - 1 - r) * kernel->c_out * plan->t_plane +
+                            (r - item->first) * plan->pitch;
+    struct fc_shifted_sums sums = {.offset = offset, .terms = end - begin, .pixels = y->w};
     for (int64_t k = 0; k < kernel->c_out; k++) {
-        sums.x = item->t + (at + k * plan->plane) * job->element;
+        sums.x = item->t + k * plan->t_plane * job->element;
         sums.y = plain ? row_of(item, y, row) + k * y->stride_c * job->element
                        : item->line + k * whole_units(y->w, plan->unit) * job->element;
         job->kernels->few.shifted_sums(&sums);
@@ -305,29 +367,55 @@ static void add_taps(const struct item *item, int64_t row, const ptrdiff_t *offs
         finish_line(item, row);
 }
 
+/* Moves the rows of t that the next rows of y read too to where they look for them. */
+static void keep_rows(const struct item *item)
+{
+    const struct plan *plan = item->job->plan;
+    const ptrdiff_t element = item->job->element;
+    const int64_t rows = item->job->spread->kernel.kh - 1;
+    for (int64_t q = 0; q < plan->columns; q++) {
+        char *t = item->t + q * plan->t_plane * element;
+        memmove(t, t + plan->rows * plan->pitch * element, (size_t)(rows * plan->pitch * element));
+    }
+}
+
+/* Rows [row, end) of y, whose first ones have kept rows of t unless they are the item's first. */
+static void compute_rows(struct item *item, bool kept)
+{
+    const struct plan *plan = item->job->plan;
+    const struct fc_spread *spread = item->job->spread;
+    const struct fc_kernel_view *kernel = &spread->kernel;
+    if (kept)
+        keep_rows(item);
+    item->first = item->row + spread->before[0] - (kernel->kh - 1);
+    item->begin = fc_max(item->first + (kept ? kernel->kh - 1 : 0), 0);
+    item->stop = fc_min(item->end + spread->before[0], spread->x.h);
+    for (struct rows rows = {item->begin}; rows.first < item->stop; rows.first += rows.count) {
+        rows.count = fc_min(plan->x_rows, item->stop - rows.first);
+        for (int64_t c = 0; c < kernel->c_in; c += plan->block) {
+            const int64_t count = fc_min(plan->block, kernel->c_in - c);
+            pack_x(item, &rows, c, count);
+            multiply(item, &rows, c, count);
+        }
+    }
+    for (int64_t row = item->row; row < item->end; row++)
+        add_rows(item, row);
+}
+
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
     const struct plan *plan = job->plan;
-    const struct fc_spread *spread = job->spread;
-    const struct fc_kernel_view *kernel = &spread->kernel;
-    ptrdiff_t offset[FC_MOST_SPREAD_TAPS * FC_MOST_SPREAD_TAPS];
     struct item item = {.job = job, .n = index / plan->row_blocks};
     item.x = job->scratch + (size_t)worker * plan->worker_bytes;
     item.t = item.x + plan->x_bytes;
     item.line = item.t + plan->t_bytes;
-    item.row = index % plan->row_blocks * plan->height;
-    const int64_t end = fc_min(item.row + plan->height, spread->y.h);
-    item.begin = fc_max(item.row + spread->before[0] - (kernel->kh - 1), 0);
-    item.end = fc_max(fc_min(end + spread->before[0], spread->x.h), item.begin);
-    for (int64_t c = 0; c < kernel->c_in && item.begin < item.end; c += plan->block) {
-        const int64_t count = fc_min(plan->block, kernel->c_in - c);
-        pack_x(&item, c, count);
-        multiply(&item, c, count);
+    const int64_t begin = index % plan->row_blocks * plan->height;
+    const int64_t end = fc_min(begin + plan->height, job->spread->y.h);
+    for (item.row = begin; item.row < end; item.row = item.end) {
+        item.end = fc_min(item.row + plan->rows, end);
+        compute_rows(&item, item.row > begin);
     }
-    list_terms(job, offset);
-    for (int64_t row = item.row; row < end; row++)
-        add_taps(&item, row, offset);
 }
 
 fc_status fc_spread_planes(const struct fc_spread *spread)
@@ -349,6 +437,7 @@ fc_status fc_spread_planes(const struct fc_spread *spread)
         .weights = scratch,
         .scratch = scratch + plan.weight_bytes,
     };
+    list_terms(&job);
     fc_parallel_for(1, 1, FC_KEEP_DENORMALS, prepare, &job);
     fc_parallel_for(plan.items, plan.workers, FC_FLUSH_DENORMALS, compute_item, &job);
     fc_workspace_release(scratch);

@@ -78,11 +78,12 @@ struct fc_group_tile {
  *   sum(k, p) = sum over t < terms, in this order, of weights[k * weight_step + t] * x[offset[t] + p]
  *   y[k * y_step + p] = activation(partial[k * partial_step + p] + sum + bias[k]), what is NULL left out
  * for k < outputs and p < pixels. Whole units of x are read; partial may be the same memory as y. Outputs
- * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. */
+ * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. With term t the
+ * line at ahead + ahead_offset[t], in bytes, is fetched into the second-level cache, unless ahead is NULL. */
 struct fc_plane_tile {
-    const void *x, *weights, *partial, *bias;
+    const void *x, *weights, *partial, *bias, *ahead;
     void *y;
-    const ptrdiff_t *offset;
+    const ptrdiff_t *offset, *ahead_offset;
     int64_t terms;
     ptrdiff_t weight_step, partial_step, y_step;
     int outputs, pixels, units;

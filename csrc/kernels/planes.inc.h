@@ -59,7 +59,10 @@ FC_INLINE void flat_sums(const struct fc_plane_tile *tile, const int outputs, co
 
     const ptrdiff_t step = tile->weight_step;
     const real *weights = tile->weights, *second = weights + 3 * step;
+    const char *ahead = tile->ahead;
     for (int64_t t = 0; t < tile->terms; t++, weights++, second++) {
+        if (ahead)
+            __builtin_prefetch(ahead + tile->ahead_offset[t], 0, 2);
         const real *pixels = (const real *)tile->x + tile->offset[t];
         vreal x[FLAT_VECTORS];
         FC_UNROLL (v, vectors)
