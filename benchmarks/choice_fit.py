@@ -5,8 +5,9 @@ transformed kernels, each times a constant, in multiply-adds of a direct convolu
 So the constants are those that bring it nearest to the measured ratio of the two algorithms' times,
 in relative least squares, and are drawn to those there are where the layers do not say.  Take them
 over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.  Layers of
-so many channels that the kernel's way through the caches decides, or with taps far apart, say nothing
-of them and are left out.  The constants must be fitted again when either algorithm becomes faster, on an idle machine.
+so many channels that the kernel's way through the caches decides, or with taps far apart, say
+nothing of them and are left out.  The constants must be fitted again when either algorithm becomes
+faster, on an idle machine.
 """
 
 from __future__ import annotations
