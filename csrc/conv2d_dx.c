@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "choose.h"
+#include "convolve_pointwise.h"
 #include "convolve_spread.h"
 #include "dispatch.h"
 #include "pack_rows.h"
@@ -52,9 +53,10 @@ struct region {
     fc_image dx;
 };
 
-static fc_status convolve_phase(const fc_conv2d_params *params, const struct phase phase[2],
-                                const fc_image *dy, const fc_weights *kernel, const void *bias,
-                                const struct region *region)
+static struct fc_convolution find_convolution(const fc_conv2d_params *params,
+                                              const struct phase phase[2], const fc_image *dy,
+                                              const fc_weights *kernel, const void *bias,
+                                              const struct region *region)
 {
     const int64_t element = (int64_t)fc_element_size(params->dtype);
     const int64_t groups = params->groups, c_out = kernel->c_out / groups;
@@ -69,25 +71,24 @@ static fc_status convolve_phase(const fc_conv2d_params *params, const struct pha
     const char *last =
         (const char *)kernel->data +
         (phase[0].last_tap * kernel->stride_kh + phase[1].last_tap * kernel->stride_kw) * element;
-    return fc_convolve_by(params->algorithm,
-                          &(struct fc_convolution){
-                              .dtype = params->dtype,
-                              .x = *dy,
-                              .y = y,
-                              .kernel = {.data = last,
-                                         .kh = phase[0].axis.taps,
-                                         .kw = phase[1].axis.taps,
-                                         .c_in = c_out,
-                                         .c_out = kernel->c_in,
-                                         .groups = groups,
-                                         .stride_kh = -phase[0].tap_step * kernel->stride_kh,
-                                         .stride_kw = -phase[1].tap_step * kernel->stride_kw,
-                                         .stride_c_in = kernel->stride_c_out,
-                                         .stride_c_out = kernel->stride_c_in,
-                                         .stride_group = c_out * kernel->stride_c_out},
-                              .axis = {phase[0].axis, phase[1].axis},
-                              .bias = bias,
-                          });
+    return (struct fc_convolution){
+        .dtype = params->dtype,
+        .x = *dy,
+        .y = y,
+        .kernel = {.data = last,
+                   .kh = phase[0].axis.taps,
+                   .kw = phase[1].axis.taps,
+                   .c_in = c_out,
+                   .c_out = kernel->c_in,
+                   .groups = groups,
+                   .stride_kh = -phase[0].tap_step * kernel->stride_kh,
+                   .stride_kw = -phase[1].tap_step * kernel->stride_kw,
+                   .stride_c_in = kernel->stride_c_out,
+                   .stride_c_out = kernel->stride_c_in,
+                   .stride_group = c_out * kernel->stride_c_out},
+        .axis = {phase[0].axis, phase[1].axis},
+        .bias = bias,
+    };
 }
 
 /* Outputs that no tap reaches: with stride 2 and one tap three quarters of dx. Every row, or every
@@ -170,12 +171,34 @@ static fc_status convolve_region(const fc_conv2d_params *params, const struct fc
                                (int64_t[]){axis[0].stride, axis[1].stride});
                 continue;
             }
-            const fc_status status = convolve_phase(params, phase, dy, kernel, bias, region);
+            const struct fc_convolution convolution =
+                find_convolution(params, phase, dy, kernel, bias, region);
+            const fc_status status = fc_convolve_by(params->algorithm, &convolution);
             if (status != FC_OK)
                 return status;
         }
     }
     return FC_OK;
+}
+
+/* One tap, to planes at strides of 2: the one phase that it reaches stores what lies between, too. *status
+ * is what it returned. */
+static bool convolve_gaps(const fc_conv2d_params *params, const struct fc_window *window,
+                          const fc_image *dy, const fc_weights *kernel, const void *bias,
+                          const struct region *region, fc_status *status)
+{
+    const struct fc_axis *axis = window->axis;
+    if (bias || axis[0].taps != 1 || axis[1].taps != 1)
+        return false;
+    const struct phase phase[2] = {find_phase(&axis[0], region->begin[0], region->end[0], 0),
+                                   find_phase(&axis[1], region->begin[1], region->end[1], 0)};
+    const struct fc_convolution convolution =
+        find_convolution(params, phase, dy, kernel, bias, region);
+    const struct fc_gaps gaps = {region->dx, axis[0].stride, axis[1].stride};
+    if (!fc_fits_gaps(&convolution, &gaps))
+        return false;
+    *status = fc_convolve_with_gaps(&convolution, &gaps);
+    return true;
 }
 
 /* All of dx. Where a phase does little with each number, as a strided depthwise convolution does, all
@@ -189,6 +212,9 @@ static fc_status convolve_images(const fc_conv2d_params *params, const struct fc
     const bool phases = window->axis[0].stride > 1 || window->axis[1].stride > 1;
     const bool alone = phases && params->groups > 1 && kernel->c_in == 1;
     struct region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
+    fc_status status;
+    if (convolve_gaps(params, window, dy, kernel, bias, &region, &status))
+        return status;
     if (!alone)
         return convolve_region(params, window, dy, kernel, bias, &region);
     fc_image dy_one = *dy;
@@ -196,7 +222,7 @@ static fc_status convolve_images(const fc_conv2d_params *params, const struct fc
     for (int64_t n = 0; n < dx->n; n++) {
         dy_one.data = (char *)dy->data + n * dy->stride_n * element;
         region.dx.data = (char *)dx->data + n * dx->stride_n * element;
-        const fc_status status = convolve_region(params, window, &dy_one, kernel, bias, &region);
+        status = convolve_region(params, window, &dy_one, kernel, bias, &region);
         if (status != FC_OK)
             return status;
     }

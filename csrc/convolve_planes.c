@@ -18,6 +18,7 @@
 
 #include "convolve_planes_plan.h"
 #include "dispatch.h"
+#include "fetch_rows.h"
 #include "pack_rows.h"
 #include "parallel.h"
 #include "workspace.h"
@@ -132,18 +133,6 @@ struct aim {
     bool first, last; /* block of channels */
 };
 
-/* The lines of y that a tile makes. */
-static void fetch_lines(const struct job *job, const char *lines, const struct fc_plane_tile *tile)
-{
-    const ptrdiff_t plane = job->convolution->y.stride_c * job->element;
-    const ptrdiff_t last = (tile->pixels - 1) * job->element;
-    for (int k = 0; k < tile->outputs; k++, lines += plane) {
-        for (ptrdiff_t byte = 0; byte < last; byte += FC_CACHE_LINE)
-            __builtin_prefetch(lines + byte, 1);
-        __builtin_prefetch(lines + last, 1);
-    }
-}
-
 static void add_sums(struct item *item, const struct aim *aim)
 {
     const struct job *job = item->job;
@@ -173,7 +162,9 @@ static void add_sums(struct item *item, const struct aim *aim)
                 aim->first ? NULL : aim->partial + (k * tile->partial_step + at) * job->element;
             tile->bias = bias ? bias + k * job->element : NULL;
             if (aim->lines)
-                fetch_lines(job, aim->lines + (k * y->stride_c + pixel) * job->element, tile);
+                fc_fetch_rows(aim->lines + (k * y->stride_c + pixel) * job->element,
+                              y->stride_c * job->element, tile->outputs,
+                              tile->pixels * job->element);
             few->plane_tile(tile);
         }
     }

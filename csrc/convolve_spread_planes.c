@@ -20,6 +20,7 @@
 #include "convolve_spread_plan.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "fetch_rows.h"
 #include "workspace.h"
 
 enum {
@@ -53,7 +54,7 @@ struct job {
     const struct fc_kernels *kernels;
     ptrdiff_t element;
     char *weights, *scratch;
-    ptrdiff_t offset[FC_BLOCK_TERMS], ahead[FC_BLOCK_TERMS]; /* of terms, and of what they fetch */
+    ptrdiff_t offset[FC_BLOCK_TERMS]; /* of terms */
 };
 
 static int64_t whole_units(int64_t count, int64_t unit) { return fc_ceil_div(count, unit) * unit; }
@@ -196,23 +197,14 @@ static int64_t pixels_of_tile(const struct job *job)
     return job->kernels->few.plane_units * job->plan->unit;
 }
 
-/* Terms are channels and then taps. Of planes each fetches its share of a tile's pixels in its channel, else
- * of all that the next rows are. */
+/* Terms are channels and then taps. */
 static void list_terms(struct job *job)
 {
     const struct plan *plan = job->plan;
-    const fc_image *x = &job->spread->x;
-    const bool planes = x->stride_w == 1;
-    const int64_t kw = job->spread->kernel.kw, most = pixels_of_tile(job);
-    const int64_t stretches = fc_ceil_div(plan->x_rows * plan->pitch, most);
-    const int64_t numbers = planes ? most : fc_ceil_div(plan->x_rows * x->w, stretches);
-    const ptrdiff_t share = fc_ceil_div(numbers * job->element, tiles_of(job) * kw);
+    const int64_t kw = job->spread->kernel.kw;
     for (int64_t c = 0; c < plan->block; c++)
-        for (int64_t j = 0; j < kw; j++) {
+        for (int64_t j = 0; j < kw; j++)
             job->offset[c * kw + j] = c * plan->x_plane - j;
-            job->ahead[c * kw + j] =
-                planes ? c * x->stride_c * job->element + j * share : (c * kw + j) * share;
-        }
 }
 
 /* ------------------------------------------------------------------- items */
@@ -259,15 +251,26 @@ static void pack_x(const struct item *item, const struct rows *rows, int64_t c, 
         });
 }
 
-/* The rows after these, or the first ones of the next image. Nothing else keeps the memory busy while tiles
- * compute. */
-static const char *find_next(const struct item *item, const struct rows *rows)
+/* Those channels of the rows after these, or of as many of the next image: of planes each is a row of
+ * memory, else all are one. Nothing else keeps the memory busy while tiles compute. */
+static struct fc_later_rows find_later(const struct item *item, const struct rows *rows, int64_t c,
+                                       int64_t count, int64_t tiles)
 {
     const fc_image *x = &item->job->spread->x;
-    const int64_t next = rows->first + rows->count;
-    if (next < x->h)
-        return row_of(item, x, next);
-    return item->n + 1 < x->n ? row_of(item, x, 0) + x->stride_n * item->job->element : NULL;
+    const ptrdiff_t element = item->job->element;
+    const int64_t end = rows->first + rows->count;
+    const char *next = NULL;
+    if (end < x->h)
+        next = row_of(item, x, end);
+    else if (item->n + 1 < x->n)
+        next = row_of(item, x, 0) + x->stride_n * element;
+    if (!next)
+        return (struct fc_later_rows){0};
+    const int64_t numbers = rows->count * x->w;
+    if (x->stride_w == 1)
+        return fc_plan_later_rows(next + c * x->stride_c * element, x->stride_c * element, count,
+                                  numbers * element, tiles);
+    return fc_plan_later_rows(next + c * numbers * element, 0, 1, numbers * count * element, tiles);
 }
 
 /* What channels [c, c + count) of some rows of x add to t. */
@@ -281,20 +284,15 @@ static void multiply(const struct item *item, const struct rows *rows, int64_t c
     const int64_t most = pixels_of_tile(job), stretches = fc_ceil_div(length, most);
     const int64_t tiles = tiles_of(job);
     const char *x = item->x + (plan->zeros + spread->before[1]) * job->element;
-    const char *next = find_next(item, rows);
+    struct fc_later_rows later = find_later(item, rows, c, count, stretches * tiles);
     char *t = item->t + (rows->first - item->first) * plan->pitch * job->element;
     struct fc_plane_tile tile = {
         .offset = job->offset,
-        .ahead_offset = job->ahead,
         .terms = count * kw,
         .weight_step = c_in * kw,
         .partial_step = plan->t_plane,
         .y_step = plan->t_plane,
     };
-    /* Numbers that this call fetches, from the first on, and those of a tile. */
-    const bool planes = spread->x.stride_w == 1;
-    const int64_t all = planes ? length : rows->count * spread->x.w * count;
-    const int64_t first = c * (planes ? spread->x.stride_c : rows->count * spread->x.w);
     for (int64_t s = 0; s < stretches; s++) {
         tile.pixels = (int)fc_min(length - s * most, most);
         tile.units = (int)fc_ceil_div(tile.pixels, plan->unit);
@@ -305,9 +303,7 @@ static void multiply(const struct item *item, const struct rows *rows, int64_t c
             tile.weights = job->weights + (q * c_in + c) * kw * job->element;
             tile.y = t + (q * plan->t_plane + s * most) * job->element;
             tile.partial = c ? tile.y : NULL;
-            if (next)
-                tile.ahead =
-                    next + (first + all * (s * tiles + i) / (stretches * tiles)) * job->element;
+            tile.ahead = fc_take_later_rows(&later, tile.terms);
             job->kernels->few.plane_tile(&tile);
         }
     }

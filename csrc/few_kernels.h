@@ -11,7 +11,8 @@ enum {
     FC_FEW_OUTPUTS = 8,
     FC_FEWEST_GROUPED = 4,
     FC_SUM_PIXELS = 8, /* sums are taken of so many pixels at once, or of so many units */
-    FC_SUM_UNITS = 4
+    FC_SUM_UNITS = 4,
+    FC_AHEAD_TERMS = 8
 };
 
 /* A tile of a kernel gradient, added to dkernel in place:
@@ -74,20 +75,41 @@ struct fc_group_tile {
     fc_activation activation;
 };
 
+/* Rows of memory that something later needs: `each` lines with FC_AHEAD_TERMS terms, from `at` on, where `left`
+ * are left of a row; rows have so many lines, and from the end of one to the next it is `gap` bytes. */
+struct fc_rows_ahead {
+    const char *at;
+    ptrdiff_t gap;
+    int64_t each, left, lines;
+};
+
 /* A tile of outputs x pixels, one chain of terms each:
  *   sum(k, p) = sum over t < terms, in this order, of weights[k * weight_step + t] * x[offset[t] + p]
  *   y[k * y_step + p] = activation(partial[k * partial_step + p] + sum + bias[k]), what is NULL left out
  * for k < outputs and p < pixels. Whole units of x are read; partial may be the same memory as y. Outputs
- * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. With term t the
- * line at ahead + ahead_offset[t], in bytes, is fetched into the second-level cache, unless ahead is NULL. */
+ * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. Where
+ * source is not NULL, whole units of term t's x are copied to where it is read, from source[t * source_step]. */
 struct fc_plane_tile {
-    const void *x, *weights, *partial, *bias, *ahead;
+    const void *x, *weights, *partial, *bias;
     void *y;
-    const ptrdiff_t *offset, *ahead_offset;
+    const ptrdiff_t *offset;
     int64_t terms;
     ptrdiff_t weight_step, partial_step, y_step;
     int outputs, pixels, units;
     fc_activation activation;
+    const void *source;
+    ptrdiff_t source_step;
+    struct fc_rows_ahead ahead;
+};
+
+/* Planes twice as wide: every step-th of the rows of y, from the first on, takes the next row of x,
+ *   y[2 * c] = x[c] for c < columns,
+ * and all else of their width elements, 2 * columns - 1 or 2 * columns, becomes zero. */
+struct fc_wide_rows {
+    const void *x;
+    void *y;
+    ptrdiff_t x_row, y_row;
+    int64_t columns, width, rows, step;
 };
 
 struct fc_few_kernels {
@@ -102,6 +124,7 @@ struct fc_few_kernels {
     void (*group_tile)(const struct fc_group_tile *tile);
     void (*tap_sums)(const struct fc_tap_sums *sums);
     void (*shifted_sums)(const struct fc_shifted_sums *sums);
+    void (*widen_rows)(const struct fc_wide_rows *wide);
 };
 
 #endif

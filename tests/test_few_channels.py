@@ -64,6 +64,9 @@ LAYERS = {
     "one tap": Conv2DProblem(2, 7, 9, 61, 33, 1, 1),
     "one tap, chains of many channels": Conv2DProblem(2, 4, 8, 264, 20, 1, 1),
     "one tap, blocks of many pixels": Conv2DProblem(1, 17, 33, 130, 9, 1, 1),
+    "one tap, strides": Conv2DProblem(2, 41, 42, 40, 48, 1, 1, 2),
+    "one tap, strides of its own": Conv2DProblem(3, 15, 33, 20, 130, 1, 1, (3, 2)),
+    "one tap, blocks of parts of rows": Conv2DProblem(1, 99, 60, 17, 24, 1, 1, 2),
     "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
 }
 

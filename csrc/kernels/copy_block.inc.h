@@ -86,6 +86,34 @@ static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y
                              (int)(columns - j < LANES ? columns - j : LANES));
 }
 
+/* The first so many of every other element. */
+FC_INLINE vreal load_evens(const real *x, int count)
+{
+    const int span = 2 * count - 1;
+    const vreal low = vload_first(x, span < LANES ? span : LANES);
+    return vevens(low, span > LANES ? vload_first(x + LANES, span - LANES) : vzero());
+}
+
+/* Every other pixel of planes, as strides of 2 read them: element by element 1024 channels of 14 x 14 took
+ * a sixth of a convolution to 2048. */
+static void transpose_evens(const struct fc_block *block)
+{
+    for (int64_t c = 0; c < block->channels; c += LANES)
+        for (int64_t p = 0; p < block->pixels; p += LANES) {
+            const real *x = (const real *)block->x + 2 * p + c * block->x_channel;
+            real *y = (real *)block->y + p * block->y_pixel + c;
+            const int channels = (int)(block->channels - c < LANES ? block->channels - c : LANES);
+            const int pixels = (int)(block->pixels - p < LANES ? block->pixels - p : LANES);
+            vreal a[LANES];
+            FC_UNROLL (i, LANES)
+                a[i] = i < channels ? load_evens(x + i * block->x_channel, pixels) : vzero();
+            transpose(a);
+            FC_UNROLL (j, LANES)
+                if (j < pixels)
+                    vstore_first(y + j * block->y_pixel, a[j], channels);
+        }
+}
+
 static void copy_line(const real *x, real *y, int64_t count)
 {
     int64_t i = 0;
@@ -141,6 +169,8 @@ static void copy_block(const struct fc_block *block)
             copy_line(x + c * block->x_channel, y + c * block->y_channel, block->pixels);
     } else if (block->x_pixel == 1 && block->y_channel == 1) {
         transpose_block(x, block->x_channel, y, block->y_pixel, block->channels, block->pixels);
+    } else if (block->x_pixel == 2 && block->y_channel == 1) {
+        transpose_evens(block);
     } else if (block->x_channel == 1 && block->y_pixel == 1) {
         transpose_block(x, block->x_pixel, y, block->y_channel, block->pixels, block->channels);
     } else {

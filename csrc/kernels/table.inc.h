@@ -46,6 +46,7 @@ const struct fc_kernels FC_TABLE = {
     .few = {.plane_outputs = FLAT_OUTPUTS,
             .plane_units = FLAT_VECTORS / UNIT_VECTORS,
             .plane_tile = plane_tile,
+            .widen_rows = widen_rows,
             .finish_planes = finish_planes,
             .row_dkernel = row_dkernel,
             .column_sums = column_sums,
