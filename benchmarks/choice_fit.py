@@ -22,7 +22,7 @@ from benchmarks.shapes import Layer
 NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 
 # Outputs of a tile, by taps; one direction may be left as it is.
-_OUTPUTS = {1: (1,), 3: (2, 4), 5: (2, 4), 7: (2,)}
+_OUTPUTS = {1: (1,), 3: (2, 4), 4: (3,), 5: (2, 4), 7: (2,)}
 _MOST_POINTS = 6
 
 # Channels beyond which a product costs STREAM's share, not PRODUCT.
@@ -56,15 +56,18 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
     size = layer.output_size
     if pass_name == "dx":
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
-    for outputs in product(*(_OUTPUTS[taps] for taps in layer.kernel)):
-        points = [m + taps - 1 for m, taps in zip(outputs, layer.kernel, strict=True)]
+    # A kernel of 7x7 is summed in four pieces of 4x4.
+    kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
+    for outputs in product(*(_OUTPUTS[taps] for taps in kernel)):
+        points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
         if max(points) > _MOST_POINTS and min(points) > 1:
             continue
         count = layer.groups
-        for n, taps, m, d in zip(size, layer.kernel, outputs, layer.dilation, strict=True):
+        for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
             count *= _points(n, taps, m, d)
-        kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * c_out / layer.n
-        yield count * c_in * c_out, count * c_in, count * c_out, layer.groups * kernels
+        values = pieces * c_in
+        kernels = 0 if pass_name == "packed" else points[0] * points[1] * values * c_out / layer.n
+        yield count * values * c_out, count * values, count * c_out, layer.groups * kernels
 
 
 def _direct(layer: Layer, pass_name: str) -> float:

@@ -32,7 +32,7 @@ static bool form_fits(int form, const struct fc_convolution *convolution)
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     for (int a = 0; a < 2; a++) {
         const struct fc_axis *axis = &convolution->axis[a];
-        if (axis->taps != shape.taps[a] || axis->stride != 1)
+        if (axis->taps != shape.kernel[a] || axis->stride != 1)
             return false;
         /* Each phase of a dilated kernel is padded on its own, which constants alone allow. */
         if (axis->taps > 1 && axis->dilation > 1 && convolution->padding_mode != FC_CONSTANT)
@@ -66,7 +66,8 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
 {
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const double tile = (double)(form->positions * convolution->kernel.c_in * element);
+    const double tile =
+        (double)(form->positions * form->pieces * convolution->kernel.c_in * element);
     const double tiles = BATCH * (double)(cut->tile_rows * cut->tile_columns);
     if (pass == FC_PASS_DKERNEL || tile * (double)convolution->kernel.c_out <= NEAR_BYTES)
         return PRODUCT;
@@ -78,7 +79,8 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const double c_in = (double)convolution->kernel.c_in, c_out = (double)convolution->kernel.c_out;
+    const double c_in = (double)(shape.pieces * convolution->kernel.c_in);
+    const double c_out = (double)convolution->kernel.c_out;
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
     const double products = (double)fc_winograd_products(&cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
