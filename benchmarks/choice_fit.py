@@ -23,7 +23,7 @@ from benchmarks.shapes import Layer
 NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 
 # Outputs of a tile, by taps; one direction may be left as it is.
-_OUTPUTS = {1: (1,), 3: (2, 4), 5: (2, 4), 7: (2,)}
+_OUTPUTS = {1: (1,), 3: (2, 4), 4: (3,), 5: (2, 4), 7: (2,)}
 _MOST_POINTS = 6
 
 # Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once.
@@ -60,20 +60,23 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
     size = layer.output_size
     if pass_name == "dx":
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
-    for outputs in product(*(_OUTPUTS[taps] for taps in layer.kernel)):
-        points = [m + taps - 1 for m, taps in zip(outputs, layer.kernel, strict=True)]
+    # A kernel of 7x7 is summed in four pieces of 4x4.
+    kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
+    for outputs in product(*(_OUTPUTS[taps] for taps in kernel)):
+        points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
         if max(points) > _MOST_POINTS and min(points) > 1:
             continue
         count = layer.groups
-        for n, taps, m, d in zip(size, layer.kernel, outputs, layer.dilation, strict=True):
+        for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
             count *= _points(n, taps, m, d)
+        values = pieces * c_in
         whole = -(-c_out // _UNIT) * _UNIT
-        kernels = 0 if pass_name == "packed" else points[0] * points[1] * c_in * whole / layer.n
-        inputs, outputs = count * c_in, count * whole
+        kernels = 0 if pass_name == "packed" else points[0] * points[1] * values * whole / layer.n
+        of_inputs, of_outputs = count * values, count * whole
         if pass_name == "dkernel":
-            inputs *= -(-c_out // _PART[1])
-            outputs *= -(-c_in // _PART[0])
-        yield count * c_in * whole, inputs, outputs, layer.groups * kernels
+            of_inputs *= -(-c_out // _PART[1])
+            of_outputs *= -(-c_in // _PART[0])
+        yield count * values * whole, of_inputs, of_outputs, layer.groups * kernels
 
 
 def _direct(layer: Layer, pass_name: str) -> float:

@@ -42,7 +42,7 @@ static bool form_fits(int form, const struct fc_convolution *convolution)
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     for (int a = 0; a < 2; a++) {
         const struct fc_axis *axis = &convolution->axis[a];
-        if (axis->taps != shape.taps[a] || axis->stride != 1)
+        if (axis->taps != shape.kernel[a] || axis->stride != 1)
             return false;
         /* Each phase of a dilated kernel is padded on its own, which constants alone allow. */
         if (axis->taps > 1 && axis->dilation > 1 && convolution->padding_mode != FC_CONSTANT)
@@ -78,7 +78,8 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     if (fc_skips_columns(convolution))
         return pass == FC_PASS_DKERNEL ? PHASES_DKERNEL : PHASES;
-    const double tile = (double)(form->positions * convolution->kernel.c_in * element);
+    const double tile =
+        (double)(form->positions * form->pieces * convolution->kernel.c_in * element);
     const double tiles = BATCH * (double)(cut->tile_rows * cut->tile_columns);
     if (pass == FC_PASS_DKERNEL || tile * (double)convolution->kernel.c_out <= NEAR_BYTES)
         return PRODUCT;
@@ -95,9 +96,10 @@ static double whole_outputs(const struct fc_convolution *convolution)
 }
 
 /* What the transforms of all channels cost, at one position of a tile. */
-static double transforms_cost(enum fc_pass pass, const struct fc_convolution *convolution)
+static double transforms_cost(enum fc_pass pass, double inputs,
+                              const struct fc_convolution *convolution)
 {
-    const double input = INPUT * (double)convolution->kernel.c_in;
+    const double input = INPUT * inputs;
     const double output = OUTPUT * whole_outputs(convolution);
     if (pass != FC_PASS_DKERNEL)
         return input + output;
@@ -110,12 +112,13 @@ static double transforms_cost(enum fc_pass pass, const struct fc_convolution *co
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const double channels = (double)convolution->kernel.c_in * whole_outputs(convolution);
+    const double inputs = (double)(shape.pieces * convolution->kernel.c_in);
+    const double channels = inputs * whole_outputs(convolution);
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
     const double products = (double)fc_winograd_products(&cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
-    return products * (channels * product + transforms_cost(pass, convolution)) +
+    return products * (channels * product + transforms_cost(pass, inputs, convolution)) +
            shape.positions * kernel;
 }
 

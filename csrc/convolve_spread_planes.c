@@ -19,8 +19,8 @@
 
 #include "convolve_spread_plan.h"
 #include "dispatch.h"
-#include "parallel.h"
 #include "fetch_rows.h"
+#include "parallel.h"
 #include "workspace.h"
 
 enum {

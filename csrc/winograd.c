@@ -16,7 +16,8 @@
  *
  * The kernel comes from the third-level cache once a block. V of all of 512 channels leaves room for
  * 20 tiles; V of 128 and M of 8 panels, for 33, and with 2048 channels for 60 where there were 5: V is
- * made again for every 8 panels, and takes 1.1 to 2.5 times less all the same.
+ * made again for every 8 panels, and takes 1.1 to 2.5 times less all the same. Pieces of a kernel
+ * are chunks like any other: as if each read channels of its own.
  *
  * A kernel that is transformed inside the call is made chunk by chunk where it is used, if one block
  * holds all tiles (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory), or if its
@@ -43,9 +44,10 @@ struct plan {
     struct fc_winograd_form form;
     struct fc_winograd_cut cut;
     int64_t blocks, shares, share_panels, pass_panels;
-    int64_t depth; /* channels that are taken to positions at once */
-    int64_t kept;  /* panels whose sums wait for the next */
-    bool fused;    /* the kernel is transformed chunk by chunk where it is used */
+    int64_t chunks, depth; /* all, and those that are taken to positions at once: all or one */
+    int64_t spread;        /* channels of a piece that are so */
+    int64_t kept;          /* panels whose sums wait for the next */
+    bool fused;            /* the kernel is transformed chunk by chunk where it is used */
     struct fc_winograd_layout layout;
     int64_t m_position, m_panel;
     size_t x_bytes, v_bytes, m_bytes, u_bytes, strip_bytes, staging_bytes, worker_bytes;
@@ -78,15 +80,19 @@ static void cut_blocks(const struct fc_convolution *convolution, struct plan *pl
     const int64_t panels = fc_panel_count(channels);
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     const int64_t all = plan->cut.images * plan->cut.tile_rows * plan->cut.tile_columns;
-    const int64_t v_bytes = all * plan->form.positions * fc_ceil_div(channels->c_in, FC_SLAB) *
-                            FC_SLAB * (int64_t)fc_element_size(convolution->dtype);
-    const double work = 2.0 * (double)(all * plan->form.positions) * (double)channels->c_in *
-                        (double)channels->c_out;
+    const int64_t products = plan->form.positions * plan->form.pieces;
+    const int64_t v_bytes = all * products * fc_ceil_div(channels->c_in, FC_SLAB) * FC_SLAB *
+                            (int64_t)fc_element_size(convolution->dtype);
+    const double work =
+        2.0 * (double)(all * products) * (double)channels->c_in * (double)channels->c_out;
     plan->width = fc_parallel_width(all * panels, work);
     const bool one_block = v_bytes <= FC_WINOGRAD_MOST_V_BYTES && all <= FC_WINOGRAD_MOST_TILES;
     const struct fc_winograd_depth depth = fc_winograd_depth_of(
         &plan->form, &plan->cut, channels, (int64_t)fc_element_size(convolution->dtype));
-    plan->depth = one_block ? channels->c_in : depth.channels;
+    plan->chunks = fc_winograd_chunks(&plan->form, channels->c_in);
+    plan->depth = one_block ? plan->chunks : depth.chunks;
+    plan->spread =
+        plan->depth < plan->chunks ? fc_min(FC_WINOGRAD_CHUNK, channels->c_in) : channels->c_in;
 
     /* Few blocks are made as many as the threads, or a multiple. */
     int64_t most = one_block ? all : depth.tiles;
@@ -103,7 +109,7 @@ static void plan_passes(const struct fc_winograd_kernel *kernel, bool transforme
 {
     const int64_t panels = fc_panel_count(&plan->channels);
     const int64_t panel_bytes = fc_winograd_kernel_offset(kernel, 0, 1, 0) * kernel->panels.element;
-    const bool deep = plan->depth < plan->channels.c_in;
+    const bool deep = plan->depth < plan->chunks;
     const bool few = U_BYTES < FEW_PANELS * panel_bytes;
     plan->fused |= !transformed && deep && few;
     plan->pass_panels = plan->fused || (transformed && (!deep || few))
@@ -121,7 +127,8 @@ static void plan_passes(const struct fc_winograd_kernel *kernel, bool transforme
 static void plan_layout(int tile_pixels, struct plan *plan)
 {
     const int64_t tiles = plan->cut.lines * plan->cut.columns, unit = plan->channels.unit;
-    const int64_t slabs = fc_ceil_div(plan->depth, FC_SLAB);
+    const int64_t slabs =
+        fc_ceil_div(plan->spread, FC_SLAB) * (plan->depth < plan->chunks ? 1 : plan->form.pieces);
     const bool grouped = !fc_winograd_has_short(&plan->cut);
     const int64_t few = grouped ? fc_ceil_div(tiles, fc_ceil_div(tiles, tile_pixels)) : tiles;
     const int64_t slab = few * FC_SLAB + (grouped ? 0 : unit);
@@ -142,7 +149,7 @@ static void plan_scratch(const struct job *job, struct plan *plan)
     const int64_t positions = plan->form.positions;
     const int64_t strip = plan->form.outputs[0] * plan->cut.columns * plan->form.outputs[1];
     int64_t position;
-    plan->x_bytes = fc_round_to_line(fc_winograd_spread_bytes(&job->source, plan->depth));
+    plan->x_bytes = fc_round_to_line(fc_winograd_spread_bytes(&job->source, plan->spread));
     plan->v_bytes = fc_round_to_line((size_t)(positions * plan->layout.v_position) * element);
     plan->m_bytes = fc_round_to_line((size_t)(plan->kept * plan->m_panel) * element);
     plan->strip_bytes = fc_round_to_line((size_t)(strip * plan->channels.panel) * element);
@@ -167,16 +174,16 @@ static struct scratch scratch_of(const struct job *job, int worker)
 
 /* -------------------------------------------------------------------- work */
 
-/* The transformed channels [c, c + FC_WINOGRAD_CHUNK) of panel p. */
+/* A transformed chunk of panel p. */
 static const char *find_chunk(const struct job *job, const struct scratch *scratch, int64_t p,
-                              int64_t c)
+                              int64_t chunk)
 {
     if (job->transformed)
         return job->transformed +
-               (fc_winograd_kernel_offset(&job->kernel, job->group, p, c) -
+               (fc_winograd_kernel_offset(&job->kernel, job->group, p, chunk) -
                 fc_winograd_kernel_offset(&job->kernel, job->group, job->panel, 0)) *
                    job->target.element;
-    fc_winograd_transform_chunk(&job->kernel, job->group, p, c, scratch->staging, scratch->u);
+    fc_winograd_transform_chunk(&job->kernel, job->group, p, chunk, scratch->staging, scratch->u);
     return scratch->u;
 }
 
@@ -222,27 +229,28 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
     job->kernels->product(&product);
 }
 
-/* The products of panel p with channels [c, c + FC_WINOGRAD_CHUNK), of which V has those from `first`
- * on. */
+/* The products of panel p with one of the chunks that V has from `first` on. */
 static void multiply_chunk(const struct job *job, const struct scratch *scratch,
-                           const struct fc_winograd_block *block, int64_t p, int64_t c,
+                           const struct fc_winograd_block *block, int64_t p, int64_t index,
                            int64_t first, char *m)
 {
     const struct plan *plan = job->plan;
     const struct fc_winograd_layout *layout = &plan->layout;
     const ptrdiff_t element = job->target.element;
-    const char *chunk = find_chunk(job, scratch, p, c);
+    const char *chunk = find_chunk(job, scratch, p, index);
+    const struct fc_winograd_chunk of = fc_winograd_chunk_at(plan->channels.c_in, index);
     int64_t position, begin, end;
-    fc_winograd_chunk_elements(&job->kernel, p, c, &position);
+    fc_winograd_chunk_elements(&job->kernel, p, index, &position);
     struct fc_winograd_product product = {
         .v_slab = layout->v_slab,
         .u_row = fc_panel_width(&plan->channels, p),
         .m_tile = plan->channels.panel,
-        .channels = fc_min(FC_WINOGRAD_CHUNK, plan->channels.c_in - c),
-        .add = c > 0,
+        .channels = of.channels,
+        .add = index > 0,
     };
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
-    const char *v = scratch->v + (c - first) / FC_SLAB * layout->v_slab * element;
+    const int64_t before = fc_winograd_chunk_at(plan->channels.c_in, first).slab;
+    const char *v = scratch->v + (of.slab - before) * layout->v_slab * element;
     for (int64_t at = next_position(plan, block, -1, &begin, &end); at < plan->form.positions;) {
         int64_t next_begin, next_end;
         const int64_t next = next_position(plan, block, at, &next_begin, &next_end);
@@ -272,25 +280,40 @@ static void gather_lines(const struct job *job, const struct scratch *scratch,
             __atomic_store_n(&job->bad[line], 1, __ATOMIC_RELAXED);
 }
 
+/* The channels of chunks [chunk, end), all of them or one, to V. */
+static void spread_chunks(const struct job *job, const struct scratch *scratch,
+                          const struct fc_winograd_block *block, int64_t chunk, int64_t end)
+{
+    const struct plan *plan = job->plan;
+    const int64_t slabs = fc_ceil_div(plan->spread, FC_SLAB) * plan->layout.v_slab;
+    const struct fc_winograd_chunk first = fc_winograd_chunk_at(plan->channels.c_in, chunk);
+    const struct fc_winograd_chunk last = fc_winograd_chunk_at(plan->channels.c_in, end - 1);
+    for (int64_t piece = first.piece; piece <= last.piece; piece++) {
+        struct fc_winograd_source source = job->source;
+        fc_winograd_piece_at(&plan->form, piece, source.piece);
+        fc_winograd_spread_block(&source, block, job->group * plan->channels.c_in + first.c,
+                                 last.c + last.channels - first.c, scratch->x,
+                                 scratch->v + (piece - first.piece) * slabs * job->target.element);
+    }
+}
+
 /* Item: a block of tiles, for a share of the panels. */
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
     const struct plan *plan = job->plan;
-    const struct fc_channels *channels = &plan->channels;
     const struct scratch scratch = scratch_of(job, worker);
     const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, index / plan->shares);
     const int64_t panel = job->panel + index % plan->shares * plan->share_panels;
     const int64_t end = fc_min(panel + plan->share_panels, job->end_panel);
-    for (int64_t c = 0; c < channels->c_in && panel < end; c += plan->depth) {
-        const int64_t stop = fc_min(c + plan->depth, channels->c_in);
-        fc_winograd_spread_block(&job->source, &block, job->group * channels->c_in + c, stop - c,
-                                 scratch.x, scratch.v);
+    for (int64_t first = 0; first < plan->chunks && panel < end; first += plan->depth) {
+        const int64_t stop = first + plan->depth;
+        spread_chunks(job, &scratch, &block, first, stop);
         for (int64_t p = panel; p < end; p++) {
             char *m = scratch.m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
-            for (int64_t chunk = c; chunk < stop; chunk += FC_WINOGRAD_CHUNK)
-                multiply_chunk(job, &scratch, &block, p, chunk, c, m);
-            if (stop == channels->c_in)
+            for (int64_t chunk = first; chunk < stop; chunk++)
+                multiply_chunk(job, &scratch, &block, p, chunk, first, m);
+            if (stop == plan->chunks)
                 gather_lines(job, &scratch, &block, p, m);
         }
     }
@@ -319,34 +342,6 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
                             compute_item, job);
         }
     return FC_OK;
-}
-
-/* ------------------------------------------------------------------- again */
-
-/* Lines in which a sum was not finite, without Winograd: what is infinite or NaN in x must not reach
- * outputs that do not read it. */
-static fc_status compute_again(const struct job *job)
-{
-    const struct fc_winograd_cut *cut = &job->plan->cut;
-    const int64_t outputs = job->plan->form.outputs[0], element = job->target.element;
-    fc_status status = FC_OK;
-    for (int64_t i = 0; i < cut->images * cut->tile_rows * cut->phases[1]; i++) {
-        const int64_t line = i / cut->phases[1], at = line % cut->tile_rows;
-        if (!job->bad[line] || status != FC_OK)
-            continue;
-        struct fc_convolution some =
-            fc_winograd_image(job->target.convolution, line / cut->tile_rows,
-                              (int64_t[]){at % cut->phases[0], i % cut->phases[1]});
-        const int64_t row = at / cut->phases[0] * outputs;
-        some.y.data = (char *)some.y.data + row * some.y.stride_h * element;
-        if (some.residual.data)
-            some.residual.data =
-                (char *)some.residual.data + row * some.residual.stride_h * element;
-        some.y.h = some.residual.h = some.axis[0].out = fc_min(outputs, some.y.h - row);
-        some.axis[0].before -= row;
-        status = fc_convolve(&some);
-    }
-    return status;
 }
 
 /* -------------------------------------------------------------------- call */
@@ -392,7 +387,7 @@ fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolutio
     memset(job.bad, 0, bad_bytes);
     fc_status status = compute_passes(&job, transformed, u);
     if (status == FC_OK)
-        status = compute_again(&job);
+        status = fc_winograd_compute_again(&job.target, job.bad);
     fc_workspace_release(u);
     return status;
 }

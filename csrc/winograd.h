@@ -17,35 +17,55 @@ enum {
     FC_WINOGRAD_PART_PANELS = 2      /* and outputs */
 };
 
-/* Vertical and horizontal. */
+/* Vertical and horizontal. A kernel with more taps than the form is cut in pieces, of which the last
+ * lack taps: the sum of as many convolutions, each of x as many pixels further, which are summed at
+ * the form's positions. */
 struct fc_winograd_form {
     int outputs[2], taps[2], points[2];
     int positions;
+    int kernel[2], across, pieces; /* taps of the kernel; pieces side by side, and all */
 };
 
 struct fc_winograd_form fc_winograd_form_at(int form);
 
-/* The transformed kernel: [group][panel][chunk of FC_WINOGRAD_CHUNK channels][position][channel]
- * [width of the panel], positions a unit further apart than that, since they are written side by side
- * and would share a set of the cache. */
+/* The first tap of a piece. */
+void fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece, int64_t first[2]);
+
+/* What is summed for an output is counted in chunks, of FC_WINOGRAD_CHUNK channels of a piece. */
+struct fc_winograd_chunk {
+    int64_t piece, c, channels;
+    int64_t slab; /* slabs before it, where whole slabs of each piece follow each other */
+};
+
+struct fc_winograd_chunk fc_winograd_chunk_at(int64_t c_in, int64_t chunk);
+int64_t fc_winograd_chunks(const struct fc_winograd_form *form, int64_t c_in);
+
+/* The transformed kernel: [group][panel][chunk][position][channel][width of the panel], positions a
+ * unit further apart than that, since they are written side by side and would share a set of the
+ * cache. */
 struct fc_winograd_kernel {
     struct fc_panels panels;
     const struct fc_winograd_transforms *transforms;
     struct fc_winograd_form form;
 };
 
-int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int64_t p, int64_t c,
-                                   int64_t *position);
-/* Where panel p's channels from c on begin. */
+int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int64_t p,
+                                   int64_t chunk, int64_t *position);
+/* Where panel p's chunks from `chunk` on begin. */
 int64_t fc_winograd_kernel_offset(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
-                                  int64_t c);
+                                  int64_t chunk);
 bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, int64_t panels,
                               size_t *bytes);
 
 /* One chunk of a panel to `to`; staging holds fc_winograd_staging elements. */
 void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
-                                 int64_t c, void *staging, void *to);
+                                 int64_t chunk, void *staging, void *to);
 int64_t fc_winograd_staging(const struct fc_winograd_kernel *kernel);
+
+/* The taps of some channels, fewer than a chunk, of a panel: from the kernel to staging,
+ * [tap][channel][width], or back. Taps that a piece lacks are left alone. */
+void fc_winograd_copy_taps(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
+                           const struct fc_winograd_chunk *some, char *staging, bool to_staging);
 
 /* Panels [panel, end) of a group, on as many threads as it is worth, side by side to `to`. */
 fc_status fc_winograd_transform_panels(const struct fc_winograd_kernel *kernel, int64_t group,

@@ -7,7 +7,7 @@ enum {
     V_BYTES = 3 << 19,
     VM_BYTES = 7 << 18,     /* of what tiles have of V and M, and */
     SPACE_BYTES = 13 << 18, /* with the positions that they lack */
-    MOST_DEPTH = 384        /* channels */
+    MOST_DEPTH = 384        /* channels of all pieces */
 };
 
 static int64_t even_pieces(int64_t size, int64_t largest)
@@ -61,12 +61,13 @@ struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *for
 {
     const int64_t tiles = fc_max(cut->tile_rows * cut->tile_columns, 1);
     const int64_t kept = fc_min(FC_WINOGRAD_KEPT_PANELS, fc_panel_count(channels));
-    struct fc_winograd_depth depth = {.channels = channels->c_in};
-    int64_t most =
-        V_BYTES / (form->positions * fc_ceil_div(channels->c_in, FC_SLAB) * FC_SLAB * element);
-    if (channels->c_in > MOST_DEPTH) {
-        depth.channels = FC_WINOGRAD_CHUNK;
-        const int64_t bytes = (FC_WINOGRAD_CHUNK + kept * channels->panel) * element;
+    struct fc_winograd_depth depth = {.chunks = fc_winograd_chunks(form, channels->c_in)};
+    int64_t most = V_BYTES / (form->positions * form->pieces *
+                              fc_ceil_div(channels->c_in, FC_SLAB) * FC_SLAB * element);
+    if (form->pieces * channels->c_in > MOST_DEPTH) {
+        const int64_t deep = fc_min(FC_WINOGRAD_CHUNK, channels->c_in);
+        const int64_t bytes = (deep + kept * channels->panel) * element;
+        depth.chunks = 1;
         most = fc_min(VM_BYTES / (fc_max(fc_winograd_products(cut) / tiles, 1) * bytes),
                       SPACE_BYTES / (form->positions * bytes));
     }

@@ -76,11 +76,11 @@ int64_t fc_winograd_full_of(const struct fc_winograd_cut *cut, int axis, int64_t
 struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *form,
                                                const struct fc_convolution *convolution);
 
-/* How many channels of a block's tiles are taken to positions at once, and of how many tiles: what
- * then waits should fit the second-level cache, V of all channels, or, of many, V of a chunk and M of
- * FC_WINOGRAD_KEPT_PANELS. */
+/* How many chunks of a block's tiles are taken to positions at once, all or one, and of how many tiles:
+ * what then waits should fit the second-level cache, V of all channels, or, of many, V of a chunk and
+ * M of FC_WINOGRAD_KEPT_PANELS. */
 struct fc_winograd_depth {
-    int64_t channels, tiles;
+    int64_t chunks, tiles;
 };
 struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *form,
                                               const struct fc_winograd_cut *cut,

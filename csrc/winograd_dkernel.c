@@ -42,6 +42,7 @@ struct job {
     const struct fc_conv2d_kernels *kernels;
     const struct fc_winograd_transforms *transforms;
     void (*outer)(const struct fc_winograd_outer *);
+    struct fc_winograd_kernel kernel; /* whose taps are the result */
     struct fc_winograd_source x, dy;
     ptrdiff_t element;
     char *sums, *scratch;
@@ -51,7 +52,7 @@ struct job {
 /* One part, and one worker's scratch. */
 struct part {
     struct job *job;
-    int64_t group, c, channels, panel, panels;
+    int64_t group, piece, c, channels, panel, panels;
     char *x, *v, *d, *sums, *staging;
 };
 
@@ -65,7 +66,7 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
     plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
     plan->part_panels = fc_min(FC_WINOGRAD_PART_PANELS, panels);
     plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
-    plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
+    plan->parts = channels->groups * plan->form.pieces * plan->channel_parts * plan->panel_parts;
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     fc_winograd_cut_blocks(&plan->cut, BLOCK_TILES);
     plan->steps = plan->cut.line_blocks * plan->cut.column_blocks;
@@ -73,7 +74,7 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
     plan->chunks = fc_max(plan->chunks, 1);
     const double work = 2.0 * (double)(plan->steps * plan->form.positions) *
                         (double)(plan->cut.lines * plan->cut.columns) * (double)channels->c_in *
-                        (double)(channels->c_out * channels->groups);
+                        (double)(channels->c_out * channels->groups * plan->form.pieces);
     plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
 }
 
@@ -103,8 +104,7 @@ static void plan_scratch(const struct job *job, struct plan *plan)
     plan->v_bytes = fc_round_to_line(positions * (size_t)job->x.layout.v_position * element);
     plan->d_bytes = fc_round_to_line(positions * (size_t)job->dy.layout.v_position * element);
     plan->s_bytes = fc_round_to_line(positions * (size_t)plan->s_position * element);
-    const int64_t staging = plan->channels.taps * FC_SLAB * plan->channels.panel;
-    plan->staging_bytes = fc_round_to_line((size_t)staging * element);
+    plan->staging_bytes = fc_round_to_line((size_t)fc_winograd_staging(&job->kernel) * element);
     plan->worker_bytes = plan->x_bytes + plan->v_bytes + plan->d_bytes + plan->staging_bytes;
 }
 
@@ -114,7 +114,8 @@ static struct part find_part(struct job *job, int64_t index, int worker)
     const int64_t rest = index / plan->panel_parts;
     struct part part = {
         .job = job,
-        .group = rest / plan->channel_parts,
+        .group = rest / plan->channel_parts / plan->form.pieces,
+        .piece = rest / plan->channel_parts % plan->form.pieces,
         .c = rest % plan->channel_parts * plan->part_channels,
         .panel = index % plan->panel_parts * plan->part_panels,
         .x = job->scratch + (size_t)worker * plan->worker_bytes,
@@ -176,7 +177,9 @@ static void add_block(const struct part *part, const struct fc_winograd_block *b
     const struct fc_channels *channels = &job->plan->channels;
     int64_t columns;
     const int64_t outputs = part_outputs(part, &columns);
-    fc_winograd_spread_block(&job->x, block, part->group * channels->c_in + part->c, part->channels,
+    struct fc_winograd_source x = job->x;
+    fc_winograd_piece_at(&job->plan->form, part->piece, x.piece);
+    fc_winograd_spread_block(&x, block, part->group * channels->c_in + part->c, part->channels,
                              part->x, part->v);
     fc_winograd_spread_block(&job->dy, block,
                              part->group * channels->c_out + part->panel * channels->panel, outputs,
@@ -210,11 +213,9 @@ static bool gather_taps(const struct part *part, int64_t p, int64_t c, int64_t r
         .rows = plan->form.taps[0],
         .columns = rows * taps,
     });
-    const struct fc_panels panels = {&job->convolution->kernel, channels, job->kernels,
-                                     job->element};
-    for (int64_t tap = 0; tap < channels->taps; tap++)
-        fc_copy_tap(&panels, tap, part->group, part->c + c, rows, p,
-                    part->staging + tap * rows * width * job->element, false);
+    fc_winograd_copy_taps(&job->kernel, part->group, p,
+                          &(struct fc_winograd_chunk){part->piece, part->c + c, rows, 0},
+                          part->staging, false);
     return finite;
 }
 
@@ -278,6 +279,10 @@ fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .finite = 1,
     };
+    job.kernel = (struct fc_winograd_kernel){
+        {&convolution->kernel, &plan.channels, &table->conv2d, job.element},
+        job.transforms,
+        plan.form};
     job.x = fc_winograd_source_of(convolution, &plan.cut, form, false);
     job.dy = fc_winograd_source_of(convolution, &plan.cut, form, true);
     job.x.layout = layout_of(&plan, plan.v_tile);

@@ -158,3 +158,30 @@ bool fc_winograd_gather_line(const struct fc_winograd_target *target,
             finite &= gather_row(target, &tiles, k, outputs, m, strip);
     return finite;
 }
+
+/* ------------------------------------------------------------------- again */
+
+fc_status fc_winograd_compute_again(const struct fc_winograd_target *target,
+                                    const unsigned char *bad)
+{
+    const struct fc_winograd_cut *cut = target->cut;
+    const int64_t outputs = target->form.outputs[0], element = target->element;
+    fc_status status = FC_OK;
+    for (int64_t i = 0; i < cut->images * cut->tile_rows * cut->phases[1]; i++) {
+        const int64_t line = i / cut->phases[1], at = line % cut->tile_rows;
+        if (!bad[line] || status != FC_OK)
+            continue;
+        struct fc_convolution some =
+            fc_winograd_image(target->convolution, line / cut->tile_rows,
+                              (int64_t[]){at % cut->phases[0], i % cut->phases[1]});
+        const int64_t row = at / cut->phases[0] * outputs;
+        some.y.data = (char *)some.y.data + row * some.y.stride_h * element;
+        if (some.residual.data)
+            some.residual.data =
+                (char *)some.residual.data + row * some.residual.stride_h * element;
+        some.y.h = some.residual.h = some.axis[0].out = fc_min(outputs, some.y.h - row);
+        some.axis[0].before -= row;
+        status = fc_convolve(&some);
+    }
+    return status;
+}

@@ -43,7 +43,7 @@ static struct fc_winograd_source of_image(const struct fc_winograd_source *sourc
     const struct fc_convolution image = fc_winograd_image(source->convolution, n, phase);
     one.padded.x = source->of_dy ? image.y : image.x;
     for (int a = 0; a < 2; a++)
-        one.before[a] = source->of_dy ? 0 : image.axis[a].before;
+        one.before[a] = (source->of_dy ? 0 : image.axis[a].before) - source->piece[a];
     return one;
 }
 

@@ -20,6 +20,7 @@ struct fc_winograd_source {
     bool of_dy;
     void (*transform)(const struct fc_winograd_spread *);
     int64_t step[2], size[2], before[2]; /* from tile to tile, of a tile, and padding */
+    int64_t piece[2];                    /* the first tap of the kernel's piece: zero of dy */
     struct fc_winograd_layout layout;
 };
 
@@ -51,5 +52,10 @@ struct fc_winograd_target {
 bool fc_winograd_gather_line(const struct fc_winograd_target *target,
                              const struct fc_winograd_block *block, int64_t line, int64_t k,
                              int64_t outputs, const char *m, char *strip);
+
+/* Lines in which a sum was not finite, as `bad` has it for each, without Winograd: what is infinite or
+ * NaN in x must not reach outputs that do not read it. */
+fc_status fc_winograd_compute_again(const struct fc_winograd_target *target,
+                                    const unsigned char *bad);
 
 #endif

@@ -25,7 +25,7 @@ TABLE = {
     "googlenet 5x5": (Conv2DProblem(1, 28, 28, 32, 96, 5, 5, 1, 2), FAST, FAST, FAST, FAST),
     "inception 1x7": (Conv2DProblem(1, 17, 17, 128, 128, 1, 7, 1, "same"), *[FAST] * 4),
     "inception 7x1": (Conv2DProblem(1, 17, 17, 192, 192, 7, 1, 1, "same"), *[FAST] * 4),
-    "openpose 7x7": (Conv2DProblem(1, 23, 23, 64, 64, 7, 7, 1, 3), PLAIN, PLAIN, PLAIN, PLAIN),
+    "openpose 7x7": (Conv2DProblem(1, 23, 23, 64, 64, 7, 7, 1, 3), FAST, FAST, FAST, FAST),
     "deeplab dilation 2": (Conv2DProblem(1, 28, 28, 128, 128, 3, 3, 1, 2, 2), *[FAST] * 4),
     "deeplab dilation 6": (Conv2DProblem(1, 14, 14, 640, 64, 3, 3, 1, 6, 6), *[PLAIN] * 4),
     "ssd dilation 6": (Conv2DProblem(1, 19, 19, 128, 256, 3, 3, 1, 6, 6), *[FAST] * 4),
