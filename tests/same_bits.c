@@ -34,6 +34,7 @@ static const struct problem {
     {"3x3 deep", 1, 7, 7, 260, 72, 3, 1, 1, 1, FC_SAME, FC_CONSTANT, false},
     {"5x5 wide", 1, 13, 12, 64, 64, 5, 1, 1, 1, FC_SAME, FC_CONSTANT, false},
     {"1x1 strided", 1, 13, 12, 128, 80, 1, 2, 1, 1, FC_SAME, FC_CONSTANT, true},
+    {"1x1 in parts", 2, 18, 17, 272, 264, 1, 1, 1, 1, FC_VALID, FC_CONSTANT, false},
     {"few columns", 1, 40, 3, 16, 24, 3, 1, 1, 1, FC_SAME, FC_CONSTANT, false},
     {"wide image", 1, 5, 300, 8, 16, 3, 1, 1, 1, FC_SAME, FC_CONSTANT, false},
     {"depthwise strided", 1, 17, 19, 24, 48, 5, 2, 1, 24, FC_SAME, FC_CONSTANT, true},
