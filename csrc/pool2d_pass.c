@@ -13,6 +13,7 @@ struct run {
     int64_t stage_row, stage_column; /* the source at the beginning of stage */
     ptrdiff_t row_elements;          /* from one source row to the next */
     struct fc_pool2d_tile tile;
+    struct fc_pool2d_table tables[3]; /* of columns at the left, regular ones, and at the right */
 };
 
 /* ---------------------------------------------------------------- staging */
@@ -278,11 +279,12 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
                                              : divisor(pass, 1, column));
     if (pass->tap_numbers)
         number_taps(run, rows, column, first);
-    struct fc_pool2d_window window;
-    if (fc_pool2d_window_of(tile, &window)) {
+    const int side = column < horizontal->begin ? 0 : column < horizontal->end ? 1 : 2;
+    struct fc_pool2d_table *table = &run->tables[side];
+    if (fc_pool2d_window_of(tile, table)) {
         if (pass->tap_numbers)
-            window.y = NULL;
-        pass->kernels->pool2d.window[pass->pooling](&window);
+            table->window.y = NULL;
+        pass->kernels->pool2d.window[pass->pooling](&table->window);
     } else {
         pass->kernels->pool2d.pool[pass->pooling](tile);
     }

@@ -68,8 +68,15 @@ void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool
 /* Fills all targets, on all threads that it is worth. */
 fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *indices);
 
-/* The windows of a tile as tables of their taps; false where there are none, or many. */
-bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_window *window);
+/* Windows of few taps as tables, which tiles that differ by where they lie have in common. */
+struct fc_pool2d_table {
+    struct fc_pool2d_window window;
+    int64_t phase;
+};
+
+/* The windows of a tile, by a table that was kept from one of the same steps, or is all zero; false where
+ * there are none, or many taps. */
+bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_table *table);
 
 /* The address of a pixel's channel, for elements of size bytes. */
 static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, int64_t h,

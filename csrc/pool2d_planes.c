@@ -161,6 +161,19 @@ struct fc_pool2d_parts fc_pool2d_planes_rows(const struct fc_pool2d_planes *self
                                     .line = self->pitch};
 }
 
+void fc_pool2d_planes_lay(const struct fc_pool2d_planes *self, void *parts, ptrdiff_t part,
+                          ptrdiff_t plane, int64_t row, struct fc_pool2d_parts *rows)
+{
+    rows->parts = parts;
+    rows->parts_plane = plane;
+    rows->row = row;
+    rows->column = self->axis[1].before;
+    rows->row_phases = self->axis[0].stride;
+    rows->column_phases = self->axis[1].stride;
+    rows->column_phase = part;
+    rows->row_phase = self->axis[1].stride * part;
+}
+
 void fc_pool2d_planes_fill(const struct fc_pool2d_planes *self, double value, void *to,
                            int64_t elements)
 {
@@ -172,21 +185,14 @@ void fc_pool2d_planes_fill(const struct fc_pool2d_planes *self, double value, vo
 void fc_pool2d_planes_part(const struct fc_pool2d_planes *self, const struct fc_pool2d_band *band,
                            const fc_image *x, void *parts)
 {
-    const struct fc_axis *vertical = &self->axis[0], *horizontal = &self->axis[1];
+    const struct fc_axis *vertical = &self->axis[0];
     const int64_t top = band->window * vertical->stride - vertical->before;
     const int64_t held = band->window_end - band->window + self->beyond[0];
     const int64_t row = fc_max(top, 0), end = fc_min(top + held * vertical->stride, x->h);
     if (end <= row)
         return;
     struct fc_pool2d_parts to = fc_pool2d_planes_rows(self, band, x, row, end - row);
-    to.parts = parts;
-    to.parts_plane = self->parts;
-    to.row = row - top;
-    to.column = horizontal->before;
-    to.row_phases = vertical->stride;
-    to.column_phases = horizontal->stride;
-    to.column_phase = self->part;
-    to.row_phase = horizontal->stride * self->part;
+    fc_pool2d_planes_lay(self, parts, self->part, self->parts, row - top, &to);
     self->kernels->pool2d.part(&to);
 }
 

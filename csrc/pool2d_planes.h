@@ -55,6 +55,10 @@ struct fc_pool2d_parts fc_pool2d_planes_rows(const struct fc_pool2d_planes *self
                                              const struct fc_pool2d_band *band,
                                              const fc_image *image, int64_t row, int64_t rows);
 
+/* Parts of `part` elements each, `plane` for those of a plane, whose lines begin `row` rows above. */
+void fc_pool2d_planes_lay(const struct fc_pool2d_planes *self, void *parts, ptrdiff_t part,
+                          ptrdiff_t plane, int64_t row, struct fc_pool2d_parts *rows);
+
 /* Fills scratch with what padding is. */
 void fc_pool2d_planes_fill(const struct fc_pool2d_planes *self, double value, void *to,
                            int64_t elements);

@@ -176,14 +176,7 @@ static void put_gradients(const struct gradient *self, const struct fc_pool2d_ba
             claim.ahead.data += claim.ahead.lines * FC_CACHE_LINE * claim.planes *
                                 (claim.lanes * (ptrdiff_t)planes->size / (4 * FC_UNIT_BYTES));
         }
-    from.parts = parts;
-    from.parts_plane = self->dx_parts;
-    from.row = row - top;
-    from.column = horizontal->before;
-    from.row_phases = vertical->stride;
-    from.column_phases = horizontal->stride;
-    from.column_phase = self->dx_part;
-    from.row_phase = horizontal->stride * self->dx_part;
+    fc_pool2d_planes_lay(planes, parts, self->dx_part, self->dx_parts, row - top, &from);
     planes->kernels->pool2d.join(&from);
 }
 

@@ -40,6 +40,34 @@ FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_p
     state->numbers = visnumber_too(state->numbers, value);
 }
 
+FC_INLINE struct pool_state pool_begins(fc_pooling pooling)
+{
+    const vreal best = pool_identity(pooling);
+    return (struct pool_state){.best = best, .row = vzero(), .numbers = visnumber(best)};
+}
+
+FC_INLINE void pool_row_begins(struct pool_state *state, const int vectors, fc_pooling pooling)
+{
+    if (pooling == FC_AVG)
+        FC_UNROLL (v, vectors)
+            state[v].row = vzero();
+}
+
+FC_INLINE void pool_row_ends(struct pool_state *state, const int vectors, fc_pooling pooling)
+{
+    if (pooling == FC_AVG)
+        FC_UNROLL (v, vectors)
+            state[v].best = vadd(state[v].best, state[v].row);
+}
+
+FC_INLINE vreal pool_result(const struct pool_state *state, double divisor, fc_pooling pooling,
+                            bool numbered)
+{
+    if (pooling == FC_AVG)
+        return divisor == 1 ? state->best : vdiv(state->best, vset1((real)divisor));
+    return numbered ? state->best : vselect(state->numbers, state->best, vset1(NAN));
+}
+
 /* Vector v of a block of which, where `partial` is set, only the first `first` lanes of the last
  * vector may be touched. */
 FC_INLINE vreal pool_load(const real *p, int v, int vectors, bool partial, int first)
@@ -53,10 +81,10 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
 {
     struct pool_state state[POOL_VECTORS];
     FC_UNROLL (v, vectors) {
-        state[v].best = pool_identity(pooling);
+        state[v] = pool_begins(pooling);
         if (tile->resume)
             state[v].best = pool_load(y, v, vectors, partial, first);
-        if (pooling != FC_AVG && !numbered)
+        if (tile->resume && pooling != FC_AVG && !numbered)
             state[v].numbers = visnumber(state[v].best);
         if (numbered)
             state[v].number =
@@ -66,8 +94,7 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
         const real *tap = x + i * tile->x_row;
         integer number = (integer)(tile->number + i * tile->number_row);
         int64_t phase = tile->phase;
-        FC_UNROLL (v, vectors)
-            state[v].row = vzero();
+        pool_row_begins(state, vectors, pooling);
         for (int64_t left = tile->taps; left > 0; left--) {
             FC_UNROLL (v, vectors)
                 pool_tap(&state[v], pool_load(tap, v, vectors, partial, first), viset1(number),
@@ -80,16 +107,10 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
                 tap += tile->x_wrap;
             }
         }
-        if (pooling == FC_AVG)
-            FC_UNROLL (v, vectors)
-                state[v].best = vadd(state[v].best, state[v].row);
+        pool_row_ends(state, vectors, pooling);
     }
     FC_UNROLL (v, vectors) {
-        vreal result = state[v].best;
-        if (pooling == FC_AVG && tile->divisor != 1)
-            result = vdiv(result, vset1((real)tile->divisor));
-        if (pooling != FC_AVG && !numbered)
-            result = vselect(state[v].numbers, result, vset1(NAN));
+        const vreal result = pool_result(&state[v], tile->divisor, pooling, numbered);
         if (partial && v == vectors - 1)
             vstore_first(y + v * LANES, result, first);
         else

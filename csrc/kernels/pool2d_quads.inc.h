@@ -60,18 +60,16 @@ FC_INLINE vmask quad_wins(vreal value, vreal best, fc_pooling pooling)
 /* What each tap takes of dy: from the last on, which has won of all that a later tap does not beat. */
 FC_INLINE struct quad quad_search(const struct quad *x, vreal dy, fc_pooling pooling)
 {
-    vmask wins[4];
+    vmask wins[3];
     vreal best = x->tap[0];
     struct quad dx;
-    FC_UNROLL (t, 4)
-        if (t > 0) {
-            wins[t] = quad_wins(x->tap[t], best, pooling);
-            best = vselect(wins[t], x->tap[t], best);
-        }
     FC_UNROLL (i, 3) {
-        const int t = 3 - i;
-        dx.tap[t] = vselect(wins[t], dy, vzero());
-        dy = vselect(wins[t], vzero(), dy);
+        wins[i] = quad_wins(x->tap[i + 1], best, pooling);
+        best = vselect(wins[i], x->tap[i + 1], best);
+    }
+    FC_UNROLL (i, 3) {
+        dx.tap[3 - i] = vselect(wins[2 - i], dy, vzero());
+        dy = vselect(wins[2 - i], vzero(), dy);
     }
     dx.tap[0] = dy;
     return dx;
@@ -114,22 +112,17 @@ FC_INLINE vint quad_indices(const struct quad_at *at, const bool partial)
 FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct quad_at *at,
                             const bool pairs, const bool partial, fc_pooling pooling)
 {
-    struct pool_state state = {.best = pool_identity(pooling), .numbers = visnumber(vzero())};
+    struct pool_state state = pool_begins(pooling);
     FC_UNROLL (i, 2) {
         vreal tap[2];
         quad_load(at->x + i * quads->x_row, quads->x_pixel, pairs, partial, at->lanes, &tap[0],
                   &tap[1]);
-        state.row = vzero();
+        pool_row_begins(&state, 1, pooling);
         FC_UNROLL (j, 2)
             pool_tap(&state, tap[j], viset1(0), pooling, false);
-        if (pooling == FC_AVG)
-            state.best = vadd(state.best, state.row);
+        pool_row_ends(&state, 1, pooling);
     }
-    vreal y = state.best;
-    if (pooling == FC_AVG)
-        y = vdiv(y, vset1(4));
-    else
-        y = vselect(state.numbers, y, vset1(NAN));
+    const vreal y = pool_result(&state, 4, pooling, false);
     if (partial)
         vstore_first(at->y, y, at->lanes);
     else

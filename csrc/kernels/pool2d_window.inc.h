@@ -20,20 +20,6 @@ FC_INLINE void window_tap(const struct fc_pool2d_window *window, struct pool_sta
         pool_tap(&state[v], pool_load(at, v, vectors, partial, first), number, pooling, numbered);
 }
 
-FC_INLINE void window_row_begins(struct pool_state *state, const int vectors, fc_pooling pooling)
-{
-    if (pooling == FC_AVG)
-        FC_UNROLL (v, vectors)
-            state[v].row = vzero();
-}
-
-FC_INLINE void window_row_ends(struct pool_state *state, const int vectors, fc_pooling pooling)
-{
-    if (pooling == FC_AVG)
-        FC_UNROLL (v, vectors)
-            state[v].best = vadd(state[v].best, state[v].row);
-}
-
 FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, int64_t l,
                             const int vectors, const bool partial, int first, const int rows,
                             const int taps, fc_pooling pooling, bool numbered)
@@ -41,9 +27,7 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
     const real *x = (const real *)window->x + p * window->x_column + l;
     struct pool_state state[POOL_VECTORS];
     FC_UNROLL (v, vectors) {
-        state[v].best = pool_identity(pooling);
-        if (pooling != FC_AVG && !numbered)
-            state[v].numbers = visnumber(state[v].best);
+        state[v] = pool_begins(pooling);
         if (numbered)
             state[v].number = window->first ? viload((const integer *)window->first + l + v * LANES)
                                             : viset1((integer)window->number[0]);
@@ -51,20 +35,20 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
     if (rows)
         FC_UNROLL (i, WINDOW_TAPS)
             if (i < rows) {
-                window_row_begins(state, vectors, pooling);
+                pool_row_begins(state, vectors, pooling);
                 FC_UNROLL (j, WINDOW_TAPS)
                     if (j < taps)
                         window_tap(window, state, x, i * taps + j, vectors, partial, first, pooling,
                                    numbered);
-                window_row_ends(state, vectors, pooling);
+                pool_row_ends(state, vectors, pooling);
             }
     if (!rows)
         for (int64_t i = 0; i < window->rows; i++) {
-            window_row_begins(state, vectors, pooling);
+            pool_row_begins(state, vectors, pooling);
             for (int64_t j = 0; j < window->taps; j++)
                 window_tap(window, state, x, i * window->taps + j, vectors, partial, first, pooling,
                            numbered);
-            window_row_ends(state, vectors, pooling);
+            pool_row_ends(state, vectors, pooling);
         }
     if (numbered) {
         integer *numbers = (integer *)window->numbers + p * window->number_column + l;
@@ -75,11 +59,7 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
         return;
     real *y = (real *)window->y + p * window->y_column + l;
     FC_UNROLL (v, vectors) {
-        vreal result = state[v].best;
-        if (pooling == FC_AVG && window->divisor != 1)
-            result = vdiv(result, vset1((real)window->divisor));
-        if (pooling != FC_AVG && !numbered)
-            result = vselect(state[v].numbers, result, vset1(NAN));
+        const vreal result = pool_result(&state[v], window->divisor, pooling, numbered);
         if (partial)
             vstore_first(y, result, first);
         else
