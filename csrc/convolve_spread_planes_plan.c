@@ -15,10 +15,11 @@ enum {
     MOST_WIDTH = 2048,    /* so that scratch is bounded */
     MOST_ZEROS = 32,
     MOST_CHANNELS = 2048,
-    MOST_COLUMNS = 12, /* with 36 their weights leave the nearest cache: no gain */
-    FEWEST_TERMS = 16, /* to pay for t */
-    FEWEST_ROWS = 8,   /* of y, for each row that is multiplied twice */
-    ITEMS = 4          /* for each thread */
+    MOST_COLUMNS = 12,   /* with 36 their weights leave the nearest cache: no gain */
+    FEWEST_TERMS = 16,   /* to pay for t */
+    FEWEST_PIXELS = 100, /* or one chain: 7x7 of 512 channels took 1.4 times lanes of taps */
+    FEWEST_ROWS = 8,     /* of y, for each row that is multiplied twice */
+    ITEMS = 4            /* for each thread */
 };
 
 /* Between rows: as many zeros as the taps beyond an edge read. */
@@ -53,8 +54,11 @@ bool fc_fits_spread_planes(const struct fc_spread *spread)
         kernel->c_out >= unit || kernel->kh * kernel->c_out > MOST_COLUMNS ||
         kernel->c_in > MOST_CHANNELS || kernel->c_in * kernel->kw < FEWEST_TERMS)
         return false;
-    return spread->x.w > 0 && spread->x.w <= MOST_WIDTH && zeros_of(spread) <= MOST_ZEROS &&
-           rows_that_fit(spread) >= 1;
+    if (spread->x.w < 1 || spread->x.w > MOST_WIDTH || zeros_of(spread) > MOST_ZEROS ||
+        rows_that_fit(spread) < 1)
+        return false;
+    return channels_of_chain(kernel) == kernel->c_in ||
+           spread->x.h >= fc_ceil_div(FEWEST_PIXELS, spread->x.w);
 }
 
 /* An odd number of units: planes a power of two apart would share a few sets of the nearest cache. */
