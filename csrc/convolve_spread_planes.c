@@ -18,126 +18,20 @@
 #include <string.h>
 
 #include "convolve_spread_plan.h"
+#include "convolve_spread_planes_plan.h"
 #include "dispatch.h"
 #include "fetch_rows.h"
 #include "parallel.h"
 #include "workspace.h"
 
-enum {
-    T_BYTES = 256 * 1024, /* of t, to stay in the second-level cache */
-    X_BYTES = 32 * 1024,  /* of x, to stay in the nearest one, if a row does */
-    MOST_ROWS = 64,       /* at a time */
-    MOST_WIDTH = 2048,    /* so that scratch is bounded */
-    MOST_ZEROS = 32,
-    MOST_CHANNELS = 2048,
-    MOST_COLUMNS = 12, /* with 36 their weights leave the nearest cache: no gain */
-    FEWEST_TERMS = 16, /* to pay for t */
-    FEWEST_ROWS = 8,   /* of y, for each row that is multiplied twice */
-    ITEMS = 4          /* for each thread */
-};
-
-struct plan {
-    int64_t unit, columns;      /* rows of taps * outputs */
-    int64_t block;              /* channels of a chain */
-    int64_t zeros, pitch;       /* between rows, and from row to row */
-    int64_t height, row_blocks; /* rows of y in an item, and items of an image */
-    int64_t rows, x_rows;       /* of y, and of x, at a time */
-    int64_t x_plane, t_plane;
-    size_t weight_bytes, x_bytes, t_bytes, line_bytes, worker_bytes;
-    int64_t items;
-    int workers;
-};
-
 struct job {
     const struct fc_spread *spread;
-    const struct plan *plan;
+    const struct fc_spread_planes_plan *plan;
     const struct fc_kernels *kernels;
     ptrdiff_t element;
     char *weights, *scratch;
     ptrdiff_t offset[FC_BLOCK_TERMS]; /* of terms */
 };
-
-static int64_t whole_units(int64_t count, int64_t unit) { return fc_ceil_div(count, unit) * unit; }
-
-/* -------------------------------------------------------------------- plan */
-
-/* Between rows: as many zeros as the taps beyond an edge read. */
-static int64_t zeros_of(const struct fc_spread *spread)
-{
-    const int64_t left = spread->kernel.kw - 1 - spread->before[1];
-    return fc_max(fc_max(left, spread->y.w - spread->x.w + spread->before[1]), 0);
-}
-
-/* Channels of a chain: blocks of near-equal length. */
-static int64_t channels_of_chain(const struct fc_kernel_view *kernel)
-{
-    const int64_t most = fc_max(FC_BLOCK_TERMS / kernel->kw, 1);
-    return fc_ceil_div(kernel->c_in, fc_ceil_div(kernel->c_in, most));
-}
-
-/* Rows of y for which t fits. */
-static int64_t rows_that_fit(const struct fc_spread *spread)
-{
-    const struct fc_kernel_view *kernel = &spread->kernel;
-    const int64_t pitch =
-        (spread->x.w + zeros_of(spread)) * (int64_t)fc_element_size(spread->dtype);
-    return fc_min(T_BYTES / (kernel->kh * kernel->c_out * pitch) - (kernel->kh - 1), MOST_ROWS);
-}
-
-bool fc_fits_spread_planes(const struct fc_spread *spread)
-{
-    const struct fc_kernel_view *kernel = &spread->kernel;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
-    if (spread->stride[0] != 1 || spread->stride[1] != 1 || kernel->groups != 1 || kernel->kh < 2 ||
-        kernel->kw < 2 || kernel->kh > FC_MOST_SPREAD_TAPS || kernel->kw > FC_MOST_SPREAD_TAPS ||
-        kernel->c_out >= unit || kernel->kh * kernel->c_out > MOST_COLUMNS ||
-        kernel->c_in > MOST_CHANNELS || kernel->c_in * kernel->kw < FEWEST_TERMS)
-        return false;
-    return spread->x.w > 0 && spread->x.w <= MOST_WIDTH && zeros_of(spread) <= MOST_ZEROS &&
-           rows_that_fit(spread) >= 1;
-}
-
-/* An odd number of units: planes a power of two apart would share a few sets of the nearest cache. */
-static int64_t plane_of(int64_t length, int64_t unit)
-{
-    return (fc_ceil_div(length, unit) | 1) * unit;
-}
-
-static void make_plan(const struct fc_spread *spread, struct plan *plan)
-{
-    const struct fc_kernel_view *kernel = &spread->kernel;
-    const fc_image *y = &spread->y;
-    const int64_t element = (int64_t)fc_element_size(spread->dtype);
-    plan->unit = FC_UNIT_BYTES / element;
-    plan->columns = kernel->kh * kernel->c_out;
-    plan->block = channels_of_chain(kernel);
-    plan->zeros = zeros_of(spread);
-    plan->pitch = spread->x.w + plan->zeros;
-
-    const double work = 2.0 * (double)(y->n * spread->x.h * spread->x.w) * (double)kernel->c_in *
-                        (double)(plan->columns * kernel->kw);
-    const int64_t most_blocks = fc_max(y->h / (FEWEST_ROWS * kernel->kh), 1);
-    plan->workers = fc_parallel_width(y->n * most_blocks, work);
-    const int64_t wanted = plan->workers > 1 ? fc_ceil_div(ITEMS * plan->workers, y->n) : 1;
-    plan->height = fc_ceil_div(y->h, fc_min(wanted, most_blocks));
-    plan->row_blocks = fc_ceil_div(y->h, plan->height);
-    plan->items = y->n * plan->row_blocks;
-    const int64_t fit = fc_min(rows_that_fit(spread), plan->height);
-    plan->rows = fc_ceil_div(plan->height, fc_ceil_div(plan->height, fit));
-
-    const int64_t rows = plan->rows + kernel->kh - 1;
-    plan->x_rows = fc_min(fc_max(X_BYTES / (plan->block * plan->pitch * element), 1), rows);
-    plan->x_plane = plane_of(plan->zeros + plan->x_rows * plan->pitch, plan->unit);
-    plan->t_plane = plane_of(rows * plan->pitch, plan->unit);
-    plan->weight_bytes =
-        fc_round_to_line((size_t)(plan->columns * kernel->kw * kernel->c_in * element));
-    /* Tiles and sums read whole units, FC_SUM_UNITS of them, beyond what they need. */
-    const int64_t beyond = FC_SUM_UNITS * plan->unit;
-    plan->x_bytes = (size_t)((plan->block * plan->x_plane + beyond) * element);
-    plan->t_bytes = (size_t)((plan->columns * plan->t_plane + beyond) * element);
-    plan->line_bytes = (size_t)(kernel->c_out * whole_units(y->w, plan->unit) * element);
-    plan->worker_bytes = plan->x_bytes + plan->t_bytes + plan->line_bytes;
-}
 
 /* ----------------------------------------------------------------- scratch */
 
@@ -200,7 +94,7 @@ static int64_t pixels_of_tile(const struct job *job)
 /* Terms are channels and then taps. */
 static void list_terms(struct job *job)
 {
-    const struct plan *plan = job->plan;
+    const struct fc_spread_planes_plan *plan = job->plan;
     const int64_t kw = job->spread->kernel.kw;
     for (int64_t c = 0; c < plan->block; c++)
         for (int64_t j = 0; j < kw; j++)
@@ -209,7 +103,7 @@ static void list_terms(struct job *job)
 
 /* ------------------------------------------------------------------- items */
 
-/* Rows of x. */
+/* Of x. */
 struct rows {
     int64_t first, count;
 };
@@ -228,12 +122,12 @@ static char *row_of(const struct item *item, const fc_image *image, int64_t row)
            (item->n * image->stride_n + row * image->stride_h) * item->job->element;
 }
 
-/* Channels [c, c + count) of rows [row, row + rows) of x, to planes: of planes one after the other, else row
+/* Channels [c, c + count) of some rows of x, to planes: of planes one after the other, else row
  * by row. */
 static void pack_x(const struct item *item, const struct rows *rows, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_planes_plan *plan = job->plan;
     const fc_image *x = &job->spread->x;
     const bool planes = x->stride_w == 1;
     for (int64_t i = 0; i < (planes ? count : rows->count); i++)
@@ -277,7 +171,7 @@ static struct fc_later_rows find_later(const struct item *item, const struct row
 static void multiply(const struct item *item, const struct rows *rows, int64_t c, int64_t count)
 {
     const struct job *job = item->job;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_planes_plan *plan = job->plan;
     const struct fc_spread *spread = job->spread;
     const int64_t kw = spread->kernel.kw, c_in = spread->kernel.c_in;
     const int64_t length = (rows->count - 1) * plan->pitch + spread->y.w;
@@ -323,7 +217,7 @@ static void finish_line(const struct item *item, int64_t row)
         .block = {.x = item->line,
                   .y = row_of(item, y, row),
                   .x_pixel = 1,
-                  .x_channel = whole_units(y->w, job->plan->unit),
+                  .x_channel = job->plan->line,
                   .y_pixel = y->stride_w,
                   .y_channel = y->stride_c,
                   .pixels = y->w,
@@ -340,7 +234,7 @@ static void add_rows(const struct item *item, int64_t row)
 {
     const struct job *job = item->job;
     const struct fc_spread *spread = job->spread;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_planes_plan *plan = job->plan;
     const struct fc_kernel_view *kernel = &spread->kernel;
     const fc_image *y = &spread->y;
     const bool plain = y->stride_w == 1 && !spread->bias && !spread->residual.data &&
@@ -356,7 +250,7 @@ static void add_rows(const struct item *item, int64_t row)
     for (int64_t k = 0; k < kernel->c_out; k++) {
         sums.x = item->t + k * plan->t_plane * job->element;
         sums.y = plain ? row_of(item, y, row) + k * y->stride_c * job->element
-                       : item->line + k * whole_units(y->w, plan->unit) * job->element;
+                       : item->line + k * plan->line * job->element;
         job->kernels->few.shifted_sums(&sums);
     }
     if (!plain)
@@ -366,7 +260,7 @@ static void add_rows(const struct item *item, int64_t row)
 /* Moves the rows of t that the next rows of y read too to where they look for them. */
 static void keep_rows(const struct item *item)
 {
-    const struct plan *plan = item->job->plan;
+    const struct fc_spread_planes_plan *plan = item->job->plan;
     const ptrdiff_t element = item->job->element;
     const int64_t rows = item->job->spread->kernel.kh - 1;
     for (int64_t q = 0; q < plan->columns; q++) {
@@ -378,7 +272,7 @@ static void keep_rows(const struct item *item)
 /* Rows [row, end) of y, whose first ones have kept rows of t unless they are the item's first. */
 static void compute_rows(struct item *item, bool kept)
 {
-    const struct plan *plan = item->job->plan;
+    const struct fc_spread_planes_plan *plan = item->job->plan;
     const struct fc_spread *spread = item->job->spread;
     const struct fc_kernel_view *kernel = &spread->kernel;
     if (kept)
@@ -386,7 +280,8 @@ static void compute_rows(struct item *item, bool kept)
     item->first = item->row + spread->before[0] - (kernel->kh - 1);
     item->begin = fc_max(item->first + (kept ? kernel->kh - 1 : 0), 0);
     item->stop = fc_min(item->end + spread->before[0], spread->x.h);
-    for (struct rows rows = {item->begin}; rows.first < item->stop; rows.first += rows.count) {
+    for (struct rows rows = {.first = item->begin}; rows.first < item->stop;
+         rows.first += rows.count) {
         rows.count = fc_min(plan->x_rows, item->stop - rows.first);
         for (int64_t c = 0; c < kernel->c_in; c += plan->block) {
             const int64_t count = fc_min(plan->block, kernel->c_in - c);
@@ -401,7 +296,7 @@ static void compute_rows(struct item *item, bool kept)
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
-    const struct plan *plan = job->plan;
+    const struct fc_spread_planes_plan *plan = job->plan;
     struct item item = {.job = job, .n = index / plan->row_blocks};
     item.x = job->scratch + (size_t)worker * plan->worker_bytes;
     item.t = item.x + plan->x_bytes;
@@ -416,9 +311,9 @@ static void compute_item(void *context, int64_t index, int worker)
 
 fc_status fc_spread_planes(const struct fc_spread *spread)
 {
-    struct plan plan;
+    struct fc_spread_planes_plan plan;
     size_t total;
-    make_plan(spread, &plan);
+    fc_plan_spread_planes(spread, &plan);
     if (__builtin_mul_overflow(plan.worker_bytes, (size_t)plan.workers, &total) ||
         __builtin_add_overflow(total, plan.weight_bytes, &total))
         return FC_OVERFLOW;
