@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import product
 
 import numpy as np
 
@@ -21,9 +20,18 @@ from benchmarks.shapes import Layer
 
 NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 
-# Outputs of a tile, by taps; one direction may be left as it is.
-_OUTPUTS = {1: (1,), 3: (2, 4), 4: (3,), 5: (2, 4), 7: (2,)}
-_MOST_POINTS = 6
+# Outputs of the tiles of float32, by taps; one direction may be left as it is.
+_OUTPUTS = {
+    (3, 3): ((2, 2), (4, 4)),
+    (4, 4): ((4, 4),),
+    (5, 5): ((2, 2), (2, 3)),
+    (1, 3): ((1, 4),),
+    (3, 1): ((4, 1),),
+    (1, 5): ((1, 4),),
+    (5, 1): ((4, 1),),
+    (1, 7): ((1, 2),),
+    (7, 1): ((2, 1),),
+}
 
 # Channels beyond which a product costs STREAM's share, not PRODUCT.
 _MOST_CHANNELS = 512
@@ -58,10 +66,8 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
     # A kernel of 7x7 is summed in four pieces of 4x4.
     kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
-    for outputs in product(*(_OUTPUTS[taps] for taps in kernel)):
+    for outputs in _OUTPUTS[kernel]:
         points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
-        if max(points) > _MOST_POINTS and min(points) > 1:
-            continue
         count = layer.groups
         for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
             count *= _points(n, taps, m, d)
