@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from itertools import product
 
 import numpy as np
 
@@ -22,12 +21,24 @@ from benchmarks.shapes import Layer
 
 NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 
-# Outputs of a tile, by taps; one direction may be left as it is.
-_OUTPUTS = {1: (1,), 3: (2, 4), 4: (3,), 5: (2, 4), 7: (2,)}
-_MOST_POINTS = 6
+# Outputs of the tiles of float32, by taps; one direction may be left as it is.
+_OUTPUTS = {
+    (3, 3): ((2, 2), (4, 4)),
+    (4, 4): ((4, 4),),
+    (5, 5): ((2, 2), (2, 3)),
+    (1, 3): ((1, 4),),
+    (3, 1): ((4, 1),),
+    (1, 5): ((1, 4),),
+    (5, 1): ((4, 1),),
+    (1, 7): ((1, 2),),
+    (7, 1): ((2, 1),),
+}
 
 # Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once.
 _UNIT, _PART = 16, (128, 64)
+
+# How many times as much a kernel in pieces costs, and its gradient.
+_PIECES, _PIECES_DKERNEL = 1.7, 1.25
 
 # Channels beyond which a product costs STREAM's share, not PRODUCT, and the gap from which PHASES.
 _MOST_CHANNELS, _FAR = 512, 3
@@ -62,11 +73,11 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
     # A kernel of 7x7 is summed in four pieces of 4x4.
     kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
-    for outputs in product(*(_OUTPUTS[taps] for taps in kernel)):
+    for outputs in _OUTPUTS[kernel]:
         points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
-        if max(points) > _MOST_POINTS and min(points) > 1:
-            continue
-        count = layer.groups
+        more = _PIECES_DKERNEL if pass_name == "dkernel" else _PIECES
+        groups = layer.groups * (more if pieces > 1 else 1.0)
+        count = groups
         for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
             count *= _points(n, taps, m, d)
         values = pieces * c_in
@@ -75,8 +86,8 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         of_inputs, of_outputs = count * values, count * whole
         if pass_name == "dkernel":
             of_inputs *= -(-c_out // _PART[1])
-            of_outputs *= -(-c_in // _PART[0])
-        yield count * values * whole, of_inputs, of_outputs, layer.groups * kernels
+            of_outputs *= pieces * -(-c_in // _PART[0])
+        yield count * values * whole, of_inputs, of_outputs, groups * kernels
 
 
 def _direct(layer: Layer, pass_name: str) -> float:

@@ -6,15 +6,16 @@
  *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
  * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; or it is
  * STREAM / B where the kernel, larger than the second-level cache, comes from beyond it for every B
- * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and
- * OUTPUT are what a transform costs a value, and KERNEL what a transformed kernel's value costs where
- * it is made inside the call, shared by the images of a batch that is taken to be 8. A kernel gradient
- * takes C to positions again for every part of K, and K for every part of C. Where the taps of a dilated
- * kernel lie so far apart that half of the columns lack one, tiles are phases of 2 to 4 outputs and a
- * product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. The other constants were fitted to 78
- * shapes of 3x3, 5x5, 1x3, 1x7 and their transposes, 16 to 512 channels, maps of 3 to 56: of those none
- * that the model leaves to the wrong side was more than 10 % off, on AVX-512. To fit them
- * again: python -m benchmarks.choice --fit.
+ * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and OUTPUT are what a transform costs
+ * a value, and KERNEL what a transformed kernel's value costs where it is made inside the call, shared
+ * by the images of a batch that is taken to be 8. A kernel gradient takes C to positions again for every
+ * part of K, and K for every part of C. The constants were fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and
+ * their transposes, 16 to 512 channels, maps of 3 to 56: of those none that the model leaves to the wrong
+ * side was more than 10 % off, on AVX-512. To fit them again: python -m benchmarks.choice --fit.
+ *
+ * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
+ * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
+ * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
@@ -29,13 +30,14 @@
 
 static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
+static const double PIECES[] = {[FC_FLOAT32] = 1.7, [FC_FLOAT64] = 2.0}, PIECES_DKERNEL = 1.25;
 
 /* Direct sums have kernels of their own for fewer outputs than a unit: 3x3 from 100 to 12 channels they
  * are as fast, where 12 to 100 take 1.6 times as long. Of fewer inputs than 8 transforms cost more
  * than they spare: 6 to 16 channels take 1.15 times as long. */
 enum { FEWEST_IN = 8, FEWEST_OUT = 16 };
 
-enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20 };
+enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20, FEW_PIXELS = 100 };
 
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
@@ -49,7 +51,18 @@ static bool form_fits(int form, const struct fc_convolution *convolution)
             return false;
     }
     /* 8 points each way cost 8 times the rounding of a direct sum in float32. */
-    return convolution->dtype == FC_FLOAT64 || shape.points[0] <= 6 || shape.points[1] <= 6;
+    return convolution->dtype == FC_FLOAT64 || shape.points[0] <= 7 || shape.points[1] <= 7;
+}
+
+/* Whether a form of 7 points rounds too much where one of 6 will do. The direct sums of a kernel
+ * gradient are as long as there are pixels: of 8 images of 7 x 7, so short that 5 x 5 has 2.4 times
+ * their error with 6 points, and 3 times with 7 one way. */
+static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution *convolution)
+{
+    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const struct fc_axis *axis = convolution->axis;
+    return pass == FC_PASS_DKERNEL && shape.pieces == 1 && shape.points[0] != shape.points[1] &&
+           shape.points[0] > 1 && shape.points[1] > 1 && axis[0].out * axis[1].out < FEW_PIXELS;
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */
@@ -92,19 +105,19 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
 static double whole_outputs(const struct fc_convolution *convolution)
 {
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
-    return (double)(fc_ceil_div(convolution->kernel.c_out, unit) * unit);
+    return (double)fc_whole_units(convolution->kernel.c_out, unit);
 }
 
 /* What the transforms of all channels cost, at one position of a tile. */
-static double transforms_cost(enum fc_pass pass, double inputs,
+static double transforms_cost(const struct fc_winograd_form *form, enum fc_pass pass,
                               const struct fc_convolution *convolution)
 {
-    const double input = INPUT * inputs;
+    const double input = INPUT * (double)(form->pieces * convolution->kernel.c_in);
     const double output = OUTPUT * whole_outputs(convolution);
     if (pass != FC_PASS_DKERNEL)
         return input + output;
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const int64_t of_inputs = fc_ceil_div(channels.c_in, FC_WINOGRAD_PART_CHANNELS);
+    const int64_t of_inputs = form->pieces * fc_ceil_div(channels.c_in, FC_WINOGRAD_PART_CHANNELS);
     const int64_t of_outputs = fc_ceil_div(fc_panel_count(&channels), FC_WINOGRAD_PART_PANELS);
     return input * (double)of_outputs + output * (double)of_inputs;
 }
@@ -112,14 +125,18 @@ static double transforms_cost(enum fc_pass pass, double inputs,
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const double inputs = (double)(shape.pieces * convolution->kernel.c_in);
-    const double channels = inputs * whole_outputs(convolution);
+    const double channels =
+        (double)(shape.pieces * convolution->kernel.c_in) * whole_outputs(convolution);
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
     const double products = (double)fc_winograd_products(&cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
-    return products * (channels * product + transforms_cost(pass, inputs, convolution)) +
-           shape.positions * kernel;
+    const double cost =
+        products * (channels * product + transforms_cost(&shape, pass, convolution)) +
+        shape.positions * kernel;
+    if (shape.pieces == 1)
+        return cost;
+    return cost * (pass == FC_PASS_DKERNEL ? PIECES_DKERNEL : PIECES[convolution->dtype]);
 }
 
 /* Pairs of an output and a tap that reads the image, in one direction. */
@@ -163,7 +180,7 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
     int best = FC_DIRECT_FORM;
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
-        if (!form_fits(form, convolution))
+        if (!form_fits(form, convolution) || rounds_much(form, pass, convolution))
             continue;
         const double cost = winograd_cost(form, pass, convolution);
         if (best == FC_DIRECT_FORM || cost < least) {

@@ -141,7 +141,7 @@ static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkern
     plan->pitch =
         plan->merged ? channels->slab : fc_ceil_div(channels->slab, FC_SLAB / 2) * (FC_SLAB / 2);
     if (plan->pitch > FC_SLAB / 2 && !plan->merged)
-        plan->pitch = fc_ceil_div(channels->slab, FC_SLAB) * FC_SLAB;
+        plan->pitch = fc_whole_units(channels->slab, FC_SLAB);
 }
 
 static void plan_blocks(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)

@@ -328,17 +328,15 @@ fc_status fc_convolve(const struct fc_convolution *given)
     if (!fc_plan_convolve(&convolution, &plan))
         return FC_OVERFLOW;
 
-    size_t packed_bytes = 0, total;
+    size_t packed_bytes = 0;
+    char *scratch;
     if (!convolution.packed && !plan.fused &&
         !fc_packed_bytes(&plan.channels, convolution.dtype, &packed_bytes))
         return FC_OVERFLOW;
     packed_bytes = fc_round_to_line(packed_bytes);
-    if (__builtin_mul_overflow(plan.worker_bytes, (size_t)plan.width, &total) ||
-        __builtin_add_overflow(total, packed_bytes, &total))
-        return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    status = fc_workspace_divide(packed_bytes, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
 
     const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution.dtype)->conv2d;
     struct fc_convolve_job job = {

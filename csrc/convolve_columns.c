@@ -58,11 +58,6 @@ struct item {
     ptrdiff_t offset[MOST_TAPS], kernel_offset[MOST_TAPS];
 };
 
-static int64_t whole_units(int64_t outputs, int64_t unit)
-{
-    return fc_ceil_div(outputs, unit) * unit;
-}
-
 bool fc_fits_columns(const struct fc_convolution *convolution)
 {
     const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
@@ -89,7 +84,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     plan->unit = FC_UNIT_BYTES / element;
-    plan->columns = whole_units(kernel->kw * kernel->c_out, plan->unit);
+    plan->columns = fc_whole_units(kernel->kw * kernel->c_out, plan->unit);
     plan->block = fc_max(FC_BLOCK_TERMS / kernel->kh, 1);
     plan->in_place = convolution->x.stride_c == 1;
     const int64_t fit = plan->in_place ? INT64_MAX : SCRATCH_BYTES / element / kernel->c_in;
@@ -285,14 +280,13 @@ static void compute_item(void *context, int64_t index, int worker)
 fc_status fc_convolve_columns(const struct fc_convolution *convolution)
 {
     struct plan plan;
-    size_t total;
-    if (!make_plan(convolution, &plan) ||
-        __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.width, &total) ||
-        __builtin_add_overflow(total, plan.weight_bytes, &total))
+    char *scratch;
+    if (!make_plan(convolution, &plan))
         return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    const fc_status status =
+        fc_workspace_divide(plan.weight_bytes, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
     struct job job = {
         .convolution = convolution,
         .plan = &plan,

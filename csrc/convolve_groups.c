@@ -261,14 +261,13 @@ static void compute_item(void *context, int64_t index, int worker)
 fc_status fc_convolve_groups(const struct fc_convolution *convolution)
 {
     struct plan plan;
-    size_t total;
-    if (!make_plan(convolution, &plan) ||
-        __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.width, &total) ||
-        __builtin_add_overflow(total, plan.packed_bytes, &total))
+    char *scratch;
+    if (!make_plan(convolution, &plan))
         return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    const fc_status status =
+        fc_workspace_divide(plan.packed_bytes, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
     const struct fc_kernels *kernels = fc_current_kernels(convolution->dtype);
     struct job job = {
         .convolution = convolution,

@@ -317,14 +317,13 @@ static void compute_item(void *context, int64_t index, int worker)
 fc_status fc_convolve_planes(const struct fc_convolution *convolution)
 {
     struct fc_planes_plan plan;
-    size_t total;
-    if (!fc_plan_planes(convolution, &plan) ||
-        __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.width, &total) ||
-        __builtin_add_overflow(total, plan.weight_bytes, &total))
+    char *scratch;
+    if (!fc_plan_planes(convolution, &plan))
         return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    const fc_status status =
+        fc_workspace_divide(plan.weight_bytes, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
     const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution->dtype)->conv2d;
     struct job job = {
         .convolution = convolution,

@@ -58,7 +58,7 @@ struct job {
 /* Whether seven of eight lanes are filled. */
 static bool fills_lanes(int64_t pixels, int64_t unit)
 {
-    return pixels / 7 >= fc_ceil_div(pixels, unit) * unit - pixels;
+    return pixels / 7 >= fc_whole_units(pixels, unit) - pixels;
 }
 
 bool fc_fits_pointwise(const struct fc_convolution *convolution)

@@ -300,18 +300,17 @@ static void compute_item(void *context, int64_t index, int worker)
 fc_status fc_spread(const struct fc_spread *spread)
 {
     struct fc_spread_plan plan;
-    size_t total;
+    char *scratch;
     if (spread->y.n * spread->y.h * spread->y.w * spread->y.c == 0)
         return FC_OK;
     if (fc_fits_spread_planes(spread))
         return fc_spread_planes(spread);
-    if (!fc_plan_spread(spread, &plan) ||
-        __builtin_mul_overflow(plan.worker_bytes, (size_t)plan.workers, &total) ||
-        __builtin_add_overflow(total, plan.weight_bytes, &total))
+    if (!fc_plan_spread(spread, &plan))
         return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    const fc_status status =
+        fc_workspace_divide(plan.weight_bytes, plan.worker_bytes, plan.workers, &scratch);
+    if (status != FC_OK)
+        return status;
     struct job job = {
         .spread = spread,
         .plan = &plan,

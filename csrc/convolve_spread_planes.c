@@ -312,14 +312,12 @@ static void compute_item(void *context, int64_t index, int worker)
 fc_status fc_spread_planes(const struct fc_spread *spread)
 {
     struct fc_spread_planes_plan plan;
-    size_t total;
+    char *scratch;
     fc_plan_spread_planes(spread, &plan);
-    if (__builtin_mul_overflow(plan.worker_bytes, (size_t)plan.workers, &total) ||
-        __builtin_add_overflow(total, plan.weight_bytes, &total))
-        return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    const fc_status status =
+        fc_workspace_divide(plan.weight_bytes, plan.worker_bytes, plan.workers, &scratch);
+    if (status != FC_OK)
+        return status;
     struct job job = {
         .spread = spread,
         .plan = &plan,

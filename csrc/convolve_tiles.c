@@ -8,7 +8,7 @@
  * at two thirds of the peak, with runs of 16 terms and chains of 64. */
 #include "convolve_tiles.h"
 
-#include "workspace.h"
+#include "fetch_rows.h"
 
 /* ------------------------------------------------------------------- terms */
 
@@ -131,23 +131,16 @@ static void aim_tile(struct fc_convolve_item *item, const struct aim *aim, bool 
 }
 
 /* The lines of y's planes that some columns will be turned into, asked for while these are summed:
- * 1x1, 64 to 256 channels at 56x56, took 1.7 times as long without. Inline, since gcc leaves out calls
- * of a function that does nothing but fetch. */
+ * 1x1, 64 to 256 channels at 56x56, took 1.7 times as long without. */
 static inline __attribute__((always_inline)) void fetch_planes(const struct fc_convolve_item *item,
                                                                const char *planes, int64_t first,
                                                                int64_t columns)
 {
-    if (!planes)
-        return;
     const fc_image *y = &item->job->convolution->y;
-    const ptrdiff_t step = y->stride_w * item->job->element, last = (columns - 1) * step;
-    const char *at = planes + first * step;
-    for (int k = 0; k < item->tile.units * (int)item->job->plan->channels.unit; k++) {
-        for (ptrdiff_t byte = 0; byte < last; byte += FC_CACHE_LINE)
-            __builtin_prefetch(at + byte, 1);
-        __builtin_prefetch(at + last, 1);
-        at += y->stride_c * item->job->element;
-    }
+    const ptrdiff_t element = item->job->element, step = y->stride_w * element;
+    if (planes)
+        fc_fetch_rows(planes + first * step, y->stride_c * element, item->tile.columns,
+                      (columns - 1) * step + 1);
 }
 
 /* The outputs of one line, or of each line of a pair, in tiles of near-equal size. */

@@ -41,11 +41,6 @@ struct job {
     char *sums, *scratch;
 };
 
-static int64_t whole_units(int64_t outputs, int64_t unit)
-{
-    return fc_ceil_div(outputs, unit) * unit;
-}
-
 bool fc_fits_few_dkernel(const struct fc_convolution *convolution)
 {
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
@@ -56,7 +51,7 @@ bool fc_fits_few_dkernel(const struct fc_convolution *convolution)
         kernel->kh > FEW || kernel->kw > FEW || axis[1].stride != 1 || axis[1].dilation != 1 ||
         axis[0].dilation != 1 || axis[0].stride > kernel->kh || !fc_pads_with_zero(convolution))
         return false;
-    const int64_t columns = whole_units(kernel->kw * kernel->c_out, unit);
+    const int64_t columns = fc_whole_units(kernel->kw * kernel->c_out, unit);
     return columns < kernel->kw * unit &&
            kernel->kh * kernel->c_in * columns * element <= SUM_BYTES;
 }
@@ -69,7 +64,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     const fc_image *dy = &convolution->y;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     plan->unit = FC_UNIT_BYTES / element;
-    plan->columns = whole_units(kernel->kw * kernel->c_out, plan->unit);
+    plan->columns = fc_whole_units(kernel->kw * kernel->c_out, plan->unit);
     plan->elements = kernel->kh * kernel->c_in;
     fc_cut_blocks(convolution->axis, BLOCK_COLUMNS, BLOCK_PIXELS, INT64_MAX, &plan->blocks);
     plan->steps = dy->n * fc_block_count(&plan->blocks);

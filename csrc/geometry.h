@@ -57,6 +57,12 @@ static inline int64_t fc_floor_div(int64_t a, int64_t b)
 
 static inline int64_t fc_ceil_div(int64_t a, int64_t b) { return -fc_floor_div(-a, b); }
 
+/* The least multiple of a unit that holds the count. */
+static inline int64_t fc_whole_units(int64_t count, int64_t unit)
+{
+    return fc_ceil_div(count, unit) * unit;
+}
+
 int64_t fc_greatest_common_divisor(int64_t a, int64_t b);
 
 static inline int64_t fc_min(int64_t a, int64_t b) { return a < b ? a : b; }

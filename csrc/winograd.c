@@ -81,7 +81,7 @@ static void cut_blocks(const struct fc_convolution *convolution, struct plan *pl
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     const int64_t all = plan->cut.images * plan->cut.tile_rows * plan->cut.tile_columns;
     const int64_t products = plan->form.positions * plan->form.pieces;
-    const int64_t v_bytes = all * products * fc_ceil_div(channels->c_in, FC_SLAB) * FC_SLAB *
+    const int64_t v_bytes = all * products * fc_whole_units(channels->c_in, FC_SLAB) *
                             (int64_t)fc_element_size(convolution->dtype);
     const double work =
         2.0 * (double)(all * products) * (double)channels->c_in * (double)channels->c_out;

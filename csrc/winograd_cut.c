@@ -63,7 +63,7 @@ struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *for
     const int64_t kept = fc_min(FC_WINOGRAD_KEPT_PANELS, fc_panel_count(channels));
     struct fc_winograd_depth depth = {.chunks = fc_winograd_chunks(form, channels->c_in)};
     int64_t most = V_BYTES / (form->positions * form->pieces *
-                              fc_ceil_div(channels->c_in, FC_SLAB) * FC_SLAB * element);
+                              fc_whole_units(channels->c_in, FC_SLAB) * element);
     if (form->pieces * channels->c_in > MOST_DEPTH) {
         const int64_t deep = fc_min(FC_WINOGRAD_CHUNK, channels->c_in);
         const int64_t bytes = (deep + kept * channels->panel) * element;

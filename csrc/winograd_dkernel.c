@@ -80,8 +80,8 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
 
 static void plan_layout(struct plan *plan)
 {
-    plan->v_tile = fc_ceil_div(plan->part_channels, FC_SLAB) * FC_SLAB;
-    plan->d_tile = fc_ceil_div(plan->part_panels * plan->channels.panel, FC_SLAB) * FC_SLAB;
+    plan->v_tile = fc_whole_units(plan->part_channels, FC_SLAB);
+    plan->d_tile = fc_whole_units(plan->part_panels * plan->channels.panel, FC_SLAB);
     plan->s_row = plan->part_panels * plan->channels.panel;
     plan->s_position = plan->part_channels * plan->s_row + plan->channels.unit;
 }

@@ -14,12 +14,12 @@
 
 /* Outputs and taps, vertical and horizontal, of every form. Those of 4 taps are pieces of 7. */
 #define FC_WINOGRAD_FORMS(form)                                                              \
-    form(2, 3, 2, 3) form(4, 3, 4, 3) form(6, 3, 6, 3) form(2, 5, 2, 5) form(3, 4, 3, 4)     \
-        form(1, 1, 4, 3) form(4, 3, 1, 1) form(1, 1, 4, 5) form(4, 5, 1, 1) form(1, 1, 2, 7) \
-            form(2, 7, 1, 1)
+    form(2, 3, 2, 3) form(4, 3, 4, 3) form(6, 3, 6, 3) form(2, 5, 2, 5) form(2, 5, 3, 5)     \
+        form(4, 4, 4, 4) form(1, 1, 4, 3) form(4, 3, 1, 1) form(1, 1, 4, 5) form(4, 5, 1, 1) \
+            form(1, 1, 2, 7) form(2, 7, 1, 1)
 
 enum {
-    FC_WINOGRAD_FORM_COUNT = 11,
+    FC_WINOGRAD_FORM_COUNT = 12,
     FC_WINOGRAD_CHUNK = 128 /* channels that are summed before the sum is added to the total */
 };
 

@@ -66,6 +66,16 @@ void *fc_workspace_acquire(size_t bytes)
     return (char *)block + FC_CACHE_LINE;
 }
 
+fc_status fc_workspace_divide(size_t shared, size_t each, int64_t workers, char **scratch)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(each, (size_t)workers, &bytes) ||
+        __builtin_add_overflow(bytes, shared, &bytes))
+        return FC_OVERFLOW;
+    *scratch = fc_workspace_acquire(bytes);
+    return *scratch ? FC_OK : FC_NO_MEMORY;
+}
+
 void fc_workspace_release(void *scratch)
 {
     if (!scratch)

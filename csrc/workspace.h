@@ -6,6 +6,9 @@
 #define FC_WORKSPACE_H
 
 #include <stddef.h>
+#include <stdint.h>
+
+#include "fastconv.h"
 
 enum { FC_CACHE_LINE = 64 };
 
@@ -18,6 +21,10 @@ static inline size_t fc_round_to_line(size_t bytes)
 /* NULL where there is no memory. The contents are undefined. Each is given back by a release on the
  * same thread; one may be taken while another is held. */
 void *fc_workspace_acquire(size_t bytes);
+
+/* The same for what a call has once and what each of its workers has, one after the other. */
+fc_status fc_workspace_divide(size_t shared, size_t each, int64_t workers, char **scratch);
+
 void fc_workspace_release(void *scratch);
 
 #endif

@@ -1,7 +1,7 @@
 /* winograd_points.inc.h: a Winograd transform of one line, for any number of points.
  *
- * The products of a form are taken at the points 0, +-p for each of (points - 2) / 2 values p, and
- * infinity:
+ * The products of a form are taken at the points 0, if their number is even, +-p for each of
+ * (points - 1) / 2 values p, and infinity:
  *     outputs = sums^T [ (factors * evaluate taps) . (input of x) ]
  * evaluate() gives the values of a polynomial at the points, sums() is its transpose, and input() is
  * the matrix of the polynomials that vanish at all points but one. At +p and -p a polynomial's even
@@ -9,7 +9,9 @@
  *
  * The points: with 6, 2/3 and 3/2 have 0.4 of the error of the usual 1 and 2 for F(4x4,3x3) in
  * float32, since their powers spread less, and were the best of twelve pairs tried (1/sqrt(2) and
- * sqrt(2): 5 % more); with 8, 1/2, 1 and 2 were the best of nine sets.
+ * sqrt(2): 5 % more); with 8, 1/2, 1 and 2 were the best of nine sets. With 7, 5/16, 7/8 and 7/4 have
+ * 1.6 times the error of 6 points for 5 taps and 1.9 times for 4; with 0 and an odd point out, {0,
+ * +-1/2, +-7/4, -1}, it was 3 times.
  *
  * A tile at the end of a row or column of 14 or 7 outputs needs 2 or 3 of the 4 that F(4, 3) makes. It
  * takes 4 or 5 of the 6 points, with the same transformed kernel: 484 products instead of 576 for a
@@ -17,20 +19,35 @@
  * point p, p - q, is in the constants of such a tile's inputs. */
 enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3, WINOGRAD_FEWEST_SOME = 4 };
 
-/* By (points - 4) / 2. */
-static const double winograd_point[3][WINOGRAD_MOST_PAIRS] = {{1}, {2.0 / 3, 3.0 / 2}, {0.5, 1, 2}};
-static const double winograd_square[3][WINOGRAD_MOST_PAIRS] = {
-    {1}, {4.0 / 9, 9.0 / 4}, {0.25, 1, 4}};
+/* Of 4, 6, 8 and 7 points. */
+FC_INLINE int winograd_set(const int points) { return points == 7 ? 3 : points / 2 - 2; }
+
+static const double winograd_point[4][WINOGRAD_MOST_PAIRS] = {
+    {1}, {2.0 / 3, 3.0 / 2}, {0.5, 1, 2}, {5.0 / 16, 7.0 / 8, 7.0 / 4}};
+static const double winograd_square[4][WINOGRAD_MOST_PAIRS] = {
+    {1}, {4.0 / 9, 9.0 / 4}, {0.25, 1, 4}, {25.0 / 256, 49.0 / 64, 49.0 / 16}};
 
 /* The product of X - p^2 over all pairs, and over all but one, lowest power first. */
-static const double winograd_product_of_all[3][WINOGRAD_MOST_PAIRS + 1] = {
-    {-1, 1}, {1, -97.0 / 36, 1}, {-1, 5.25, -5.25, 1}};
-static const double winograd_product_but[3][WINOGRAD_MOST_PAIRS][WINOGRAD_MOST_PAIRS] = {
-    {{1}}, {{-9.0 / 4, 1}, {-4.0 / 9, 1}}, {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}}};
+static const double winograd_product_of_all[4][WINOGRAD_MOST_PAIRS + 1] = {
+    {-1, 1},
+    {1, -97.0 / 36, 1},
+    {-1, 5.25, -5.25, 1},
+    {-60025.0 / 262144, 44541.0 / 16384, -1005.0 / 256, 1}};
+static const double winograd_product_but[4][WINOGRAD_MOST_PAIRS][WINOGRAD_MOST_PAIRS] = {
+    {{1}},
+    {{-9.0 / 4, 1}, {-4.0 / 9, 1}},
+    {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}},
+    {{2401.0 / 1024, -245.0 / 64, 1},
+     {1225.0 / 4096, -809.0 / 256, 1},
+     {1225.0 / 16384, -221.0 / 256, 1}}};
 
-/* One over the product of a point's distances from the others: of 0, and of each pair. */
-static const double winograd_factor[3][1 + WINOGRAD_MOST_PAIRS] = {
-    {-1, 1.0 / 2}, {1, -81.0 / 130, 8.0 / 65}, {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90}};
+/* One over the product of a point's distances from the others: of 0, and of each pair, where without 0
+ * the negative point has the negative. */
+static const double winograd_factor[4][1 + WINOGRAD_MOST_PAIRS] = {
+    {-1, 1.0 / 2},
+    {1, -81.0 / 130, 8.0 / 65},
+    {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90},
+    {0, 524288.0 / 648945, -262144.0 / 703836, 131072.0 / 3124044}};
 
 FC_INLINE vreal winograd_scaled(vreal a, const double factor)
 {
@@ -40,24 +57,26 @@ FC_INLINE vreal winograd_scaled(vreal a, const double factor)
 /* points values to points values. */
 FC_INLINE void winograd_input(const int points, const vreal *x, vreal *y)
 {
-    const int pairs = (points - 2) / 2, set = pairs - 1;
-    vreal first = x[2 * pairs], last = x[2 * pairs + 1];
+    const int pairs = (points - 1) / 2, set = winograd_set(points), zero = 1 - points % 2;
+    vreal first = x[2 * pairs], last = x[2 * pairs + zero];
     FC_UNROLL (i, pairs) {
         const vreal c = vset1((real)winograd_product_of_all[set][pairs - 1 - i]);
         first = vfma(c, x[2 * (pairs - 1 - i)], first);
-        last = vfma(c, x[2 * (pairs - 1 - i) + 1], last);
+        last = vfma(c, x[2 * (pairs - 1 - i) + zero], last);
     }
-    y[0] = first;
+    if (zero)
+        y[0] = first;
     y[points - 1] = last;
     FC_UNROLL (j, pairs) {
-        vreal even = x[2 * pairs], odd = x[2 * pairs - 1];
+        vreal even = x[2 * (pairs - 1 + zero)], odd = x[2 * pairs - 1];
         FC_UNROLL (i, pairs - 1) {
             const vreal c = vset1((real)winograd_product_but[set][j][pairs - 2 - i]);
-            even = vfma(c, x[2 * (pairs - 2 - i) + 2], even);
+            even = vfma(c, x[2 * (pairs - 2 - i + zero)], even);
             odd = vfma(c, x[2 * (pairs - 2 - i) + 1], odd);
         }
-        y[1 + 2 * j] = vfma(vset1((real)winograd_point[set][j]), odd, even);
-        y[2 + 2 * j] = vfma(vset1((real)-winograd_point[set][j]), odd, even);
+        const vreal whole = zero ? even : odd, part = zero ? odd : even;
+        y[zero + 2 * j] = vfma(vset1((real)winograd_point[set][j]), part, whole);
+        y[zero + 1 + 2 * j] = vfma(vset1((real)-winograd_point[set][j]), part, whole);
     }
 }
 
@@ -65,9 +84,10 @@ FC_INLINE void winograd_input(const int points, const vreal *x, vreal *y)
 FC_INLINE void winograd_evaluate(const int points, const int count, const bool scaled,
                                  const vreal *x, vreal *y)
 {
-    const int pairs = (points - 2) / 2, set = pairs - 1;
+    const int pairs = (points - 1) / 2, set = winograd_set(points), zero = 1 - points % 2;
     const int evens = (count + 1) / 2, odds = count / 2;
-    y[0] = scaled ? winograd_scaled(x[0], winograd_factor[set][0]) : x[0];
+    if (zero)
+        y[0] = scaled ? winograd_scaled(x[0], winograd_factor[set][0]) : x[0];
     y[points - 1] = x[count - 1];
     FC_UNROLL (j, pairs) {
         const vreal square = vset1((real)winograd_square[set][j]);
@@ -79,8 +99,8 @@ FC_INLINE void winograd_evaluate(const int points, const int count, const bool s
         const double factor = scaled ? winograd_factor[set][1 + j] : 1;
         even = winograd_scaled(even, factor);
         odd = winograd_scaled(odd, factor * winograd_point[set][j]);
-        y[1 + 2 * j] = vadd(even, odd);
-        y[2 + 2 * j] = vsub(even, odd);
+        y[zero + 2 * j] = vadd(even, odd);
+        y[zero + 1 + 2 * j] = scaled && !zero ? vsub(odd, even) : vsub(even, odd);
     }
 }
 
@@ -88,23 +108,26 @@ FC_INLINE void winograd_evaluate(const int points, const int count, const bool s
 FC_INLINE void winograd_sums(const int points, const int count, const bool scaled, const vreal *x,
                              vreal *y)
 {
-    const int pairs = (points - 2) / 2, set = pairs - 1;
+    const int pairs = (points - 1) / 2, set = winograd_set(points), zero = 1 - points % 2;
     vreal even[WINOGRAD_MOST_PAIRS], odd[WINOGRAD_MOST_PAIRS];
     FC_UNROLL (j, pairs) {
         const double factor = scaled ? winograd_factor[set][1 + j] : 1;
-        even[j] = winograd_scaled(vadd(x[1 + 2 * j], x[2 + 2 * j]), factor);
-        odd[j] = winograd_scaled(vsub(x[1 + 2 * j], x[2 + 2 * j]), factor * winograd_point[set][j]);
+        const vreal sum = vadd(x[zero + 2 * j], x[zero + 1 + 2 * j]);
+        const vreal difference = vsub(x[zero + 2 * j], x[zero + 1 + 2 * j]);
+        const bool turned = scaled && !zero;
+        even[j] = winograd_scaled(turned ? difference : sum, factor);
+        odd[j] = winograd_scaled(turned ? sum : difference, factor * winograd_point[set][j]);
     }
     FC_UNROLL (i, count) {
         const vreal *part = i % 2 ? odd : even;
         vreal sum = vzero();
-        if (i == 0)
+        if (i == 0 && zero)
             sum = scaled ? winograd_scaled(x[0], winograd_factor[set][0]) : x[0];
         FC_UNROLL (j, pairs) {
             double power = 1;
             FC_UNROLL (e, i / 2)
                 power *= winograd_square[set][j];
-            if (i > 0 && j == 0)
+            if ((i > 0 || !zero) && j == 0)
                 sum = winograd_scaled(part[j], power);
             else
                 sum = power == 1 ? vadd(sum, part[j]) : vfma(vset1((real)power), part[j], sum);
