@@ -2,7 +2,7 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from os import cpu_count
+from os import cpu_count, environ
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,10 @@ class ParallelBuildExt(build_ext):
                 return [name for names in objects for name in names]
 
         self.compiler.compile = compile_in_parallel
+        # Names of functions would be a hundredth of a wheel. Who builds in place, or with flags of
+        # their own, means to measure or to debug.
+        if not (self.inplace or self.editable_mode or "CFLAGS" in environ):
+            ext.extra_link_args.append("-Wl,-s")
         super().build_extension(ext)
 
 
