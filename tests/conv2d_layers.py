@@ -21,6 +21,7 @@ LAYERS = {
     "resnet 7-wide": Conv2DProblem(2, 7, 7, 64, 96, 3, 3, 1, 1),
     "pointwise": Conv2DProblem(2, 14, 14, 128, 80, 1, 1),
     "pointwise stride 2": Conv2DProblem(2, 14, 14, 64, 128, 1, 1, 2),
+    "pointwise stride 2, 96 outputs": Conv2DProblem(2, 14, 14, 64, 96, 1, 1, 2),
     "inception 1x7": Conv2DProblem(1, 17, 17, 48, 64, 1, 7, 1, "same"),
     "inception 7x1": Conv2DProblem(1, 17, 17, 48, 64, 7, 1, 1, "same"),
     "dilation 6": Conv2DProblem(1, 19, 19, 32, 32, 3, 3, 1, 6, 6),

@@ -47,6 +47,8 @@ LAYERS = {
     "more taps than lanes": Conv2DProblem(1, 20, 40, 9, 33, 3, 3, 2, 1),
     "chains of a prime number": Conv2DProblem(1, 7, 15, 137, 11, 3, 3, 1, 1),
     "twelve outputs": Conv2DProblem(2, 8, 16, 100, 12, 3, 3, 1, 1),
+    "two chains of five outputs": Conv2DProblem(2, 7, 15, 137, 5, 3, 3, 1, ((0, 2), (1, 0))),
+    "padding beyond the kernel": Conv2DProblem(1, 5, 9, 8, 3, 2, 3, 1, 5),
     "rows of taps": Conv2DProblem(2, 28, 28, 6, 1, 5, 5, 1, "same"),
     "rows of taps, some rows at a time": Conv2DProblem(1, 150, 90, 9, 2, 3, 3, 1, 1),
     "rows of taps, four chains": Conv2DProblem(2, 7, 15, 137, 3, 3, 3, 1, ((0, 2), (1, 0))),
