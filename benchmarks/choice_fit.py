@@ -73,15 +73,14 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
     # A kernel of 7x7 is summed in four pieces of 4x4.
     kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
+    more = _PIECES_DKERNEL if pass_name == "dkernel" else _PIECES
+    groups = layer.groups * (more if pieces > 1 else 1.0)
+    values, whole = pieces * c_in, -(-c_out // _UNIT) * _UNIT
     for outputs in _OUTPUTS[kernel]:
         points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
-        more = _PIECES_DKERNEL if pass_name == "dkernel" else _PIECES
-        groups = layer.groups * (more if pieces > 1 else 1.0)
         count = groups
         for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
             count *= _points(n, taps, m, d)
-        values = pieces * c_in
-        whole = -(-c_out // _UNIT) * _UNIT
         kernels = 0 if pass_name == "packed" else points[0] * points[1] * values * whole / layer.n
         of_inputs, of_outputs = count * values, count * whole
         if pass_name == "dkernel":
