@@ -1,7 +1,7 @@
 /* scratch.c: the memory that calls take beside their arrays does not grow with the image.
  *
- * Every kind of call on images of a fixed number of pixels, square, wide and high, and on smaller
- * ones, with 1 thread and with several. Beyond the packed kernel, a thread may have BOUND. */
+ * Every kind of call, in both precisions, on images of a fixed number of pixels, square, wide and high,
+ * and on smaller ones, with 1 thread and with several. Beyond the packed kernel, a thread may have BOUND. */
 #define _GNU_SOURCE
 #include <inttypes.h>
 #include <string.h>
@@ -35,6 +35,8 @@ static const struct layer {
     {"deep", 256, 256, 3, 1, 1, 1, FC_CONSTANT},
     {"1x1 deep", 512, 384, 1, 1, 1, 1, FC_CONSTANT},
     {"deep strided", 256, 192, 3, 2, 1, 1, FC_CONSTANT},
+    {"1x1 square", 256, 256, 1, 1, 1, 1, FC_CONSTANT},
+    {"7x7 wide", 96, 64, 7, 1, 1, 1, FC_CONSTANT},
 };
 
 static long most; /* of any call, beyond its packed kernel, a thread */
@@ -94,7 +96,9 @@ static fc_status measured(fc_status (*run)(void *), void *context, int threads)
 
 /* ------------------------------------------------------------------- calls */
 
-static float *memory; /* of all arrays: zeros, which cost nothing until they are written */
+static char *memory; /* of all arrays: zeros, which cost nothing until they are written */
+static fc_dtype dtype;
+static int64_t element; /* bytes */
 
 struct convolution {
     fc_conv2d_params params;
@@ -125,13 +129,14 @@ static fc_status backward_kernel(void *context)
 static fc_status backward_bias(void *context)
 {
     const struct convolution *c = context;
-    static float dbias[512];
+    static double dbias[512];
     return fc_conv2d_backward(&c->params, &c->y, &c->x, &c->kernel, NULL, NULL, dbias);
 }
 
-static fc_image image(float *data, int64_t h, int64_t w, int64_t c, bool first)
+/* An image that begins so many elements into the memory. */
+static fc_image image(int64_t begin, int64_t h, int64_t w, int64_t c, bool first)
 {
-    fc_image made = {data, 1, h, w, c, h * w * c, w * c, c, 1};
+    fc_image made = {memory + begin * element, 1, h, w, c, h * w * c, w * c, c, 1};
     if (first)
         made.stride_h = w, made.stride_w = 1, made.stride_c = h * w;
     return made;
@@ -142,7 +147,7 @@ static double kernel_bytes(const struct layer *layer, int pieces)
 {
     const double c_in = (double)(layer->c_in / layer->groups + 15);
     return pieces * c_in * (double)(layer->c_out + 32 * layer->groups) *
-           (double)(layer->kernel * layer->kernel) * sizeof(float);
+           (double)(layer->kernel * layer->kernel * element);
 }
 
 static void *pack(void *context)
@@ -170,7 +175,7 @@ static void convolve(const struct layer *layer, int64_t h, int64_t w, bool first
     while (h * w * layer->c_in > MOST_ELEMENTS) /* deep layers have small images */
         *(h > w ? &h : &w) /= 2;
     const int64_t k = layer->kernel, c = layer->c_in / layer->groups, o = layer->c_out;
-    struct convolution problem = {.params = {.dtype = FC_FLOAT32,
+    struct convolution problem = {.params = {.dtype = dtype,
                                              .strides = {layer->stride, layer->stride},
                                              .dilation_rate = {layer->dilation, layer->dilation},
                                              .padding = FC_SAME,
@@ -179,10 +184,10 @@ static void convolve(const struct layer *layer, int64_t h, int64_t w, bool first
     int64_t y_h, y_w;
     what = layer->name;
     require(fc_conv2d_output_size(&problem.params, h, w, k, k, &y_h, &y_w) == FC_OK, "size");
-    problem.x = image(memory, h, w, layer->c_in, first);
-    problem.y = image(memory + h * w * layer->c_in, y_h, y_w, o, first);
+    problem.x = image(0, h, w, layer->c_in, first);
+    problem.y = image(h * w * layer->c_in, y_h, y_w, o, first);
     problem.kernel = (fc_weights){problem.x.data, k, k, c, o, k * c * o, c * o, o, 1};
-    static float kernel[256 * 256 * 9];
+    static double kernel[256 * 256 * 9];
     problem.kernel.data = kernel;
     const double rounded = kernel_bytes(layer, 1), made = packed_bytes(&problem);
     const double packed = made > rounded ? made : rounded, sums = kernel_bytes(layer, 16);
@@ -210,7 +215,7 @@ static fc_status pool_backward(void *context)
 {
     const struct pooling *p = context;
     fc_image dx = p->x;
-    dx.data = (float *)p->y.data + p->y.h * p->y.w * p->y.c;
+    dx.data = (char *)p->y.data + p->y.h * p->y.w * p->y.c * element;
     return fc_pool2d_backward(&p->params, &p->y, &p->x, NULL, &dx);
 }
 
@@ -220,7 +225,7 @@ static void pool_all(int64_t h, int64_t w, bool first, int threads)
     for (fc_pooling pooling = FC_MAX; pooling <= FC_AVG; pooling++)
         for (size_t i = 0; i < sizeof windows / sizeof windows[0]; i++) {
             const int64_t size = windows[i][0], stride = windows[i][1];
-            struct pooling problem = {.params = {.dtype = FC_FLOAT32,
+            struct pooling problem = {.params = {.dtype = dtype,
                                                  .pooling = pooling,
                                                  .pool_size = {size, size},
                                                  .strides = {stride, stride},
@@ -229,26 +234,32 @@ static void pool_all(int64_t h, int64_t w, bool first, int threads)
             int64_t y_h, y_w;
             what = "pooling";
             require(fc_pool2d_output_size(&problem.params, h, w, &y_h, &y_w) == FC_OK, "size");
-            problem.x = image(memory, h, w, 8, first);
-            problem.y = image(memory + h * w * 8, y_h, y_w, 8, first);
+            problem.x = image(0, h, w, 8, first);
+            problem.y = image(h * w * 8, y_h, y_w, 8, first);
             end_call(measured(pool, &problem, threads), "pooling", h, w, threads, 0);
             end_call(measured(pool_backward, &problem, threads), "pooling gradient", h, w, threads,
                      0);
         }
 }
 
+static void call_all(int64_t h, int64_t w, bool first, int threads)
+{
+    for (size_t l = 0; l < sizeof layers / sizeof layers[0]; l++)
+        convolve(&layers[l], h, w, first, threads);
+    pool_all(h, w, first, threads);
+}
+
 int main(void)
 {
-    memory = __real_calloc((size_t)MOST_ELEMENTS * 3, sizeof(float));
+    memory = __real_calloc((size_t)MOST_ELEMENTS * 3, sizeof(double));
     fc_set_num_threads(THREADS);
-    for (int i = 0; memory && i < SIZES; i++)
-        for (int first = 0; first < 2; first++) {
-            const int threads = i == 1 ? THREADS : 1; /* the square one */
-            const int64_t h = sizes[i][0], w = sizes[i][1];
-            for (size_t l = 0; l < sizeof layers / sizeof layers[0]; l++)
-                convolve(&layers[l], h, w, first, threads);
-            pool_all(h, w, first, threads);
-        }
+    for (dtype = FC_FLOAT32; memory && dtype <= FC_FLOAT64; dtype++) {
+        element = dtype == FC_FLOAT32 ? sizeof(float) : sizeof(double);
+        for (int i = 0; i < SIZES; i++)
+            for (int first = 0; first < 2; first++)
+                call_all(sizes[i][0], sizes[i][1], first,
+                         i == 1 ? THREADS : 1); /* the square one */
+    }
     printf("trust: scratch calls=%ld bytes_a_thread=%ld allowed=%d\n", calls, most, BOUND);
     return memory == NULL;
 }
