@@ -26,6 +26,7 @@ from running import ROOT, TESTS, record, run
 EXAMPLE = ROOT / "docs" / "example.c"
 SAME_BITS = TESTS / "same_bits.c"
 DIGESTS = TESTS / "same_bits.txt"
+PERFORMANCE = ROOT / "docs" / "performance.md"
 BUILD = ROOT / "build" / "c"  # a folder for each compiler: the tasks share its objects
 
 # How the C core is compiled where a warning is an error.
@@ -99,6 +100,32 @@ def neon() -> None:
             _programs("x86_64-linux-gnu-gcc", [EXAMPLE], "-static")
     how = "native" if native else "qemu-aarch64"
     record("neon", "spin neon", f"{_digest_count()} digests, {how}, 0 differ", timer())
+
+
+@click.command()
+@click.option("--write", is_flag=True, help="Put the table into docs/performance.md.")
+def neon_counts(write: bool) -> None:
+    """Count the instructions that kernels take on aarch64, and compare them with their designs.
+
+    This takes qemu-aarch64, and on x86-64 aarch64-linux-gnu-gcc.
+    """
+    import instruction_counts  # from tests/
+
+    compiler = "cc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
+    (program,) = _programs(compiler, [TESTS / "neon_calls.c"], "-static")
+    try:
+        table = instruction_counts.table(program)
+    except ValueError as strays:
+        raise click.ClickException(str(strays)) from None
+    click.echo(table)
+    if write:
+        version = _printed(compiler, "-dumpfullversion").strip()
+        page = PERFORMANCE.read_text(encoding="utf-8")
+        begin, end = "<!-- counts: neon -->\n", "<!-- /counts -->"
+        head, rest = page.split(begin)
+        shown = f"\n`spin neon-counts`, gcc {version}:\n\n{table}\n\n"
+        text = head + begin + shown + rest[rest.index(end) :]
+        PERFORMANCE.write_text(text, encoding="utf-8")
 
 
 # ------------------------------------------------------------------ random calls
