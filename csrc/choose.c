@@ -15,7 +15,9 @@
  *
  * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
- * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels.
+ * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels; one
+ * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and not at all where its positions outgrow the
+ * third-level cache.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
@@ -31,23 +33,32 @@
 static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
 static const double PIECES[] = {[FC_FLOAT32] = 1.7, [FC_FLOAT64] = 2.0}, PIECES_DKERNEL = 1.25;
+static const double STRIDED[] = {[FC_FLOAT32] = 1.35, [FC_FLOAT64] = 1.65};
 
 /* Direct sums have kernels of their own for fewer outputs than a unit: 3x3 from 100 to 12 channels they
  * are as fast, where 12 to 100 take 1.6 times as long. Of fewer inputs than 8 transforms cost more
  * than they spare: 6 to 16 channels take 1.15 times as long. */
 enum { FEWEST_IN = 8, FEWEST_OUT = 16 };
 
-enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20, FEW_PIXELS = 100 };
+enum {
+    MOST_CHANNELS = 4096,
+    NEAR_BYTES = 1 << 20,
+    STRIDED_BYTES = 32 << 20, /* of a transformed kernel of stride 2 */
+    FEW_PIXELS = 100
+};
 
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     for (int a = 0; a < 2; a++) {
         const struct fc_axis *axis = &convolution->axis[a];
-        if (axis->taps != shape.kernel[a] || axis->stride != 1)
+        if (axis->taps != shape.kernel[a] || axis->stride != shape.stride)
             return false;
-        /* Each phase of a dilated kernel is padded on its own, which constants alone allow. */
-        if (axis->taps > 1 && axis->dilation > 1 && convolution->padding_mode != FC_CONSTANT)
+        /* Each phase of a dilated kernel is padded on its own, which constants alone allow, and so is
+         * each of a stride. */
+        const bool phases = shape.stride > 1 || (axis->taps > 1 && axis->dilation > 1);
+        if ((phases && convolution->padding_mode != FC_CONSTANT) ||
+            (shape.stride > 1 && axis->dilation > 1))
             return false;
     }
     /* 8 points each way cost 8 times the rounding of a direct sum in float32. */
@@ -63,6 +74,23 @@ static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution
     const struct fc_axis *axis = convolution->axis;
     return pass == FC_PASS_DKERNEL && shape.pieces == 1 && shape.points[0] != shape.points[1] &&
            shape.points[0] > 1 && shape.points[1] > 1 && axis[0].out * axis[1].out < FEW_PIXELS;
+}
+
+/* Whether a form computes no kernel gradients: of stride 2 they were 1.0 to 1.2 times as fast in channels
+ * last, and 0.7 to 0.8 times in planes, which are read again for each phase. */
+static bool lacks(int form, enum fc_pass pass)
+{
+    return pass == FC_PASS_DKERNEL && fc_winograd_form_at(form).taps[0] == 2;
+}
+
+/* Whether a kernel of stride 2, with 11 times as many numbers, would come from memory. */
+static bool outgrows(int form, const struct fc_convolution *convolution)
+{
+    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const double bytes = (double)(shape.positions * shape.pieces) * (double)kernel->c_in *
+                         (double)kernel->c_out * (double)fc_element_size(convolution->dtype);
+    return shape.stride > 1 && bytes > STRIDED_BYTES;
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */
@@ -122,21 +150,28 @@ static double transforms_cost(const struct fc_winograd_form *form, enum fc_pass 
     return input * (double)of_outputs + output * (double)of_inputs;
 }
 
+/* What the sums of pieces cost beside those of a whole kernel. */
+static double pieces_cost(const struct fc_winograd_form *form, enum fc_pass pass, fc_dtype dtype)
+{
+    if (form->stride > 1)
+        return STRIDED[dtype];
+    if (form->pieces == 1)
+        return 1;
+    return pass == FC_PASS_DKERNEL ? PIECES_DKERNEL : PIECES[dtype];
+}
+
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const double channels =
-        (double)(shape.pieces * convolution->kernel.c_in) * whole_outputs(convolution);
+    const double channels = (double)convolution->kernel.c_in * whole_outputs(convolution);
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
     const double products = (double)fc_winograd_products(&cut);
+    const double of_pieces = (double)fc_winograd_products_of_pieces(&shape, &cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
-    const double cost =
-        products * (channels * product + transforms_cost(&shape, pass, convolution)) +
-        shape.positions * kernel;
-    if (shape.pieces == 1)
-        return cost;
-    return cost * (pass == FC_PASS_DKERNEL ? PIECES_DKERNEL : PIECES[convolution->dtype]);
+    return (of_pieces * channels * product + products * transforms_cost(&shape, pass, convolution) +
+            shape.positions * shape.pieces * kernel) *
+           pieces_cost(&shape, pass, convolution->dtype);
 }
 
 /* Pairs of an output and a tap that reads the image, in one direction. */
@@ -180,7 +215,9 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
     int best = FC_DIRECT_FORM;
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
-        if (!form_fits(form, convolution) || rounds_much(form, pass, convolution))
+        if (!form_fits(form, convolution) || lacks(form, pass) ||
+            rounds_much(form, pass, convolution) ||
+            (algorithm == FC_AUTO && outgrows(form, convolution)))
             continue;
         const double cost = winograd_cost(form, pass, convolution);
         if (best == FC_DIRECT_FORM || cost < least) {

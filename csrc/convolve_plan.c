@@ -15,6 +15,7 @@
 
 #include "dispatch.h"
 #include "parallel.h"
+#include "stream.h"
 #include "workspace.h"
 
 enum {
@@ -351,6 +352,9 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     const bool depthwise = convolution->kernel.c_in == 1 && convolution->kernel.c_out == 1;
     plan->direct =
         x->stride_c == 1 && (plan->channels.lanes ? depthwise && plan->skip_rows : one_tap);
+    plan->stream =
+        convolution->kernel.c_out % plan->channels.unit == 0 &&
+        fc_streams_pixels(&convolution->y, (ptrdiff_t)fc_element_size(convolution->dtype));
     plan_block(convolution, plan);
     plan_images(convolution, plan);
     plan_fusion(convolution, plan);

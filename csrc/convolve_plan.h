@@ -17,6 +17,7 @@ struct fc_convolve_plan {
     bool skip_rows;    /* taps in zero padding above and below are left out */
     bool skip_columns; /* and to the left and right */
     bool inside;       /* of x only what lies in the image is packed: no other is read */
+    bool stream;       /* y goes past the caches */
     int64_t images;    /* images that an item computes together, each a whole block */
     int64_t chunk;     /* channels of x packed at once */
     int64_t stretch;   /* channels that a tile sums at once, whole chains */

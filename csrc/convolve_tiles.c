@@ -119,9 +119,11 @@ static void aim_tile(struct fc_convolve_item *item, const struct aim *aim, bool 
         upright ? item->patch.columns * channels->panel : channels->panel;
     tile->activation = FC_LINEAR;
     tile->columns = tile->units * (int)channels->unit;
+    tile->stream = false;
     if (!aim->last || !in_place(convolution))
         return;
     tile->columns = aim->columns;
+    tile->stream = item->job->plan->stream;
     tile->y_step = upright ? phases * convolution->y.stride_h : convolution->y.stride_w;
     tile->residual_step =
         upright ? phases * convolution->residual.stride_h : convolution->residual.stride_w;

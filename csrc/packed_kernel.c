@@ -41,10 +41,11 @@ static fc_status transform(struct fc_packed_kernel *packed, const struct fc_pane
 {
     if (packed->form == FC_DIRECT_FORM)
         return FC_OK;
+    const struct fc_winograd_form form = fc_winograd_form_at(packed->form);
     const struct fc_winograd_kernel kernel = {
         *panels,
-        &fc_current_kernels(packed->params.dtype)->winograd.form[packed->form],
-        fc_winograd_form_at(packed->form),
+        &fc_current_kernels(packed->params.dtype)->winograd.transforms[form.transforms],
+        form,
     };
     const struct fc_channels *channels = panels->channels;
     const int64_t count = fc_panel_count(channels);

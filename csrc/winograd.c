@@ -187,12 +187,16 @@ static const char *find_chunk(const struct job *job, const struct scratch *scrat
     return scratch->u;
 }
 
-/* The first position after `at` that some tiles of a block have, [*begin, *end); or behind the last. */
+/* The first position after `at` that a piece and some tiles of a block have, [*begin, *end); or behind
+ * the last. */
 static int64_t next_position(const struct plan *plan, const struct fc_winograd_block *block,
-                             int64_t at, int64_t *begin, int64_t *end)
+                             const struct fc_winograd_piece *piece, int64_t at, int64_t *begin,
+                             int64_t *end)
 {
     *begin = *end = 0;
     while (++at < plan->form.positions) {
+        if (!fc_winograd_piece_has(&plan->form, piece, at))
+            continue;
         fc_winograd_tiles_with(&plan->cut, block, at, begin, end);
         if (*begin < *end)
             break;
@@ -239,6 +243,7 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     const ptrdiff_t element = job->target.element;
     const char *chunk = find_chunk(job, scratch, p, index);
     const struct fc_winograd_chunk of = fc_winograd_chunk_at(plan->channels.c_in, index);
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, of.piece);
     int64_t position, begin, end;
     fc_winograd_chunk_elements(&job->kernel, p, index, &position);
     struct fc_winograd_product product = {
@@ -251,9 +256,10 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
     const int64_t before = fc_winograd_chunk_at(plan->channels.c_in, first).slab;
     const char *v = scratch->v + (of.slab - before) * layout->v_slab * element;
-    for (int64_t at = next_position(plan, block, -1, &begin, &end); at < plan->form.positions;) {
+    for (int64_t at = next_position(plan, block, &piece, -1, &begin, &end);
+         at < plan->form.positions;) {
         int64_t next_begin, next_end;
-        const int64_t next = next_position(plan, block, at, &next_begin, &next_end);
+        const int64_t next = next_position(plan, block, &piece, at, &next_begin, &next_end);
         product.v = v + (at * layout->v_position + begin * FC_SLAB) * element;
         product.after = v + (next * layout->v_position + next_begin * FC_SLAB) * element;
         product.next = chunk + next * position * element;
@@ -290,7 +296,7 @@ static void spread_chunks(const struct job *job, const struct scratch *scratch,
     const struct fc_winograd_chunk last = fc_winograd_chunk_at(plan->channels.c_in, end - 1);
     for (int64_t piece = first.piece; piece <= last.piece; piece++) {
         struct fc_winograd_source source = job->source;
-        fc_winograd_piece_at(&plan->form, piece, source.piece);
+        source.piece = fc_winograd_piece_at(&plan->form, piece);
         fc_winograd_spread_block(&source, block, job->group * plan->channels.c_in + first.c,
                                  last.c + last.channels - first.c, scratch->x,
                                  scratch->v + (piece - first.piece) * slabs * job->target.element);
@@ -353,9 +359,10 @@ fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolutio
         return FC_OK;
     const ptrdiff_t element = (ptrdiff_t)fc_element_size(convolution->dtype);
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
-    const struct fc_winograd_transforms *transforms = &table->winograd.form[form];
     struct plan plan = {.channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
                         .form = fc_winograd_form_at(form)};
+    const struct fc_winograd_transforms *transforms =
+        &table->winograd.transforms[plan.form.transforms];
     cut_blocks(convolution, &plan);
     plan_layout(table->conv2d.tile_pixels, &plan);
     struct job job = {

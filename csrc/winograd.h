@@ -1,4 +1,4 @@
-/* winograd.h: convolution of stride 1 with fewer multiplications, by tiles.
+/* winograd.h: convolution with fewer multiplications, by tiles.
  *
  *   y = output((kernel(w) . input(x)) summed over channels)
  * Forward passes and input gradients are fc_winograd_convolve, kernel gradients
@@ -17,19 +17,32 @@ enum {
     FC_WINOGRAD_PART_PANELS = 2      /* and outputs */
 };
 
-/* Vertical and horizontal. A kernel with more taps than the form is cut in pieces, of which the last
- * lack taps: the sum of as many convolutions, each of x as many pixels further, which are summed at
- * the form's positions. */
+enum { FC_WINOGRAD_FORM_COUNT = 14 };
+
+/* A kernel and how it is computed, vertical and horizontal. A kernel with more taps than the transforms
+ * is cut in pieces, the sum of as many convolutions, which are summed at the positions: of stride 1, those
+ * of neighbouring taps, each of x as many pixels further; of stride 2, one for each phase of the taps, of
+ * every second pixel of x. */
 struct fc_winograd_form {
+    int transforms;
     int outputs[2], taps[2], points[2];
     int positions;
-    int kernel[2], across, pieces; /* taps of the kernel; pieces side by side, and all */
+    int kernel[2], stride, across, pieces; /* taps of the kernel; pieces side by side, and all */
 };
 
 struct fc_winograd_form fc_winograd_form_at(int form);
 
-/* The first tap of a piece. */
-void fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece, int64_t first[2]);
+/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. */
+struct fc_winograd_piece {
+    int64_t first[2], taps[2];
+};
+
+struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece);
+
+/* Whether a piece has products at a position: at infinity the kernel is its last tap, zero where that is
+ * lacking. The first piece has them all. */
+bool fc_winograd_piece_has(const struct fc_winograd_form *form,
+                           const struct fc_winograd_piece *piece, int64_t position);
 
 /* What is summed for an output is counted in chunks, of FC_WINOGRAD_CHUNK channels of a piece. */
 struct fc_winograd_chunk {

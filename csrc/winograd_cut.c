@@ -15,12 +15,12 @@ static int64_t even_pieces(int64_t size, int64_t largest)
     return fc_ceil_div(size, fc_ceil_div(size, fc_max(largest, 1)));
 }
 
-/* The points that a tile takes for `outputs` outputs: all, or of 6, 4 or 5. */
+/* The points that a tile takes for `outputs` outputs: all, or of 5 or 6, one or two fewer. */
 static int points_for(const struct fc_winograd_form *form, int axis, int64_t outputs)
 {
     const int all = form->points[axis];
     const int64_t needed = form->taps[axis] + outputs - 1;
-    for (int some = 4; all == 6 && some < all; some++)
+    for (int some = all - 2; (all == 5 || all == 6) && some < all; some++)
         if (needed <= some && form->outputs[axis] > all - some)
             return some;
     return all;
@@ -167,14 +167,34 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
         *end += order.short_lines * (order.columns + (columns ? order.ends : 0));
 }
 
+/* Points of the rows or columns of tiles in one direction, and how many there are. */
+static int64_t points_along(const struct fc_winograd_cut *cut, int axis, int64_t *tiles)
+{
+    *tiles = axis == 0 ? cut->tile_rows : cut->tile_columns;
+    return cut->full[axis] * cut->full_points[axis] +
+           (*tiles - cut->full[axis]) * cut->short_points[axis];
+}
+
 int64_t fc_winograd_products(const struct fc_winograd_cut *cut)
 {
-    const int64_t tiles[] = {cut->tile_rows, cut->tile_columns};
-    int64_t points[2];
-    for (int a = 0; a < 2; a++)
-        points[a] =
-            cut->full[a] * cut->full_points[a] + (tiles[a] - cut->full[a]) * cut->short_points[a];
-    return points[0] * points[1];
+    int64_t tiles;
+    return points_along(cut, 0, &tiles) * points_along(cut, 1, &tiles);
+}
+
+int64_t fc_winograd_products_of_pieces(const struct fc_winograd_form *form,
+                                       const struct fc_winograd_cut *cut)
+{
+    int64_t products = 0;
+    for (int64_t i = 0; i < form->pieces; i++) {
+        const struct fc_winograd_piece piece = fc_winograd_piece_at(form, i);
+        int64_t along[2], tiles;
+        for (int a = 0; a < 2; a++) {
+            along[a] = points_along(cut, a, &tiles);
+            along[a] -= piece.taps[a] < form->taps[a] ? tiles : 0;
+        }
+        products += along[0] * along[1];
+    }
+    return products;
 }
 
 /* ------------------------------------------------------------------- phases */
@@ -259,4 +279,17 @@ struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution
     image.y = lattice(&convolution->y, n, phase, step, element);
     image.residual = lattice(&convolution->residual, n, phase, step, element);
     return image;
+}
+
+fc_image fc_winograd_x_under(const struct fc_convolution *image,
+                             const struct fc_winograd_piece *piece, int64_t before[2])
+{
+    int64_t first[2], step[2];
+    for (int a = 0; a < 2; a++) {
+        const int64_t shift = piece->first[a] - image->axis[a].before;
+        step[a] = image->axis[a].stride;
+        before[a] = -fc_floor_div(shift, step[a]);
+        first[a] = shift + before[a] * step[a];
+    }
+    return lattice(&image->x, 0, first, step, (int64_t)fc_element_size(image->dtype));
 }

@@ -49,8 +49,10 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
                             const struct fc_winograd_block *block, int64_t position, int64_t *begin,
                             int64_t *end);
 
-/* Products of a position and a tile in one image. */
+/* Products of a position and a tile in one image: of a piece that has them all, and of all pieces. */
 int64_t fc_winograd_products(const struct fc_winograd_cut *cut);
+int64_t fc_winograd_products_of_pieces(const struct fc_winograd_form *form,
+                                       const struct fc_winograd_cut *cut);
 
 /* Tiles of one phase of image n in a block: rows [row, end), columns [column, stop) of the phase's. */
 struct fc_winograd_tiles {
@@ -97,5 +99,9 @@ int64_t fc_winograd_step_of(const struct fc_axis *axis);
 /* One phase, vertical and horizontal, of image n alone, without dilation. */
 struct fc_convolution fc_winograd_image(const struct fc_convolution *convolution, int64_t n,
                                         const int64_t phase[2]);
+
+/* The x of such an image that a piece of the kernel slides over by one pixel, and the padding before it. */
+fc_image fc_winograd_x_under(const struct fc_convolution *image,
+                             const struct fc_winograd_piece *piece, int64_t before[2]);
 
 #endif

@@ -14,6 +14,8 @@
  *
  * Where there are few parts, the blocks are divided into chunks with sums of their own, added in
  * order. Parts, blocks and chunks follow from the sizes alone. */
+#include <string.h>
+
 #include "dispatch.h"
 #include "parallel.h"
 #include "winograd_tiles.h"
@@ -160,6 +162,17 @@ static void add_position(const struct part *part, int64_t at, int64_t first_tile
         }
 }
 
+/* Positions that a piece lacks hold nothing, for taps that it lacks. */
+static void clear_lacking(const struct part *part)
+{
+    const struct plan *plan = part->job->plan;
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, part->piece);
+    for (int64_t at = 0; at < plan->form.positions; at++)
+        if (!fc_winograd_piece_has(&plan->form, &piece, at))
+            memset(part->sums + at * plan->s_position * part->job->element, 0,
+                   (size_t)(plan->s_position * part->job->element));
+}
+
 /* Outputs [first, first + count) of the convolution's channels that the part holds, and the columns
  * that they fill. */
 static int64_t part_outputs(const struct part *part, int64_t *columns)
@@ -178,7 +191,7 @@ static void add_block(const struct part *part, const struct fc_winograd_block *b
     int64_t columns;
     const int64_t outputs = part_outputs(part, &columns);
     struct fc_winograd_source x = job->x;
-    fc_winograd_piece_at(&job->plan->form, part->piece, x.piece);
+    x.piece = fc_winograd_piece_at(&job->plan->form, part->piece);
     fc_winograd_spread_block(&x, block, part->group * channels->c_in + part->c, part->channels,
                              part->x, part->v);
     fc_winograd_spread_block(&job->dy, block,
@@ -186,6 +199,8 @@ static void add_block(const struct part *part, const struct fc_winograd_block *b
                              part->x, part->d);
     for (int64_t at = 0; at < job->plan->form.positions; at++) {
         int64_t first, end;
+        if (!fc_winograd_piece_has(&job->plan->form, &x.piece, at))
+            continue;
         fc_winograd_tiles_with(&job->plan->cut, block, at, &first, &end);
         add_position(part, at, first, end, columns, begin);
     }
@@ -240,6 +255,7 @@ static void sum_chunk(void *context, int64_t item, int worker)
     part.sums = job->sums + (size_t)sums * plan->s_bytes;
     const int64_t first = plan->steps * chunk / plan->chunks;
     const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
+    clear_lacking(&part);
     for (int64_t step = first; step < end; step++) {
         const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, step);
         add_block(&part, &block, step == first);
@@ -274,7 +290,7 @@ fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution
         .convolution = convolution,
         .plan = &plan,
         .kernels = &table->conv2d,
-        .transforms = &table->winograd.form[form],
+        .transforms = &table->winograd.transforms[plan.form.transforms],
         .outer = table->winograd.outer,
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .finite = 1,

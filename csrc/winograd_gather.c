@@ -180,7 +180,7 @@ fc_status fc_winograd_compute_again(const struct fc_winograd_target *target,
             some.residual.data =
                 (char *)some.residual.data + row * some.residual.stride_h * element;
         some.y.h = some.residual.h = some.axis[0].out = fc_min(outputs, some.y.h - row);
-        some.axis[0].before -= row;
+        some.axis[0].before -= row * some.axis[0].stride;
         status = fc_convolve(&some);
     }
     return status;

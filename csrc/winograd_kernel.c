@@ -11,29 +11,46 @@
 #include "winograd.h"
 #include "workspace.h"
 
-enum { PIECE_TAPS = 4 }; /* of a kernel of 7 */
-
-#define FC_FORM_AT(mh, rh, mw, rw)         \
-    {.outputs = {mh, mw},                  \
-     .taps = {rh, rw},                     \
-     .points = {mh + rh - 1, mw + rw - 1}, \
-     .positions = (mh + rh - 1) * (mw + rw - 1)},
+#define FC_FORM(kh, kw, s, mh, rh, mw, rw)                                                     \
+    {                                                                                          \
+        .transforms = FC_WINOGRAD_NAME(mh, rh, mw, rw), .outputs = {mh, mw}, .taps = {rh, rw}, \
+        .points = {mh + rh - 1, mw + rw - 1}, .positions = (mh + rh - 1) * (mw + rw - 1),      \
+        .kernel = {kh, kw}, .stride = s, .across = s > 1 ? s : (kw + rw - 1) / rw,             \
+        .pieces = s > 1 ? s * s : (kw + rw - 1) / rw * ((kh + rh - 1) / rh)                    \
+    }
 
 struct fc_winograd_form fc_winograd_form_at(int form)
 {
-    static const struct fc_winograd_form forms[] = {FC_WINOGRAD_FORMS(FC_FORM_AT)};
-    struct fc_winograd_form one = forms[form];
-    for (int a = 0; a < 2; a++)
-        one.kernel[a] = one.taps[a] == PIECE_TAPS ? 2 * PIECE_TAPS - 1 : one.taps[a];
-    one.across = (int)fc_ceil_div(one.kernel[1], one.taps[1]);
-    one.pieces = one.across * (int)fc_ceil_div(one.kernel[0], one.taps[0]);
+    static const struct fc_winograd_form forms[FC_WINOGRAD_FORM_COUNT] = {
+        FC_FORM(3, 3, 1, 4, 3, 4, 3), FC_FORM(3, 3, 1, 6, 3, 6, 3), FC_FORM(5, 5, 1, 2, 5, 2, 5),
+        FC_FORM(5, 5, 1, 2, 5, 3, 5), FC_FORM(7, 7, 1, 4, 4, 4, 4), FC_FORM(1, 3, 1, 1, 1, 4, 3),
+        FC_FORM(3, 1, 1, 4, 3, 1, 1), FC_FORM(1, 5, 1, 1, 1, 4, 5), FC_FORM(5, 1, 1, 4, 5, 1, 1),
+        FC_FORM(1, 7, 1, 1, 1, 2, 7), FC_FORM(7, 1, 1, 2, 7, 1, 1), FC_FORM(2, 2, 1, 4, 2, 4, 2),
+        FC_FORM(3, 3, 2, 4, 2, 4, 2), FC_FORM(4, 4, 2, 4, 2, 4, 2),
+    };
+    return forms[form];
+}
+
+struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece)
+{
+    const int64_t at[] = {piece / form->across, piece % form->across};
+    struct fc_winograd_piece one;
+    for (int a = 0; a < 2; a++) {
+        one.first[a] = form->stride > 1 ? at[a] : at[a] * form->taps[a];
+        one.taps[a] =
+            fc_min(form->taps[a], fc_ceil_div(form->kernel[a] - one.first[a], form->stride));
+    }
     return one;
 }
 
-void fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece, int64_t first[2])
+bool fc_winograd_piece_has(const struct fc_winograd_form *form,
+                           const struct fc_winograd_piece *piece, int64_t position)
 {
-    first[0] = piece / form->across * form->taps[0];
-    first[1] = piece % form->across * form->taps[1];
+    const int64_t at[] = {position / form->points[1], position % form->points[1]};
+    for (int a = 0; a < 2; a++)
+        if (piece->taps[a] < form->taps[a] && at[a] == form->points[a] - 1)
+            return false;
+    return true;
 }
 
 int64_t fc_winograd_chunks(const struct fc_winograd_form *form, int64_t c_in)
@@ -102,15 +119,14 @@ void fc_winograd_copy_taps(const struct fc_winograd_kernel *kernel, int64_t grou
     const struct fc_winograd_form *form = &kernel->form;
     const int64_t bytes = some->channels * fc_panel_width(kernel->panels.channels, p) *
                           (int64_t)kernel->panels.element;
-    int64_t first[2];
-    fc_winograd_piece_at(form, some->piece, first);
-    const int64_t rows = fc_min(form->taps[0], form->kernel[0] - first[0]);
-    const int64_t columns = fc_min(form->taps[1], form->kernel[1] - first[1]);
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            fc_copy_tap(&kernel->panels, (first[0] + i) * form->kernel[1] + first[1] + j, group,
-                        some->c, some->channels, p, staging + (i * form->taps[1] + j) * bytes,
-                        to_staging);
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(form, some->piece);
+    for (int64_t i = 0; i < piece.taps[0]; i++)
+        for (int64_t j = 0; j < piece.taps[1]; j++) {
+            const int64_t row = piece.first[0] + i * form->stride;
+            const int64_t column = piece.first[1] + j * form->stride;
+            fc_copy_tap(&kernel->panels, row * form->kernel[1] + column, group, some->c,
+                        some->channels, p, staging + (i * form->taps[1] + j) * bytes, to_staging);
+        }
 }
 
 /* Unused columns and taps are zero. */
@@ -119,8 +135,10 @@ static void stage(const struct fc_winograd_kernel *kernel, int64_t group, int64_
 {
     const struct fc_channels *channels = kernel->panels.channels;
     const struct fc_winograd_form *form = &kernel->form;
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(form, some->piece);
     const int64_t width = fc_panel_width(channels, p);
-    if (fc_panel_outputs(channels, p) < width || form->pieces > 1)
+    if (fc_panel_outputs(channels, p) < width || piece.taps[0] < form->taps[0] ||
+        piece.taps[1] < form->taps[1])
         memset(staging, 0,
                (size_t)(form->taps[0] * form->taps[1] * some->channels * width) *
                    (size_t)kernel->panels.element);

@@ -1,7 +1,7 @@
 /* winograd_kernels.h: the contracts of the kernels under Winograd convolution.
  *
- * A form F(m x m', r x r') turns r x r' taps and m x m' outputs into products at `points` positions in
- * each direction, points = m + r - 1: one multiplication a position where the outputs of a tile take
+ * Transforms F(m x m', r x r') turn r x r' taps and m x m' outputs into products at `points` positions
+ * in each direction, points = m + r - 1: one multiplication a position where the outputs of a tile take
  * m * r. One direction may be 1, 1: it is left as it is. */
 #ifndef FC_WINOGRAD_KERNELS_H
 #define FC_WINOGRAD_KERNELS_H
@@ -12,14 +12,16 @@
 
 #include "fastconv.h"
 
-/* Outputs and taps, vertical and horizontal, of every form. Those of 4 taps are pieces of 7. */
-#define FC_WINOGRAD_FORMS(form)                                                              \
-    form(2, 3, 2, 3) form(4, 3, 4, 3) form(6, 3, 6, 3) form(2, 5, 2, 5) form(2, 5, 3, 5)     \
-        form(4, 4, 4, 4) form(1, 1, 4, 3) form(4, 3, 1, 1) form(1, 1, 4, 5) form(4, 5, 1, 1) \
-            form(1, 1, 2, 7) form(2, 7, 1, 1)
+/* Outputs and taps of each, vertical and horizontal. */
+#define FC_WINOGRAD_TRANSFORMS(of)                                                            \
+    of(4, 2, 4, 2) of(4, 3, 4, 3) of(6, 3, 6, 3) of(2, 5, 2, 5) of(2, 5, 3, 5) of(4, 4, 4, 4) \
+        of(1, 1, 4, 3) of(4, 3, 1, 1) of(1, 1, 4, 5) of(4, 5, 1, 1) of(1, 1, 2, 7) of(2, 7, 1, 1)
+
+#define FC_WINOGRAD_NAME(mh, rh, mw, rw) FC_WINOGRAD_##mh##_##rh##_##mw##_##rw
+#define FC_WINOGRAD_NAMES(mh, rh, mw, rw) FC_WINOGRAD_NAME(mh, rh, mw, rw),
 
 enum {
-    FC_WINOGRAD_FORM_COUNT = 12,
+    FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_NAMES) FC_WINOGRAD_TRANSFORM_COUNT,
     FC_WINOGRAD_CHUNK = 128 /* channels that are summed before the sum is added to the total */
 };
 
@@ -28,7 +30,7 @@ enum {
  *   from x[i * x_row + j * x_column + t * x_tile + c]
  * for the rows i and columns j that the transform takes; or, where `at` is given, one tile from
  * at[i * columns + j][c]: pixels anywhere. Tiles that end a row or column take `points` of the form's,
- * 4 or 5 of 6, and as many fewer rows and columns (winograd_points.inc.h says which); of a kernel, all. */
+ * one or two fewer of 5 or 6, and as many fewer rows and columns (winograd_points.inc.h says which); of a kernel, all. */
 struct fc_winograd_spread {
     const void *x, *const *at;
     void *y;
@@ -78,7 +80,7 @@ struct fc_winograd_outer {
     bool begin;
 };
 
-/* One form's transforms. Those of kernel and dkernel carry the factors of the points, so that input
+/* Those of one F; NULL where no form takes them. Kernel and dkernel carry the factors of the points, so that input
  * and output are the same for both gradients. */
 struct fc_winograd_transforms {
     void (*input)(const struct fc_winograd_spread *);  /* of x: points x points */
@@ -90,7 +92,7 @@ struct fc_winograd_transforms {
 };
 
 struct fc_winograd_kernels {
-    struct fc_winograd_transforms form[FC_WINOGRAD_FORM_COUNT];
+    struct fc_winograd_transforms transforms[FC_WINOGRAD_TRANSFORM_COUNT];
     void (*product)(const struct fc_winograd_product *);
     void (*outer)(const struct fc_winograd_outer *);
 };

@@ -17,12 +17,13 @@ struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *con
 {
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const struct fc_winograd_transforms *transforms = &table->winograd.transforms[shape.transforms];
     struct fc_winograd_source source = {
         .convolution = convolution,
         .cut = cut,
         .padded = fc_padded_x(convolution, &table->conv2d, false),
         .of_dy = of_dy,
-        .transform = of_dy ? table->winograd.form[form].dy : table->winograd.form[form].input,
+        .transform = of_dy ? transforms->dy : transforms->input,
     };
     for (int a = 0; a < 2; a++) {
         source.step[a] = shape.outputs[a];
@@ -35,15 +36,17 @@ struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *con
     return source;
 }
 
-/* The source as it is for one phase of image n. */
+/* The source as it is for one phase of image n, and a piece of the kernel. */
 static struct fc_winograd_source of_image(const struct fc_winograd_source *source, int64_t n,
                                           const int64_t phase[2])
 {
     struct fc_winograd_source one = *source;
     const struct fc_convolution image = fc_winograd_image(source->convolution, n, phase);
-    one.padded.x = source->of_dy ? image.y : image.x;
-    for (int a = 0; a < 2; a++)
-        one.before[a] = (source->of_dy ? 0 : image.axis[a].before) - source->piece[a];
+    if (source->of_dy) {
+        one.padded.x = image.y;
+        return one;
+    }
+    one.padded.x = fc_winograd_x_under(&image, &source->piece, one.before);
     return one;
 }
 

@@ -20,7 +20,7 @@ struct fc_winograd_source {
     bool of_dy;
     void (*transform)(const struct fc_winograd_spread *);
     int64_t step[2], size[2], before[2]; /* from tile to tile, of a tile, and padding */
-    int64_t piece[2];                    /* the first tap of the kernel's piece: zero of dy */
+    struct fc_winograd_piece piece;      /* of the kernel; of dy none */
     struct fc_winograd_layout layout;
 };
 

@@ -50,8 +50,9 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
     ),
     "bad_algorithm": (
         ValueError,
-        "algorithm='winograd' takes kernels of 3x3, 5x5, 7x7, 1x3, 1x5, 1x7, 3x1, 5x1 and 7x1, "
-        "strides of 1, dilation_rate 1 unless padding is constant, groups of at least 64 bytes of "
+        "algorithm='winograd' takes kernels of 2x2, 3x3, 5x5, 7x7, 1x3, 1x5, 1x7, 3x1, 5x1 and "
+        "7x1 with strides of 1, dilation_rate 1 unless padding is constant; of 3x3 and 4x4 with "
+        "strides of 2, dilation_rate 1 and constant padding; groups of at least 64 bytes of "
         "channels, at most 4096 of them",
         ("algorithm", "kernel.shape", "strides", "dilation_rate", "padding_mode", "groups"),
     ),

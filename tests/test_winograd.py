@@ -21,7 +21,8 @@ from strategies import Conv2DProblem, Draw
 
 Array = npt.NDArray[Any]
 
-KERNELS = ((3, 3), (5, 5), (7, 7), (1, 3), (3, 1), (1, 5), (5, 1), (1, 7), (7, 1))
+KERNELS = ((2, 2), (3, 3), (5, 5), (7, 7), (1, 3), (3, 1), (1, 5), (5, 1), (1, 7), (7, 1))
+STRIDED_KERNELS = ((3, 3), (4, 4))
 WINOGRAD = {"algorithm": "winograd"}
 
 # Rounding errors beside those of a direct sum: on average at most 3 times in float32 and, with
@@ -37,19 +38,22 @@ def with_fields(problem: Conv2DProblem, **fields: Any) -> Conv2DProblem:
 @st.composite
 def winograd_problems(draw: Draw) -> Conv2DProblem:
     """Make a convolution that tiles can compute: a few tiles each way, ragged at the edges."""
-    kh, kw = draw(st.sampled_from(KERNELS))
+    stride = draw(st.sampled_from((1, 1, 2)))
+    kh, kw = draw(st.sampled_from(KERNELS if stride == 1 else STRIDED_KERNELS))
     padding = draw(strategies.spelled_paddings((4, 4)))
     groups = draw(st.sampled_from((1, 1, 1, 2)))
-    dilation = draw(st.sampled_from(((1, 1), (1, 1), (2, 2), (1, 3), (6, 5))))
+    dilations = ((1, 1), (1, 1), (2, 2), (1, 3), (6, 5))
+    dilation = draw(st.sampled_from(dilations)) if stride == 1 else (1, 1)
     lengths = st.sampled_from((16, 24, 33) if groups > 1 else (1, 3, 16, 17, 33, 64))
     problem = Conv2DProblem(
         n=draw(st.integers(1, 3)),
-        h=(kh - 1) * dilation[0] + 1 + draw(st.integers(0, 15)),
-        w=(kw - 1) * dilation[1] + 1 + draw(st.integers(0, 15)),
+        h=(kh - 1) * dilation[0] + 1 + draw(st.integers(0, 15 * stride)),
+        w=(kw - 1) * dilation[1] + 1 + draw(st.integers(0, 15 * stride)),
         c_in=groups * draw(lengths),
         c_out=groups * draw(lengths),
         kh=kh,
         kw=kw,
+        strides=stride,
         padding=padding,
         dilation_rate=dilation,
         groups=groups,
@@ -58,7 +62,8 @@ def winograd_problems(draw: Draw) -> Conv2DProblem:
         seed=draw(st.integers(0, 2**16)),
     )
     modes = strategies.fitting_padding_modes(*problem.axes())
-    mode = draw(st.sampled_from(modes if dilation == (1, 1) else ["constant"]))
+    one_phase = stride == 1 and dilation == (1, 1)
+    mode = draw(st.sampled_from(modes if one_phase else ["constant"]))
     value = draw(st.sampled_from((0.0, -2.5))) if mode == "constant" else 0.0
     return with_fields(problem, padding_mode=mode, padding_value=value)
 
@@ -81,6 +86,11 @@ LAYERS = {
     "7x7, piece by piece": Conv2DProblem(1, 23, 22, 128, 64, 7, 7, 1, 3),
     "7x7, chunks of channels": Conv2DProblem(1, 19, 20, 140, 16, 7, 7, 1, 3),
     "7x7, dilation 2": Conv2DProblem(2, 23, 20, 16, 48, 7, 7, 1, 6, 2),
+    "stride 2, all phases at once": Conv2DProblem(3, 28, 27, 48, 80, 3, 3, 2, 1),
+    "stride 2, phase by phase": Conv2DProblem(2, 29, 40, 150, 33, 3, 3, 2, 0),
+    "stride 2, more outputs than are kept": Conv2DProblem(1, 14, 11, 112, 300, 3, 3, 2, 1),
+    "4x4, stride 2": Conv2DProblem(2, 30, 18, 64, 40, 4, 4, 2, 1),
+    "2x2": Conv2DProblem(2, 19, 30, 33, 48, 2, 2, 1, "same"),
 }
 
 
@@ -161,11 +171,12 @@ def test_same_bits(problem: Conv2DProblem) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("strides", [1, 2])
 def test_gradients_keep_non_finite_values_in_their_field(
-    isa: str, value: float, data_format: str
+    isa: str, value: float, data_format: str, strides: int
 ) -> None:
     """A NaN at a corner of x reaches the taps that read it; one in dy the pixels it comes from."""
-    problem = Conv2DProblem(2, 9, 9, 16, 17, 3, 3, 1, 1, data_format=data_format)
+    problem = Conv2DProblem(2, 9, 9, 16, 17, 3, 3, strides, 1, data_format=data_format)
     a = problem.draw_arrays()
     corner = {"channels_last": (1, 0, 0, 3), "channels_first": (1, 3, 0, 0)}[data_format]
     for name in ("x", "dy"):
@@ -184,6 +195,24 @@ def test_gradients_keep_non_finite_values_in_their_field(
         np.testing.assert_array_equal(np.isfinite(finite), ~field)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("kernel_size", STRIDED_KERNELS)
+def test_strides_keep_non_finite_values_in_their_field(
+    isa: str, value: float, data_format: str, kernel_size: tuple[int, int]
+) -> None:
+    """A NaN in x, of any phase, reaches the outputs that read it and no others."""
+    problem = Conv2DProblem(2, 15, 14, 16, 17, *kernel_size, 2, 1, data_format=data_format)
+    words, a = problem.geometry, problem.draw_arrays()
+    for h, w in ((0, 0), (7, 8), (8, 7), (14, 13), (5, 11)):
+        x, ones = a["x"].copy(), np.zeros(a["x"].shape)
+        at = {"channels_last": (1, h, w, 3), "channels_first": (1, 3, h, w)}[data_format]
+        x[at], ones[at] = value, 1
+        reached = reference.conv2d(ones, np.ones(a["kernel"].shape), **words) > 0
+        y = functional.conv2d(x, a["kernel"], **words, **WINOGRAD)
+        np.testing.assert_array_equal(np.isfinite(y), ~reached)
+
+
 def test_a_tile_that_overflows_is_computed_again(isa: str) -> None:
     """Where sums of tiles overflow and those of outputs do not, the result is finite and right."""
     x = np.full((1, 8, 8, 16), 1e38, np.float32)
@@ -198,9 +227,14 @@ def test_a_tile_that_overflows_is_computed_again(isa: str) -> None:
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((3, 3, 16, 16), {"strides": 2}),
+        ((3, 3, 16, 16), {"strides": 3}),
+        ((3, 3, 16, 16), {"strides": (2, 1)}),
+        ((3, 3, 16, 16), {"strides": 2, "dilation_rate": 3}),
+        ((3, 3, 16, 16), {"strides": 2, "padding": 1, "padding_mode": "reflect"}),
+        ((5, 5, 16, 16), {"strides": 2}),
         ((3, 3, 16, 16), {"dilation_rate": 2, "padding": 2, "padding_mode": "edge"}),
-        ((2, 2, 16, 16), {}),
+        ((2, 3, 16, 16), {}),
+        ((4, 4, 16, 16), {}),
         ((6, 7, 16, 16), {}),
         ((1, 1, 16, 16), {}),
         ((3, 3, 1, 16), {"groups": 16}),

@@ -54,7 +54,7 @@ const struct fc_kernels FC_TABLE = {
             .shifted_sums = shifted_sums,
             .group_pixels = GROUP_PIXELS,
             .group_tile = group_tile},
-    .winograd = {.form = {FC_WINOGRAD_FORMS(FC_WINOGRAD_ENTRY)},
+    .winograd = {.transforms = {FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
                  .outer = winograd_outer},
     .pool2d =

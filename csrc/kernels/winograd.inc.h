@@ -173,7 +173,7 @@ static void winograd_outer(const struct fc_winograd_outer *outer)
     }
 }
 
-/* ------------------------------------------------------------------- forms */
+/* -------------------------------------------------------------- transforms */
 
 #define FC_NAMED(name, mh, rh, mw, rw) name##_##mh##_##rh##_##mw##_##rw
 
@@ -198,11 +198,16 @@ static void winograd_outer(const struct fc_winograd_outer *outer)
     {                                                                                           \
         return winograd_gather(g, true, mh + rh - 1, mw + rw - 1, rh, rw);                      \
     }
-FC_WINOGRAD_FORMS(FC_WINOGRAD_BODIES)
+FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_BODIES)
+
+/* What no form takes is left out: 8 points both ways in float32, and kernel gradients of 2 taps. */
+#define FC_TAKEN(mh, rh, mw, rw, name) \
+    (FC_REAL == 64 || mh + rh < 9 || mw + rw < 9 ? FC_NAMED(name, mh, rh, mw, rw) : NULL)
+#define FC_TAKEN_BACK(mh, rh, mw, rw, name) (rh == 2 ? NULL : FC_TAKEN(mh, rh, mw, rw, name))
 
 #define FC_WINOGRAD_ENTRY(mh, rh, mw, rw)                 \
-    {.input = FC_NAMED(winograd_input, mh, rh, mw, rw),   \
-     .kernel = FC_NAMED(winograd_kernel, mh, rh, mw, rw), \
-     .dy = FC_NAMED(winograd_dy, mh, rh, mw, rw),         \
-     .output = FC_NAMED(winograd_output, mh, rh, mw, rw), \
-     .dkernel = FC_NAMED(winograd_dkernel, mh, rh, mw, rw)},
+    {.input = FC_TAKEN(mh, rh, mw, rw, winograd_input),   \
+     .kernel = FC_TAKEN(mh, rh, mw, rw, winograd_kernel), \
+     .dy = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dy),    \
+     .output = FC_TAKEN(mh, rh, mw, rw, winograd_output), \
+     .dkernel = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dkernel)},

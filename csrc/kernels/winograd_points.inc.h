@@ -11,43 +11,44 @@
  * float32, since their powers spread less, and were the best of twelve pairs tried (1/sqrt(2) and
  * sqrt(2): 5 % more); with 8, 1/2, 1 and 2 were the best of nine sets. With 7, 5/16, 7/8 and 7/4 have
  * 1.6 times the error of 6 points for 5 taps and 1.9 times for 4; with 0 and an odd point out, {0,
- * +-1/2, +-7/4, -1}, it was 3 times.
+ * +-1/2, +-7/4, -1}, it was 3 times. With 5, 1/2 and 3/2 were the best of eighteen sets for F(4, 2), 0.9
+ * times the error of F(4, 3); with 0 among them 1.3 times at least, and F(5, 2) of 6 points 1.5 times.
  *
  * A tile at the end of a row or column of 14 or 7 outputs needs 2 or 3 of the 4 that F(4, 3) makes. It
  * takes 4 or 5 of the 6 points, with the same transformed kernel: 484 products instead of 576 for a
- * map of 14 x 14, 121 instead of 144 for 7 x 7. What a point left out, q, takes from the factor of a
+ * map of 14 x 14, 121 instead of 144 for 7 x 7. F(4, 2) takes 3 or 4 of its 5. What a point left out, q, takes from the factor of a
  * point p, p - q, is in the constants of such a tile's inputs. */
-enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3, WINOGRAD_FEWEST_SOME = 4 };
+enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3 };
 
-/* Of 4, 6, 8 and 7 points. */
-FC_INLINE int winograd_set(const int points) { return points == 7 ? 3 : points / 2 - 2; }
+/* Of 5, 6, 7 and 8 points. */
+FC_INLINE int winograd_set(const int points) { return points - 5; }
 
 static const double winograd_point[4][WINOGRAD_MOST_PAIRS] = {
-    {1}, {2.0 / 3, 3.0 / 2}, {0.5, 1, 2}, {5.0 / 16, 7.0 / 8, 7.0 / 4}};
+    {0.5, 1.5}, {2.0 / 3, 3.0 / 2}, {5.0 / 16, 7.0 / 8, 7.0 / 4}, {0.5, 1, 2}};
 static const double winograd_square[4][WINOGRAD_MOST_PAIRS] = {
-    {1}, {4.0 / 9, 9.0 / 4}, {0.25, 1, 4}, {25.0 / 256, 49.0 / 64, 49.0 / 16}};
+    {0.25, 2.25}, {4.0 / 9, 9.0 / 4}, {25.0 / 256, 49.0 / 64, 49.0 / 16}, {0.25, 1, 4}};
 
 /* The product of X - p^2 over all pairs, and over all but one, lowest power first. */
 static const double winograd_product_of_all[4][WINOGRAD_MOST_PAIRS + 1] = {
-    {-1, 1},
+    {0.5625, -2.5, 1},
     {1, -97.0 / 36, 1},
-    {-1, 5.25, -5.25, 1},
-    {-60025.0 / 262144, 44541.0 / 16384, -1005.0 / 256, 1}};
+    {-60025.0 / 262144, 44541.0 / 16384, -1005.0 / 256, 1},
+    {-1, 5.25, -5.25, 1}};
 static const double winograd_product_but[4][WINOGRAD_MOST_PAIRS][WINOGRAD_MOST_PAIRS] = {
-    {{1}},
+    {{-2.25, 1}, {-0.25, 1}},
     {{-9.0 / 4, 1}, {-4.0 / 9, 1}},
-    {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}},
     {{2401.0 / 1024, -245.0 / 64, 1},
      {1225.0 / 4096, -809.0 / 256, 1},
-     {1225.0 / 16384, -221.0 / 256, 1}}};
+     {1225.0 / 16384, -221.0 / 256, 1}},
+    {{4, -5, 1}, {1, -4.25, 1}, {0.25, -1.25, 1}}};
 
 /* One over the product of a point's distances from the others: of 0, and of each pair, where without 0
  * the negative point has the negative. */
 static const double winograd_factor[4][1 + WINOGRAD_MOST_PAIRS] = {
-    {-1, 1.0 / 2},
+    {0, -1.0 / 2, 1.0 / 6},
     {1, -81.0 / 130, 8.0 / 65},
-    {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90},
-    {0, 524288.0 / 648945, -262144.0 / 703836, 131072.0 / 3124044}};
+    {0, 524288.0 / 648945, -262144.0 / 703836, 131072.0 / 3124044},
+    {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90}};
 
 FC_INLINE vreal winograd_scaled(vreal a, const double factor)
 {
@@ -136,21 +137,26 @@ FC_INLINE void winograd_sums(const int points, const int count, const bool scale
     }
 }
 
-/* -------------------------------------------------------------- some of 6 points */
+/* -------------------------------------------------------- some of 5 or 6 points */
 
-/* The finite points of a tile that takes some: the first of these; and infinity. */
-static const double winograd_some_point[] = {0, 2.0 / 3, -2.0 / 3, 3.0 / 2};
+/* The finite points of a tile that takes one or two fewer: the first of these; and infinity. */
+static const double winograd_some_point[2][4] = {{0.5, -0.5, 1.5}, {0, 2.0 / 3, -2.0 / 3, 3.0 / 2}};
 
-/* By the number of points - 4: what a value takes of each x. */
-static const double winograd_some_input[2][5][5] = {{{1, 0, -9.0 / 4, 0},
-                                                     {0, -65.0 / 54, -65.0 / 36, 0},
-                                                     {0, 65.0 / 54, -65.0 / 36, 0},
-                                                     {0, -4.0 / 9, 0, 1}},
-                                                    {{1, -2.0 / 3, -9.0 / 4, 3.0 / 2, 0},
-                                                     {0, -13.0 / 6, -65.0 / 36, 13.0 / 6, 0},
-                                                     {0, 5.0 / 6, -65.0 / 36, 5.0 / 6, 0},
-                                                     {0, -4.0 / 3, 0, 3, 0},
-                                                     {0, 2.0 / 3, -4.0 / 9, -3.0 / 2, 1}}};
+/* Of 5 or 6 points, without two and without one: what a value takes of each x. */
+static const double winograd_some_input[2][2][5][5] = {{{{-1, -2, 0}, {1, -2, 0}, {-1.0 / 4, 0, 1}},
+                                                        {{-3.0 / 2, -2, 2, 0},
+                                                         {3.0 / 4, -2, 1, 0},
+                                                         {-3.0 / 4, 0, 3, 0},
+                                                         {3.0 / 8, -1.0 / 4, -3.0 / 2, 1}}},
+                                                       {{{1, 0, -9.0 / 4, 0},
+                                                         {0, -65.0 / 54, -65.0 / 36, 0},
+                                                         {0, 65.0 / 54, -65.0 / 36, 0},
+                                                         {0, -4.0 / 9, 0, 1}},
+                                                        {{1, -2.0 / 3, -9.0 / 4, 3.0 / 2, 0},
+                                                         {0, -13.0 / 6, -65.0 / 36, 13.0 / 6, 0},
+                                                         {0, 5.0 / 6, -65.0 / 36, 5.0 / 6, 0},
+                                                         {0, -4.0 / 3, 0, 3, 0},
+                                                         {0, 2.0 / 3, -4.0 / 9, -3.0 / 2, 1}}}};
 
 /* Adds c * x to a sum that `begun` says exists. */
 FC_INLINE vreal winograd_term(const double c, vreal x, const bool begun, vreal sum)
@@ -160,13 +166,13 @@ FC_INLINE vreal winograd_term(const double c, vreal x, const bool begun, vreal s
     return c == 1 ? vadd(sum, x) : vfma(vset1((real)c), x, sum);
 }
 
-FC_INLINE void winograd_some_inputs(const int points, const vreal *x, vreal *y)
+FC_INLINE void winograd_some_inputs(const int points, const int some, const vreal *x, vreal *y)
 {
-    FC_UNROLL (i, points) {
+    FC_UNROLL (i, some) {
         bool begun = false;
         vreal sum = vzero();
-        FC_UNROLL (j, points) {
-            const double c = winograd_some_input[points - WINOGRAD_FEWEST_SOME][i][j];
+        FC_UNROLL (j, some) {
+            const double c = winograd_some_input[points - 5][some - (points - 2)][i][j];
             if (c == 0)
                 continue;
             sum = winograd_term(c, x[j], begun, sum);
@@ -176,28 +182,35 @@ FC_INLINE void winograd_some_inputs(const int points, const vreal *x, vreal *y)
     }
 }
 
-FC_INLINE void winograd_some_values(const int points, const int count, const vreal *x, vreal *y)
+FC_INLINE void winograd_some_values(const int points, const int some, const int count,
+                                    const vreal *x, vreal *y)
 {
-    FC_UNROLL (i, points - 1) {
-        vreal sum = x[i == 0 ? 0 : count - 1];
-        if (i > 0)
+    FC_UNROLL (i, some - 1) {
+        const double point = winograd_some_point[points - 5][i];
+        vreal sum = x[point == 0 ? 0 : count - 1];
+        if (point != 0)
             FC_UNROLL (j, count - 1)
-                sum = vfma(vset1((real)winograd_some_point[i]), sum, x[count - 2 - j]);
+                sum = vfma(vset1((real)point), sum, x[count - 2 - j]);
         y[i] = sum;
     }
-    y[points - 1] = x[count - 1];
+    y[some - 1] = x[count - 1];
 }
 
-FC_INLINE void winograd_some_sums(const int points, const int count, const vreal *x, vreal *y)
+FC_INLINE void winograd_some_sums(const int points, const int some, const int count, const vreal *x,
+                                  vreal *y)
 {
     FC_UNROLL (i, count) {
-        vreal sum = x[0];
-        FC_UNROLL (j, points - 2) {
+        bool begun = false;
+        vreal sum = vzero();
+        FC_UNROLL (j, some - 1) {
             double power = 1;
             FC_UNROLL (e, i)
-                power *= winograd_some_point[j + 1];
-            sum = winograd_term(power, x[j + 1], i == 0 || j > 0, sum);
+                power *= winograd_some_point[points - 5][j];
+            if (power == 0)
+                continue;
+            sum = winograd_term(power, x[j], begun, sum);
+            begun = true;
         }
-        y[i] = i == count - 1 ? vadd(sum, x[points - 1]) : sum;
+        y[i] = i == count - 1 ? vadd(sum, x[some - 1]) : sum;
     }
 }

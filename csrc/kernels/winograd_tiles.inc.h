@@ -15,9 +15,9 @@ FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int poi
     if (points == 1)
         y[0] = x[0];
     else if (some < points && kind == WINOGRAD_INPUT)
-        winograd_some_inputs(some, x, y);
+        winograd_some_inputs(points, some, x, y);
     else if (some < points)
-        winograd_some_values(some, count, x, y);
+        winograd_some_values(points, some, count, x, y);
     else if (kind == WINOGRAD_INPUT)
         winograd_input(points, x, y);
     else
@@ -30,7 +30,7 @@ FC_INLINE int winograd_which(int i, int some, int points) { return i == some - 1
 /* Whether tiles may take `some` of the points of a direction, with `count` numbers at all of them. */
 FC_INLINE bool winograd_divides(int points, int count, int some)
 {
-    return points == 6 && count > points - some;
+    return (points == 5 || points == 6) && count > points - some;
 }
 
 /* Columns to points, [point][column] in half: of x, or where that is NULL of spread->at. */
@@ -85,16 +85,20 @@ FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
         winograd_spread_rows(kind, points_h, points_h, points_w, points_w, count_w, half, y, step);
         return;
     }
-    if (some_h == 5 && winograd_divides(points_h, count_h, 5))
-        winograd_spread_columns(spread, kind, points_h, 5, count_h - 1, columns, x, c, half);
-    else if (some_h == 4 && winograd_divides(points_h, count_h, 4))
-        winograd_spread_columns(spread, kind, points_h, 4, count_h - 2, columns, x, c, half);
+    if (some_h == points_h - 1 && winograd_divides(points_h, count_h, points_h - 1))
+        winograd_spread_columns(spread, kind, points_h, points_h - 1, count_h - 1, columns, x, c,
+                                half);
+    else if (some_h == points_h - 2 && winograd_divides(points_h, count_h, points_h - 2))
+        winograd_spread_columns(spread, kind, points_h, points_h - 2, count_h - 2, columns, x, c,
+                                half);
     else
         winograd_spread_columns(spread, kind, points_h, points_h, count_h, columns, x, c, half);
-    if (some_w == 5 && winograd_divides(points_w, count_w, 5))
-        winograd_spread_rows(kind, points_h, some_h, points_w, 5, count_w - 1, half, y, step);
-    else if (some_w == 4 && winograd_divides(points_w, count_w, 4))
-        winograd_spread_rows(kind, points_h, some_h, points_w, 4, count_w - 2, half, y, step);
+    if (some_w == points_w - 1 && winograd_divides(points_w, count_w, points_w - 1))
+        winograd_spread_rows(kind, points_h, some_h, points_w, points_w - 1, count_w - 1, half, y,
+                             step);
+    else if (some_w == points_w - 2 && winograd_divides(points_w, count_w, points_w - 2))
+        winograd_spread_rows(kind, points_h, some_h, points_w, points_w - 2, count_w - 2, half, y,
+                             step);
     else
         winograd_spread_rows(kind, points_h, some_h, points_w, points_w, count_w, half, y, step);
 }
@@ -148,7 +152,7 @@ FC_INLINE void winograd_gather_line(const bool scaled, const int points, const i
     if (points == 1)
         y[0] = x[0];
     else if (some < points)
-        winograd_some_sums(some, count, x, y);
+        winograd_some_sums(points, some, count, x, y);
     else
         winograd_sums(points, count, scaled, x, y);
 }
@@ -211,21 +215,21 @@ FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, co
         return winograd_gather_rows(gather, scaled, points_w, points_w, count_w, rows, columns,
                                     half, t, c, check);
     }
-    if (some_h == 5 && winograd_divides(points_h, count_h, 5))
-        winograd_gather_columns(gather, scaled, points_h, 5, count_h - 1, points_w, some_w, x,
-                                half);
-    else if (some_h == 4 && winograd_divides(points_h, count_h, 4))
-        winograd_gather_columns(gather, scaled, points_h, 4, count_h - 2, points_w, some_w, x,
-                                half);
+    if (some_h == points_h - 1 && winograd_divides(points_h, count_h, points_h - 1))
+        winograd_gather_columns(gather, scaled, points_h, points_h - 1, count_h - 1, points_w,
+                                some_w, x, half);
+    else if (some_h == points_h - 2 && winograd_divides(points_h, count_h, points_h - 2))
+        winograd_gather_columns(gather, scaled, points_h, points_h - 2, count_h - 2, points_w,
+                                some_w, x, half);
     else
         winograd_gather_columns(gather, scaled, points_h, points_h, count_h, points_w, some_w, x,
                                 half);
-    if (some_w == 5 && winograd_divides(points_w, count_w, 5))
-        return winograd_gather_rows(gather, scaled, points_w, 5, count_w - 1, rows, columns, half,
-                                    t, c, check);
-    if (some_w == 4 && winograd_divides(points_w, count_w, 4))
-        return winograd_gather_rows(gather, scaled, points_w, 4, count_w - 2, rows, columns, half,
-                                    t, c, check);
+    if (some_w == points_w - 1 && winograd_divides(points_w, count_w, points_w - 1))
+        return winograd_gather_rows(gather, scaled, points_w, points_w - 1, count_w - 1, rows,
+                                    columns, half, t, c, check);
+    if (some_w == points_w - 2 && winograd_divides(points_w, count_w, points_w - 2))
+        return winograd_gather_rows(gather, scaled, points_w, points_w - 2, count_w - 2, rows,
+                                    columns, half, t, c, check);
     return winograd_gather_rows(gather, scaled, points_w, points_w, count_w, rows, columns, half, t,
                                 c, check);
 }

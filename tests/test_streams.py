@@ -1,0 +1,63 @@
+"""Results that no cache holds, 32 MB and more, are stored past them: the numbers of any other result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import reference
+import strategies
+from fastconv import functional
+
+Array = npt.NDArray[Any]
+
+LINE = 64
+LARGE = 32 << 20
+
+
+def numbers(shape: tuple[int, ...], dtype: str, seed: int) -> Array:
+    """Return small whole numbers: sums of them are exact."""
+    return np.random.default_rng(seed).integers(-4, 5, shape).astype(dtype)
+
+
+class Output:
+    """An array of NaN amid other NaN, ``offset`` bytes after the begin of a line."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: str, offset: int) -> None:
+        elements = int(np.prod(shape))
+        self._memory = np.full(elements + 4 * LINE, np.nan, dtype)
+        element = self._memory.itemsize
+        self._first = LINE + (offset - self._memory.ctypes.data) % LINE // element
+        self.array = self._memory[self._first : self._first + elements].reshape(shape)
+        assert self.array.ctypes.data % LINE == offset
+        assert self.array.nbytes > LARGE
+
+    def assert_intact(self) -> None:
+        """Assert that nothing beside the array was written."""
+        assert np.isnan(self._memory[: self._first]).all()
+        assert np.isnan(self._memory[self._first + self.array.size :]).all()
+
+
+def layer(size: int, c_in: int, c_out: int, kernel: int, dtype: str) -> tuple[Array, Array]:
+    """Return an image of about size x size pixels, and a kernel."""
+    x = numbers((1, size + 1, size, c_in), dtype, 0)
+    return x, numbers((kernel, kernel, c_in, c_out), dtype, 1)
+
+
+# Whole lines of channels, and not.
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize(("kernel", "more"), [(1, 0), (3, 0), (3, 1)])
+def test_results_past_the_caches(isa: str, kernel: int, more: int, dtype: str) -> None:
+    """Begin they with a line or not, they are those of the reference, and nothing beside them is written."""
+    x, weights = layer(514, 5, 256 // np.dtype(dtype).itemsize // 2 + more, kernel, dtype)
+    bias = numbers(weights.shape[-1:], dtype, 2)
+    words: dict[str, Any] = {"padding": "same", "activation": "relu"}
+    expected = reference.conv2d(x, weights, bias, **words)
+    for offset in (0, np.dtype(dtype).itemsize):
+        out = Output(expected.shape, dtype, offset)
+        functional.conv2d(x, weights, bias, algorithm="direct", out=out.array, **words)
+        np.testing.assert_array_equal(out.array, expected)
+        out.assert_intact()
