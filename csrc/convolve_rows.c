@@ -6,7 +6,13 @@
  * each a stream. The chains of a range, 4 KB a pixel with those that have ended, stay in the caches.
  *
  * In an input gradient it is the terms of an output that lie together in the kernel. There an item is
- * a unit of columns, whose streams of terms are turned in registers, chain by chain.
+ * a unit of columns, whose streams of terms are turned in registers, chain by chain, for up to 8 rows.
+ *
+ * More rows, up to 128, take a panel of columns a chain at a time, read where it lies, or turned in the
+ * nearest cache before all rows meet it: neither plan nor packed kernel. 128 x 400 -> 120 took 66 us and
+ * takes 61, 128 x 84 -> 10 3.9 and 3.2, its gradient 4.1 and 3.2; gradients of 16 rows of 512 -> 512 took
+ * 94 us and take 64 (AVX2: 160 and 120), of 20 rows of 4096 -> 4096 10.6 ms and 6.6. Read where they
+ * lie, large kernels lost up to a third, and 256 rows a little.
  *
  * The sums are those of the panels, term by term and chain by chain. */
 #include "convolve_rows.h"
@@ -17,7 +23,10 @@
 #include "workspace.h"
 
 enum {
-    MOST_PIXELS = 16,
+    FEW_PIXELS = 16,
+    FEW_TURNED = 8, /* or what a tile holds, if less: else squares are turned again for each tile */
+    MOST_PIXELS = 128,
+    SMALL_KERNEL = 1 << 17, /* elements that more than a few rows read where they lie */
     RANGE_BYTES = 4096, /* of columns: 1.2 times the speed of 2048, where streams end too soon */
     FEW_TERMS = 16
 };
@@ -29,24 +38,51 @@ struct job {
     ptrdiff_t element;
     void (*tile)(const struct fc_dense_tile *tile);
     int64_t range, terms; /* columns of an item, terms of a tile */
+    bool turns;           /* the terms of a range, before they meet pixels */
     char *scratch;
     size_t worker_bytes;
 };
+
+static bool is_small(const struct fc_kernel_view *kernel)
+{
+    return kernel->c_in <= SMALL_KERNEL && kernel->c_out <= SMALL_KERNEL &&
+           kernel->c_in * kernel->c_out <= SMALL_KERNEL;
+}
 
 bool fc_fits_rows(const struct fc_convolution *convolution)
 {
     const fc_image *x = &convolution->x, *y = &convolution->y;
     const fc_image *residual = &convolution->residual;
-    return fc_is_dense(convolution) && convolution->kernel.groups == 1 && !convolution->packed &&
-           (convolution->kernel.stride_c_out == 1 || convolution->kernel.stride_c_in == 1) &&
-           x->stride_c == 1 && y->stride_c == 1 && (!residual->data || residual->stride_c == 1) &&
-           y->n == 1 && y->h == 1 && y->w <= MOST_PIXELS;
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const bool in_place = kernel->stride_c_out == 1;
+    return fc_is_dense(convolution) && kernel->groups == 1 && !convolution->packed &&
+           (in_place || kernel->stride_c_in == 1) && x->stride_c == 1 && y->stride_c == 1 &&
+           (!residual->data || residual->stride_c == 1) && y->n == 1 && y->h == 1 &&
+           y->w <= (in_place && !is_small(kernel) ? FEW_PIXELS : MOST_PIXELS);
 }
 
 /* A worker's sums of a range: the chains at work, and the totals of those that have ended. */
 struct sums {
-    char *chain, *total;
+    char *chain, *total, *turned;
 };
+
+/* The tile's terms, side by side in the kernel, to rows of columns. */
+static void turn(const struct job *job, struct fc_dense_tile *tile, const char *kernel,
+                 char *turned)
+{
+    job->kernels->conv2d.copy_block(&(struct fc_block){
+        .x = kernel,
+        .y = turned,
+        .x_pixel = 1,
+        .x_channel = job->convolution->kernel.stride_c_out,
+        .y_pixel = job->range,
+        .y_channel = 1,
+        .pixels = tile->terms,
+        .channels = tile->columns,
+    });
+    tile->kernel = turned;
+    tile->kernel_step = job->range;
+}
 
 /* Terms [c, c + tile->terms) of the chain that begins at `begin`, for columns from k on and all
  * pixels, tile by tile. */
@@ -60,6 +96,8 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
     tile->kernel =
         (const char *)convolution->kernel.data +
         (c * convolution->kernel.stride_c_in + k * convolution->kernel.stride_c_out) * job->element;
+    if (job->turns)
+        turn(job, tile, tile->kernel, sums->turned);
     for (int64_t t = 0, p = 0, next; t < tiles; t++, p = next) {
         next = pixels * (t + 1) / tiles;
         tile->pixels = (int)(next - p);
@@ -85,6 +123,7 @@ static void compute_range(void *context, int64_t item, int worker)
     const int64_t k = item * job->range, c_in = job->channels.c_in;
     struct sums sums = {.chain = job->scratch + (size_t)worker * job->worker_bytes};
     sums.total = sums.chain + convolution->y.w * job->range * job->element;
+    sums.turned = sums.total + convolution->y.w * job->range * job->element;
     struct fc_dense_tile tile = {
         .x_step = convolution->x.stride_w,
         .kernel_step = convolution->kernel.stride_c_out == 1 ? convolution->kernel.stride_c_in
@@ -123,21 +162,27 @@ fc_status fc_convolve_rows(const struct fc_convolution *convolution)
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .element = element,
     };
-    /* Reading the kernel is most of the work. */
+    /* Of few rows reading the kernel is most of the work. */
     const int64_t c_out = job.channels.c_out, units = fc_ceil_div(c_out, job.channels.unit);
-    const int width =
-        fc_parallel_width(units, FC_WORK_PER_ELEMENT * (double)job.channels.c_in * (double)c_out);
+    const double work = (double)fc_max(FC_WORK_PER_ELEMENT, 2 * convolution->y.w);
+    const int width = fc_parallel_width(units, work * (double)job.channels.c_in * (double)c_out);
     const int64_t ranges = fc_max(fc_ceil_div(c_out * element, RANGE_BYTES), width);
-    if (convolution->kernel.stride_c_out == 1) {
-        job.tile = job.kernels->dense.tile;
+    const bool turned = convolution->kernel.stride_c_out != 1;
+    job.tile = job.kernels->dense.tile;
+    job.terms = job.channels.block;
+    const int64_t most = turned ? fc_min(FEW_TURNED, job.kernels->conv2d.tile_pixels) : FEW_PIXELS;
+    if (convolution->y.w > most) {
+        job.turns = turned;
+        job.range = FC_PANEL_UNITS * job.channels.unit;
+    } else if (turned) {
+        job.tile = job.kernels->dense.turned_tile;
+        job.range = job.channels.unit;
+    } else {
         job.terms = FEW_TERMS;
         job.range = fc_ceil_div(units, ranges) * job.channels.unit;
-    } else {
-        job.tile = job.kernels->dense.turned_tile;
-        job.terms = job.channels.block;
-        job.range = job.channels.unit;
     }
-    job.worker_bytes = (size_t)(2 * convolution->y.w * job.range * element);
+    const int64_t turned_rows = job.turns ? job.terms : 0;
+    job.worker_bytes = (size_t)((2 * convolution->y.w + turned_rows) * job.range * element);
     job.scratch = fc_workspace_acquire(job.worker_bytes * (size_t)width);
     if (!job.scratch)
         return FC_NO_MEMORY;
