@@ -59,8 +59,8 @@ struct fc_depthwise_band {
 /* One row of outputs of a kernel gradient, added to the sums of taps (a, b) and channels c:
  *   sums[c / unit * unit * taps + (a * kw + b) * unit + c % unit] +=
  *       pixel[a * row_tap][j * column_step + b * column_tap][c] * dy[j * dy_pixel + c]
- * for j < columns, begin <= c < end, one multiply-add after the other; begin is a whole unit. A unit of channels is 64 bytes; whole units of
- * sums are written. */
+ * for j < columns, begin <= c < end, one multiply-add after the other; begin is a whole unit. A unit of
+ * channels is 64 bytes; whole units of sums are written. */
 struct fc_depthwise_dkernel {
     const void *const *const *pixel;
     const void *dy;

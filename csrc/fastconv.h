@@ -52,9 +52,10 @@ typedef enum fc_dtype { FC_FLOAT32, FC_FLOAT64 } fc_dtype;
 typedef enum fc_padding { FC_VALID, FC_SAME, FC_SAME_LOWER, FC_EXPLICIT } fc_padding;
 typedef enum fc_padding_mode { FC_CONSTANT, FC_REFLECT, FC_EDGE, FC_WRAP } fc_padding_mode;
 typedef enum fc_activation { FC_LINEAR, FC_RELU, FC_RELU6 } fc_activation;
-/* FC_WINOGRAD takes kernels of 3 x 3, 5 x 5, 7 x 7, 1 x 3, 1 x 5 and 1 x 7 (and upright), strides 1,
- * dilation 1 unless padding is constant, groups of at least 64 bytes of channels, at most 4096 channels. FC_AUTO chooses, from the shape of one
- * sample, the dtype and whether the kernel is packed. */
+/* FC_WINOGRAD takes kernels of 2 x 2, 3 x 3, 5 x 5, 7 x 7, 1 x 3, 1 x 5 and 1 x 7 (and upright) with strides
+ * 1, dilation 1 unless padding is constant; of 3 x 3 and 4 x 4 with strides 2, dilation 1 and constant
+ * padding; groups of at least 64 bytes of channels, at most 4096 channels. FC_AUTO chooses, from the shape
+ * of one sample, the dtype and whether the kernel is packed. */
 typedef enum fc_algorithm { FC_AUTO, FC_DIRECT, FC_WINOGRAD } fc_algorithm;
 typedef enum fc_pooling { FC_MAX, FC_MIN, FC_AVG } fc_pooling;
 
