@@ -1,6 +1,6 @@
 /* global_avg_pool2d.c: the mean of each channel over all pixels, and its gradient. */
 #include "parallel.h"
-#include "pool2d_pass.h"
+#include "pool2d_fold.h"
 #include "workspace.h"
 
 static fc_status check(fc_dtype dtype, const fc_image *image, const fc_image *pixel)
@@ -19,19 +19,106 @@ static fc_status check(fc_dtype dtype, const fc_image *image, const fc_image *pi
     return fc_current_isa() ? FC_OK : FC_BAD_ARGUMENT;
 }
 
-/* One window that is the image: two levels, a row and then the rows, whatever the layout. */
+/* ---------------------------------------------------------------- forward */
+
+/* Channels are lanes, packed where they do not lie together; planes are read where they lie. All add up
+ * in the same order. */
+struct average {
+    const struct fc_kernels *kernels;
+    size_t size;
+    const fc_image *x, *y;
+    int64_t channel_blocks;
+    bool direct;
+    char *scratch;
+    size_t sums_bytes, worker_bytes;
+};
+
+/* Pixels [pixel, pixel + count), row by row, to scratch. */
+static void pack_pixels(const struct average *self, int64_t n, int64_t channel, int64_t channels,
+                        int64_t pixel, int64_t count, char *to)
+{
+    const fc_image *x = self->x;
+    for (int64_t done = 0, some; done < count; done += some) {
+        const int64_t h = (pixel + done) / x->w, w = (pixel + done) % x->w;
+        some = fc_min(x->w - w, count - done);
+        self->kernels->conv2d.copy_block(
+            &(struct fc_block){.x = fc_pool2d_at(x, self->size, n, h, w, channel),
+                               .y = to + done * channels * (ptrdiff_t)self->size,
+                               .x_pixel = x->stride_w,
+                               .x_channel = x->stride_c,
+                               .y_pixel = channels,
+                               .y_channel = 1,
+                               .pixels = some,
+                               .channels = channels});
+    }
+}
+
+static void average_item(void *context, int64_t item, int worker)
+{
+    const struct average *self = context;
+    const fc_image *x = self->x, *y = self->y;
+    char *sums = self->scratch + (size_t)worker * self->worker_bytes;
+    char *packed = sums + self->sums_bytes;
+    const int64_t n = item / self->channel_blocks;
+    const int64_t channel = item % self->channel_blocks * FC_POOL2D_CHANNELS;
+    const int64_t channels = fc_min(FC_POOL2D_CHANNELS, x->c - channel), pixels = x->h * x->w;
+    double line[FC_POOL2D_CHANNELS]; /* of either type */
+    for (int64_t pixel = 0; pixel < pixels; pixel += FC_POOL2D_FOLDED) {
+        struct fc_pool2d_chains chains = {.x = packed,
+                                          .sums = sums,
+                                          .pixels = fc_min(FC_POOL2D_FOLDED, pixels - pixel),
+                                          .channels = channels,
+                                          .x_pixel = channels,
+                                          .divisor = (double)pixels,
+                                          .begins = pixel == 0};
+        if (self->direct) {
+            chains.x = fc_pool2d_at(x, self->size, n, 0, pixel, channel);
+            chains.x_pixel = x->stride_w;
+        } else {
+            pack_pixels(self, n, channel, channels, pixel, chains.pixels, packed);
+        }
+        chains.y = pixel + chains.pixels == pixels ? line : NULL;
+        self->kernels->pool2d.chains(&chains);
+    }
+    self->kernels->conv2d.copy_block(
+        &(struct fc_block){.x = line,
+                           .y = fc_pool2d_at(y, self->size, n, 0, 0, channel),
+                           .x_pixel = 1,
+                           .x_channel = 1,
+                           .y_pixel = 1,
+                           .y_channel = y->stride_c,
+                           .pixels = 1,
+                           .channels = channels});
+}
+
 fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image *y)
 {
     const fc_status status = check(dtype, x, y);
-    if (status != FC_OK)
+    if (status != FC_OK || x->n == 0 || x->c == 0)
         return status;
-    const fc_pool2d_params params = {.dtype = dtype,
-                                     .pooling = FC_AVG,
-                                     .pool_size = {x->h, x->w},
-                                     .strides = {1, 1},
-                                     .dilation_rate = {1, 1},
-                                     .padding = FC_VALID};
-    return fc_pool2d(&params, x, y, NULL);
+    struct average self = {.kernels = fc_current_kernels(dtype),
+                           .size = fc_element_size(dtype),
+                           .x = x,
+                           .y = y,
+                           .channel_blocks = fc_ceil_div(x->c, FC_POOL2D_CHANNELS)};
+    if (fc_pool2d_is_run(x))
+        return fc_pool2d_fold_planes(
+            &(struct fc_pool2d_pass){
+                .pooling = FC_AVG, .dtype = dtype, .x = *x, .kernels = self.kernels},
+            y);
+    self.direct = x->stride_c == 1 && (x->h == 1 || x->stride_h == x->w * x->stride_w);
+    const int64_t packed = self.direct ? 0 : fc_min(FC_POOL2D_FOLDED, x->h * x->w);
+    self.sums_bytes = (size_t)(FC_POOL2D_CHAINS * FC_POOL2D_CHANNELS) * self.size;
+    self.worker_bytes = self.sums_bytes + (size_t)(packed * FC_POOL2D_CHANNELS) * self.size;
+    const int64_t items = x->n * self.channel_blocks;
+    const double elements = (double)x->n * (double)x->c * (double)x->h * (double)x->w;
+    const int width = fc_parallel_width(items, elements);
+    self.scratch = fc_workspace_acquire((size_t)width * self.worker_bytes);
+    if (!self.scratch)
+        return FC_NO_MEMORY;
+    fc_parallel_for(items, width, FC_KEEP_DENORMALS, average_item, &self);
+    fc_workspace_release(self.scratch);
+    return FC_OK;
 }
 
 /* ---------------------------------------------------------------- backward */

@@ -1,4 +1,6 @@
 /* pool2d.c: maximum, minimum and average pooling, forward. */
+#include "pool2d_fold.h"
+#include "pool2d_lines.h"
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
 
@@ -44,6 +46,10 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], false);
     bool done;
     status = fc_pool2d_quads_forward(&pass, y, &done);
+    if (!done && status == FC_OK)
+        status = fc_pool2d_fold_forward(&pass, y, &done);
+    if (!done && status == FC_OK)
+        status = fc_pool2d_lines_forward(&pass, y, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_planes_forward(&pass, y, &done);
     if (done || status != FC_OK)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "parallel.h"
+#include "pool2d_lines.h"
 #include "pool2d_max_dx.h"
 #include "pool2d_pass.h"
 #include "pool2d_planes.h"
@@ -302,7 +303,9 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
                                 const struct fc_pool2d_axis adjoint[2], const fc_image *dy,
                                 const fc_image *indices, const fc_image *dx, bool *done)
 {
-    const fc_status status = fc_pool2d_planes_max_dx(search, dy, indices, dx, done);
+    fc_status status = fc_pool2d_lines_dx(search, dy, indices, dx, done);
+    if (!*done && status == FC_OK)
+        status = fc_pool2d_planes_max_dx(search, dy, indices, dx, done);
     if (*done || status != FC_OK)
         return status;
     struct fc_pool2d_pass pass = *search;

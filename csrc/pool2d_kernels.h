@@ -154,6 +154,46 @@ struct fc_pool2d_quads {
     ptrdiff_t x_row, x_pixel, dx_row, dx_pixel, y_row, y_pixel, index_row, index_pixel;
 };
 
+/* Windows of 3 x 3 that slide by one, with a pixel of padding all around: planes of rows of up to
+ * FC_POOL2D_LINE elements that lie together.
+ *   y[p * y_plane + h * y_row + w] = pool over the window around x[p * x_plane + h * x_row + w]
+ * or, on the way back, y is dx, and dy and index are rows as those are; with index x is not read. An element
+ * adds up the gradients of the windows it has won in their order, one chain that begins with zero. Indices
+ * of a plane fit 31 bits. */
+enum { FC_POOL2D_LINE = 16 };
+struct fc_pool2d_lines {
+    const void *x, *dy;
+    const int64_t *index;
+    void *y;
+    int64_t planes, rows, columns;
+    ptrdiff_t x_plane, x_row, dy_plane, dy_row, index_plane, index_row, y_plane, y_row;
+};
+
+/* Planes that are pooled whole, of which the pixels lie in a run: y[p * y_plane] is the pool over i <
+ * elements of x[p * x_plane + i]. Of an average chain k < FC_POOL2D_CHAINS is the sum of the pixels
+ * k, k + FC_POOL2D_CHAINS, ... of FC_POOL2D_FOLDED pixels, added to those before; at the end chains k and
+ * k + 8 are added, then k and k + 4, k + 2, k + 1. A maximum has FC_POOL2D_CHAINS elements or more. */
+enum { FC_POOL2D_CHAINS = 16, FC_POOL2D_FOLDED = 128 * FC_POOL2D_CHAINS, FC_POOL2D_CHANNELS = 64 };
+struct fc_pool2d_fold {
+    const void *x;
+    void *y;
+    int64_t planes, elements;
+    ptrdiff_t x_plane, y_plane;
+    double divisor;
+};
+
+/* The same sums where channels, at most FC_POOL2D_CHANNELS, lie together: pixel i is at x + i * x_pixel.
+ * sums are those of FC_POOL2D_CHAINS x FC_POOL2D_CHANNELS chains, which `begins` clears; y, if it is not
+ * NULL, receives the average of what they hold then. Whole vectors of y are written. */
+struct fc_pool2d_chains {
+    const void *x;
+    void *sums, *y;
+    int64_t pixels, channels; /* FC_POOL2D_FOLDED pixels, but for the last call */
+    ptrdiff_t x_pixel;
+    double divisor;
+    bool begins;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     void (*window[3])(const struct fc_pool2d_window *window);
@@ -166,6 +206,12 @@ struct fc_pool2d_kernels {
     void (*quads[3])(const struct fc_pool2d_quads *quads); /* by fc_pooling, forward */
     bool (*quads_dx[3])(
         const struct fc_pool2d_quads *quads); /* false: an index is no tap's, nor -1 */
+    /* NULL where a vector is short of half a row. */
+    void (*lines[2])(const struct fc_pool2d_lines *lines); /* maximum and minimum */
+    bool (*lines_dx[2])(
+        const struct fc_pool2d_lines *lines); /* false: an index is none of its window's */
+    void (*fold[3])(const struct fc_pool2d_fold *fold);
+    void (*chains)(const struct fc_pool2d_chains *chains);
     void (*award)(const struct fc_pool2d_award *award);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */
     void (*join)(const struct fc_pool2d_parts *parts); /* parts to image */

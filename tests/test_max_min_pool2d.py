@@ -27,6 +27,10 @@ LAYERS = {
     "resnet 3x3 stride 2": PoolProblem(2, 27, 29, 65, 3, 2, 1),
     "googlenet ceil": PoolProblem(1, 28, 28, 35, 3, 2, "valid", 1, True),
     "inception 3x3 stride 1": PoolProblem(1, 17, 18, 33, 3, 1, 1),
+    "rows of 16": PoolProblem(1, 3, 16, 35, 3, 1, 1),
+    "rows of 14": PoolProblem(2, 14, 14, 19, 3, 1, 1),
+    "rows of 9": PoolProblem(1, 2, 9, 18, 3, 1, 1),
+    "a row of 6": PoolProblem(2, 1, 6, 2, 3, 1, 1),
     "spp 13x13": PoolProblem(1, 7, 7, 17, 13, 1, 6),
     "beyond one byte of taps": PoolProblem(1, 14, 27, 5, (17, 31), 1, (3, 4)),
     "more rows than a step holds": PoolProblem(1, 61, 64, 72, 3, 2, 1),
@@ -162,14 +166,15 @@ def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format:
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
 @pytest.mark.parametrize("channels", [1, 3, 37])
+@pytest.mark.parametrize("strides", [1, 2])
 def test_indices_beyond_their_windows(
-    isa: str, channels: int, data_format: str, dtype: str
+    isa: str, strides: int, channels: int, data_format: str, dtype: str
 ) -> None:
     """Any pixel of the plane may be named, and no other, however far away."""
     rng = np.random.default_rng(channels)
     shape = strategies.in_format((2, 9, 11, channels), data_format)
     x = rng.standard_normal(shape).astype(dtype)
-    words: dict[str, Any] = {"strides": 2, "padding": 1, "data_format": data_format}
+    words: dict[str, Any] = {"strides": strides, "padding": 1, "data_format": data_format}
     y, indices = functional.max_pool2d(x, 3, return_indices=True, **words)
     dy = rng.integers(-9, 9, y.shape).astype(dtype)
     for places in (

@@ -16,6 +16,8 @@
 #include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"
 #include "pool2d_quads.inc.h"
+#include "pool2d_lines.inc.h"
+#include "pool2d_fold.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
@@ -62,6 +64,10 @@ const struct fc_kernels FC_TABLE = {
          .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},
          .quads = {[FC_MAX] = quads_max, [FC_MIN] = quads_min, [FC_AVG] = quads_avg},
          .quads_dx = {[FC_MAX] = quads_max_dx, [FC_MIN] = quads_min_dx, [FC_AVG] = quads_avg_dx},
+         .lines = {[FC_MAX] = LINE_KERNEL(lines_max), [FC_MIN] = LINE_KERNEL(lines_min)},
+         .lines_dx = {[FC_MAX] = LINE_KERNEL(lines_max_dx), [FC_MIN] = LINE_KERNEL(lines_min_dx)},
+         .fold = {[FC_MAX] = fold_max, [FC_MIN] = fold_min, [FC_AVG] = fold_avg},
+         .chains = add_chains,
          .part = part_planes,
          .join = join_planes,
          .claim = claim_gradients,

@@ -112,6 +112,20 @@ FC_INLINE vmask vfirst(int n)
 FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskload)(p, vfirst(n)); }
 FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(maskstore)(p, vfirst(n), a); }
 
+/* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
+FC_INLINE vreal vbefore(vreal a, vreal b)
+{
+    const __m256i low = vas_int(a), high = vas_int(b);
+    return vas_real(_mm256_alignr_epi8(high, _mm256_permute2x128_si256(low, high, 0x21),
+                                       16 - (int)sizeof(real)));
+}
+FC_INLINE vreal vafter(vreal a, vreal b)
+{
+    const __m256i low = vas_int(a), high = vas_int(b);
+    return vas_real(
+        _mm256_alignr_epi8(_mm256_permute2x128_si256(low, high, 0x21), low, (int)sizeof(real)));
+}
+
 /* a[order[i]] in lane i; a double moves as two halves. */
 FC_INLINE vreal vpermute(vreal a, vint order)
 {

@@ -102,6 +102,24 @@ FC_INLINE vreal vas_real(vint a) { return _mm512_castsi512_pd(a); }
 #define vishift_left(a, n) FC_IOP(slli)(a, n)
 #define vishift_right(a, n) FC_IOP(srli)(a, n)
 
+/* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
+FC_INLINE vreal vbefore(vreal a, vreal b)
+{
+#if FC_REAL == 32
+    return vas_real(_mm512_alignr_epi32(vas_int(b), vas_int(a), LANES - 1));
+#else
+    return vas_real(_mm512_alignr_epi64(vas_int(b), vas_int(a), LANES - 1));
+#endif
+}
+FC_INLINE vreal vafter(vreal a, vreal b)
+{
+#if FC_REAL == 32
+    return vas_real(_mm512_alignr_epi32(vas_int(b), vas_int(a), 1));
+#else
+    return vas_real(_mm512_alignr_epi64(vas_int(b), vas_int(a), 1));
+#endif
+}
+
 /* a[order[i]] in lane i. */
 FC_INLINE vreal vpermute(vreal a, vint order) { return FC_OP(permutexvar)(order, a); }
 

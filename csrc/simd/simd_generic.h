@@ -111,6 +111,15 @@ FC_INLINE void vstore_first(real *p, vreal a, int n)
         p[i] = a[i];
 }
 
+/* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
+#if FC_REAL == 32
+FC_INLINE vreal vbefore(vreal a, vreal b) { return (vreal){a[3], b[0], b[1], b[2]}; }
+FC_INLINE vreal vafter(vreal a, vreal b) { return (vreal){a[1], a[2], a[3], b[0]}; }
+#else
+FC_INLINE vreal vbefore(vreal a, vreal b) { return (vreal){a[1], b[0]}; }
+FC_INLINE vreal vafter(vreal a, vreal b) { return (vreal){a[1], b[0]}; }
+#endif
+
 /* a[order[i]] in lane i. */
 FC_INLINE vreal vpermute(vreal a, vint order)
 {

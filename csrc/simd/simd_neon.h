@@ -104,6 +104,10 @@ FC_INLINE void vstore_first(real *p, vreal a, int n)
         p[i] = lanes[i];
 }
 
+/* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
+FC_INLINE vreal vbefore(vreal a, vreal b) { return FC_OP(ext)(a, b, LANES - 1); }
+FC_INLINE vreal vafter(vreal a, vreal b) { return FC_OP(ext)(a, b, 1); }
+
 /* a[order[i]] in lane i. */
 FC_INLINE vreal vpermute(vreal a, vint order)
 {
