@@ -144,12 +144,13 @@ struct fc_pool2d_names {
  *
  * y is written, or dx: dy where the window's first winner or first NaN is, 0 elsewhere; an average gives
  * each tap a quarter. With index not NULL x is not read. Indices of `together` lines follow each other
- * without gaps, and may be read beyond those of a line. */
+ * without gaps, and may be read beyond those of a line. With `stream` every vector that is written
+ * begins at a multiple of its bytes, and may go past the caches. */
 struct fc_pool2d_quads {
     const void *x, *dy;
     const int64_t *index;
     void *y, *dx;
-    bool pairs;
+    bool pairs, stream;
     int64_t lines, columns, lanes, origin, width, together;
     ptrdiff_t x_row, x_pixel, dx_row, dx_pixel, y_row, y_pixel, index_row, index_pixel;
 };

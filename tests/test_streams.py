@@ -61,3 +61,29 @@ def test_results_past_the_caches(isa: str, kernel: int, more: int, dtype: str) -
         functional.conv2d(x, weights, bias, algorithm="direct", out=out.array, **words)
         np.testing.assert_array_equal(out.array, expected)
         out.assert_intact()
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+def test_gradients_of_pooling_past_the_caches(isa: str, data_format: str, dtype: str) -> None:
+    """Begin they with a line or not, dy is where the window's first maximum is."""
+    lanes = 128 // np.dtype(dtype).itemsize
+    shape = (1, 514, 512, lanes) if data_format == "channels_last" else (1, lanes, 514, 512)
+    words: dict[str, Any] = {"pool_size": 2, "data_format": data_format}
+    x = numbers(shape, dtype, 0)
+    y = functional.max_pool2d(x, **words)
+    dy = numbers(y.shape, dtype, 1)
+    _, index = functional.max_pool2d(x, return_indices=True, **words)
+    plane = (1, 2) if data_format == "channels_last" else (2, 3)
+    expected = np.zeros(shape, dtype)
+    flat = np.moveaxis(expected, plane, (2, 3))
+    batch, channel = np.ogrid[:1, :lanes]
+    at = np.moveaxis(index, plane, (2, 3)).reshape(1, lanes, -1)
+    flat[batch[..., None], channel[..., None], at // 512, at % 512] = np.moveaxis(
+        dy, plane, (2, 3)
+    ).reshape(1, lanes, -1)
+    for offset in (0, np.dtype(dtype).itemsize):
+        out = Output(shape, dtype, offset)
+        functional.max_pool2d_backward(dy, x, out=out.array, **words)
+        np.testing.assert_array_equal(out.array, expected)
+        out.assert_intact()

@@ -28,28 +28,41 @@ FC_INLINE void quad_load(const real *x, ptrdiff_t pixel, const bool pairs, const
     *right = vodds(a, b);
 }
 
+/* Whole vectors, past the caches where the result is large. */
+FC_INLINE void quad_put(real *x, vreal a, bool stream)
+{
+    if (stream)
+        vstream(x, a);
+    else
+        vstore(x, a);
+}
+
 FC_INLINE void quad_store(real *x, ptrdiff_t pixel, const bool pairs, const bool partial, int lanes,
-                          vreal left, vreal right)
+                          vreal left, vreal right, bool stream)
 {
     if (!pairs) {
         if (partial) {
             vstore_first(x, left, lanes);
             vstore_first(x + pixel, right, lanes);
         } else {
-            vstore(x, left);
-            vstore(x + pixel, right);
+            quad_put(x, left, stream);
+            quad_put(x + pixel, right, stream);
         }
         return;
     }
+    const vreal low = vzip_low(left, right), high = vzip_high(left, right);
     const int more = 2 * lanes - LANES;
-    if (partial && more < 0)
-        vstore_first(x, vzip_low(left, right), 2 * lanes);
+    if (!partial) {
+        quad_put(x, low, stream);
+        quad_put(x + LANES, high, stream);
+        return;
+    }
+    if (more < 0)
+        vstore_first(x, low, 2 * lanes);
     else
-        vstore(x, vzip_low(left, right));
-    if (!partial)
-        vstore(x + LANES, vzip_high(left, right));
-    else if (more > 0)
-        vstore_first(x + LANES, vzip_high(left, right), more);
+        vstore(x, low);
+    if (more > 0)
+        vstore_first(x + LANES, high, more);
 }
 
 FC_INLINE vmask quad_wins(vreal value, vreal best, fc_pooling pooling)
@@ -126,7 +139,7 @@ FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct qu
     if (partial)
         vstore_first(at->y, y, at->lanes);
     else
-        vstore(at->y, y);
+        quad_put(at->y, y, quads->stream);
 }
 
 /* A sum that begins with zero holds no -0. */
@@ -155,7 +168,7 @@ FC_INLINE vint quad_backward(const struct fc_pool2d_quads *quads, const struct q
     }
     FC_UNROLL (i, 2)
         quad_store(at->dx + i * quads->dx_row, quads->dx_pixel, pairs, partial, at->lanes,
-                   dx.tap[2 * i], dx.tap[2 * i + 1]);
+                   dx.tap[2 * i], dx.tap[2 * i + 1], quads->stream);
     return stray;
 }
 
