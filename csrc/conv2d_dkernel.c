@@ -214,8 +214,8 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
 {
     struct fc_dkernel_plan plan;
     struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy);
-    size_t total, bias_bytes = 0;
-    if (!fc_plan_dkernel(convolution, exact, &plan, &total))
+    size_t shared, bias_bytes = 0;
+    if (!fc_plan_dkernel(convolution, exact, &plan))
         return FC_OVERFLOW;
     const bool depthwise = !exact && fc_fits_depthwise_dkernel(convolution);
     const bool fits = bias->sums && fits_bias(&plan, &sums, &convolution->y, depthwise);
@@ -224,17 +224,18 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
         bias_bytes = fc_channel_sums_bytes(&sums, plan.width);
         bias->sums = NULL;
     }
-    if (__builtin_add_overflow(total, bias_bytes, &total))
-        return FC_OVERFLOW;
     if (depthwise) {
         const fc_status status = fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps,
                                                       plan.chunks, fits ? &sums : NULL, dbias);
         *finite = status == FC_OK && all_finite(&convolution->kernel, convolution->dtype);
         return status;
     }
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    char *scratch;
+    if (__builtin_add_overflow(plan.all_sums_bytes, bias_bytes, &shared))
+        return FC_OVERFLOW;
+    const fc_status status = fc_workspace_divide(shared, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
     const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution->dtype)->conv2d;
     const bool mixes = plan.channels.lanes || plan.merged;
     struct fc_dkernel_job job = {
@@ -243,14 +244,14 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
         .kernels = kernels,
         .padded = fc_padded_x(convolution, kernels, plan.skip),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
-        .sums = scratch + plan.worker_bytes * (size_t)plan.width,
-        .scratch = scratch,
+        .sums = scratch,
+        .scratch = scratch + shared,
         .in_place = plan.chunks == 1 && !mixes && !exact && convolution->kernel.stride_c_out == 1,
         .bias = fits ? &sums : NULL,
         .dbias = dbias,
     };
     if (fits)
-        fc_begin_channel_sums(&sums, scratch + total - bias_bytes);
+        fc_begin_channel_sums(&sums, scratch + plan.all_sums_bytes);
     fc_parallel_for(plan.parts * plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     if (plan.chunks > 1)
         fc_parallel_for(plan.parts, plan.width, FC_FLUSH_DENORMALS, add_chunks, &job);

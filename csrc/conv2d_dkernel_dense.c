@@ -66,7 +66,7 @@ static void add_columns(struct fc_dkernel_part *part, int64_t n, int64_t p, int6
         (char *)kernel->data + (part->group * kernel->stride_group + part->c * kernel->stride_c_in +
                                 (p * plan->channels.panel + k) * kernel->stride_c_out) *
                                    job->element;
-    const bool packed = part->tile_dy == part->dy;
+    const bool copies_dy = image->stride_c == 1 && tiles > 1 && part->tile_dy != part->dy;
     struct place dy = *panel;
     const int64_t columns = tile->units * plan->channels.unit;
     tile->partial_step = width;
@@ -81,7 +81,7 @@ static void add_columns(struct fc_dkernel_part *part, int64_t n, int64_t p, int6
                                         first_channel + c);
         tile->x_copy = plan->x_copied && first ? copy : NULL;
         tile->dy_copy = NULL;
-        if (t == 0 && tiles > 1 && !packed && dy.step != columns)
+        if (t == 0 && copies_dy && dy.step != columns)
             tile->dy_copy = part->dy + k * pixels * job->element;
         lay_out(part, &x, &dy);
         if (tile->dy_copy)

@@ -165,8 +165,7 @@ static void plan_blocks(const struct fc_convolution *convolution, struct fc_dker
 }
 
 /* False where a count of bytes overflows. */
-static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan,
-                         size_t *total)
+static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
@@ -188,17 +187,14 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
         channels->taps * plan->part_channels * channels->panel * plan->part_panels;
     plan->sums_bytes = (size_t)(plan->part_elements * element);
     plan->worker_bytes = plan->x_bytes + plan->dy_bytes + plan->offset_bytes;
-    if (plan->chunks == 1) {
+    if (plan->chunks == 1)
         plan->worker_bytes += plan->sums_bytes;
-        return !__builtin_mul_overflow(plan->worker_bytes, (size_t)plan->width, total);
-    }
-    size_t sums;
-    return !__builtin_mul_overflow((size_t)(plan->parts * plan->chunks), plan->sums_bytes, &sums) &&
-           !__builtin_add_overflow(sums, plan->worker_bytes * (size_t)plan->width, total);
+    const size_t apart = plan->chunks == 1 ? 0 : (size_t)(plan->parts * plan->chunks);
+    return !__builtin_mul_overflow(apart, plan->sums_bytes, &plan->all_sums_bytes);
 }
 
 bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
-                     struct fc_dkernel_plan *plan, size_t *total)
+                     struct fc_dkernel_plan *plan)
 {
     const fc_image *dy = &convolution->y;
     *plan = (struct fc_dkernel_plan){
@@ -211,5 +207,5 @@ bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *
                         (double)convolution->kernel.c_in * (double)plan->channels.taps;
     plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
-    return plan_scratch(convolution, plan, total);
+    return plan_scratch(convolution, plan);
 }

@@ -23,13 +23,13 @@ struct fc_dkernel_plan {
     bool dy_in_place; /* read where it lies, in whole panels */
     int64_t tap_row;  /* packed rows from a row of taps to the next */
     size_t x_bytes, dy_bytes, sums_bytes, offset_bytes, worker_bytes;
+    size_t all_sums_bytes; /* of all chunks, which no worker owns */
     int width;
 };
 
 /* y of the convolution stands for dy, kernel for dkernel. If exact, each tap is summed over the pixels
- * of the image alone, at any cost, to mend results that are not finite. False where a count of bytes overflows;
- * total is the scratch memory of all workers and sums. */
+ * of the image alone, at any cost, to mend results that are not finite. False where a count of bytes overflows. */
 bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
-                     struct fc_dkernel_plan *plan, size_t *total);
+                     struct fc_dkernel_plan *plan);
 
 #endif

@@ -75,8 +75,8 @@ struct fc_tile {
  * x of the lane form) are read and written; elements are at most dkernel_elements, units at most
  * tile_units. In dkernel_tile, two pixels after two, memory that is needed later is fetched: a line at ahead +
  * ahead_row * row + ahead_step * (column / 2), in bytes, rows of all images counted on. Where asked,
- * *finite becomes false if something stored is not finite, and what is read is left pixel after pixel:
- * in dkernel_tile the elements of x at x_copy, in it and plane_dkernel_tile the units of dy at dy_copy. */
+ * *finite becomes false if something stored is not finite, and dkernel_tile leaves what it reads, pixel after
+ * pixel: the elements of x at x_copy, the units of dy at dy_copy. */
 struct fc_dkernel_tile {
     const void *x, *dy, *partial;
     void *dkernel, *x_copy, *dy_copy;

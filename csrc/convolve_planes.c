@@ -9,7 +9,8 @@
  * image. Where rows of x are skipped, rows of y do not follow each other at the same pitch; and where
  * much of the image is padding above or below, taps in it are left out row by row. So they are where rows
  * fill tiles and y is planes, which these then finish themselves. The lines of y are asked for while sums
- * are made: its planes are no stream that the processor knows (VGG's first layer took 1.4 times as long).
+ * are made: its planes are no stream that the processor knows (VGG's first layer took 1.4 times as long). A
+ * large y goes past the caches: the same layer takes 8.8 to 9.5 ms, not 16.5 to 17.6.
  *
  * Each sum runs over blocks of channels and, within a block, over taps and then channels. */
 #include "convolve_planes.h"
@@ -161,7 +162,9 @@ static void add_sums(struct item *item, const struct aim *aim)
             tile->partial =
                 aim->first ? NULL : aim->partial + (k * tile->partial_step + at) * job->element;
             tile->bias = bias ? bias + k * job->element : NULL;
-            if (aim->lines)
+            tile->stream = direct && plan->stream && tile->pixels % plan->unit == 0 &&
+                           (uintptr_t)tile->y % FC_CACHE_LINE == 0;
+            if (aim->lines && !tile->stream)
                 fc_fetch_rows(aim->lines + (k * y->stride_c + pixel) * job->element,
                               y->stride_c * job->element, tile->outputs,
                               tile->pixels * job->element);

@@ -14,6 +14,7 @@ struct fc_planes_plan {
     size_t weight_bytes, x_bytes, strip_bytes, worker_bytes;
     bool flat, skip_rows; /* rows follow each other; taps in padding are left out */
     bool direct; /* tiles finish y, whose planes they make, and the last sums need no strip */
+    bool stream; /* y goes past the caches */
     int width;
 };
 

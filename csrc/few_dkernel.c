@@ -29,7 +29,7 @@ struct plan {
     int64_t elements;      /* kernel rows * channels of x */
     int64_t steps, chunks; /* blocks of the whole batch; pieces they are divided into */
     int64_t dy_row;        /* elements of a packed row of dy */
-    size_t sums_bytes, x_bytes, worker_bytes;
+    size_t sums_bytes, all_sums_bytes, x_bytes, worker_bytes;
     int width;
 };
 
@@ -58,7 +58,8 @@ bool fc_fits_few_dkernel(const struct fc_convolution *convolution)
 
 /* -------------------------------------------------------------------- plan */
 
-static bool make_plan(const struct fc_convolution *convolution, struct plan *plan, size_t *total)
+/* False where a count of bytes overflows. */
+static bool make_plan(const struct fc_convolution *convolution, struct plan *plan)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const fc_image *dy = &convolution->y;
@@ -81,9 +82,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)kernel->c_out *
                         (double)plan->elements * (double)kernel->kw;
     plan->width = fc_parallel_width(plan->chunks, work);
-    size_t sums;
-    return !__builtin_mul_overflow(plan->sums_bytes, (size_t)plan->chunks, &sums) &&
-           !__builtin_add_overflow(sums, plan->worker_bytes * (size_t)plan->width, total);
+    return !__builtin_mul_overflow(plan->sums_bytes, (size_t)plan->chunks, &plan->all_sums_bytes);
 }
 
 /* -------------------------------------------------------------------- sums */
@@ -257,19 +256,20 @@ static void store_sums(void *context, int64_t item, int worker)
 fc_status fc_few_dkernel(const struct fc_convolution *convolution, bool *done)
 {
     struct plan plan;
-    size_t total;
-    if (!make_plan(convolution, &plan, &total))
+    if (!make_plan(convolution, &plan))
         return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
+    char *scratch;
+    const fc_status status =
+        fc_workspace_divide(plan.all_sums_bytes, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
     struct job job = {
         .convolution = convolution,
         .plan = &plan,
         .kernels = fc_current_kernels(convolution->dtype),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
-        .sums = scratch + plan.worker_bytes * (size_t)plan.width,
-        .scratch = scratch,
+        .sums = scratch,
+        .scratch = scratch + plan.all_sums_bytes,
     };
     fc_parallel_for(plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, store_sums, &job);

@@ -88,7 +88,9 @@ struct fc_rows_ahead {
  *   y[k * y_step + p] = activation(partial[k * partial_step + p] + sum + bias[k]), what is NULL left out
  * for k < outputs and p < pixels. Whole units of x are read; partial may be the same memory as y. Outputs
  * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. Where
- * source is not NULL, whole units of term t's x are copied to where it is read, from source[t * source_step]. */
+ * source is not NULL, whole units of term t's x are copied to where it is read, from source[t * source_step].
+ * Where `stream` is set, outputs of y begin with a line, pixels are whole units, and y may be stored past the
+ * caches. */
 struct fc_plane_tile {
     const void *x, *weights, *partial, *bias;
     void *y;
@@ -96,6 +98,7 @@ struct fc_plane_tile {
     int64_t terms;
     ptrdiff_t weight_step, partial_step, y_step;
     int outputs, pixels, units;
+    bool stream;
     fc_activation activation;
     const void *source;
     ptrdiff_t source_step;

@@ -44,4 +44,14 @@ static inline bool fc_streams_pixels(const fc_image *y, ptrdiff_t element)
     return y->stride_c == 1 && fc_streams(y->data, last * element, steps * element);
 }
 
+/* Whether y does where the pixels of a row lie together: each row begins with a line. */
+static inline bool fc_streams_rows(const fc_image *y, ptrdiff_t element)
+{
+    const int64_t last =
+        (y->n - 1) * y->stride_n + (y->h - 1) * y->stride_h + y->w - 1 + (y->c - 1) * y->stride_c;
+    const ptrdiff_t steps =
+        (y->n > 1 ? y->stride_n : 0) | (y->h > 1 ? y->stride_h : 0) | (y->c > 1 ? y->stride_c : 0);
+    return y->stride_w == 1 && fc_streams(y->data, last * element, steps * element);
+}
+
 #endif

@@ -2,6 +2,16 @@
 #include "winograd_tiles.h"
 
 #include "dispatch.h"
+#include "stream.h"
+
+bool fc_winograd_streams(const struct fc_convolution *convolution)
+{
+    const fc_image *y = &convolution->y;
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    const int64_t line = FC_UNIT_BYTES / element;
+    return y->stride_c == 1 && y->stride_h % line == 0 && y->stride_n % line == 0 &&
+           fc_streams(y->data, y->n * y->h * y->w * y->c * element, y->stride_w * element);
+}
 
 /* Where the outputs of a row of tiles of one phase go: `rows` rows from `row` on, `columns` columns from
  * `column` on, steps apart. No image and no struct is copied here: a wide load of what narrow stores
@@ -60,6 +70,8 @@ static void aim_at_y(const struct fc_winograd_target *target, const struct line 
     gather->y_row = y->stride_h * line->step[0];
     gather->y_column = y->stride_w * line->step[1];
     gather->activation = convolution->activation;
+    gather->stream =
+        target->stream && (line->k | line->outputs) % (FC_UNIT_BYTES / target->element) == 0;
     gather->bias = bias_of(target, line);
     if (!residual->data)
         return;

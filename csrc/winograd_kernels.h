@@ -50,6 +50,7 @@ struct fc_winograd_gather {
     int64_t tiles, channels, rows, columns;
     int points[2];
     fc_activation activation;
+    bool stream; /* past the caches (stream.h): channels fill lines */
 };
 
 /* One position of groups of `tiles` tiles: m[t * m_tile + k] = (add ? m : 0) + sum over channels c of

@@ -46,7 +46,11 @@ struct fc_winograd_target {
     const struct fc_winograd_cut *cut;
     struct fc_winograd_form form;
     ptrdiff_t element, pitch, m_position;
+    bool stream; /* y goes past the caches */
 };
+
+/* Whether y goes past the caches: it is large, and its pixels begin with lines. */
+bool fc_winograd_streams(const struct fc_convolution *convolution);
 
 /* Whether every sum was finite. */
 bool fc_winograd_gather_line(const struct fc_winograd_target *target,

@@ -1,4 +1,4 @@
-"""Results that no cache holds, 32 MB and more, are stored past them: the numbers of any other result."""
+"""Results of 32 MB and more are stored past the caches: the same numbers all the same."""
 
 from __future__ import annotations
 
@@ -41,22 +41,23 @@ class Output:
         assert np.isnan(self._memory[self._first + self.array.size :]).all()
 
 
-def layer(size: int, c_in: int, c_out: int, kernel: int, dtype: str) -> tuple[Array, Array]:
-    """Return an image of about size x size pixels, and a kernel."""
-    x = numbers((1, size + 1, size, c_in), dtype, 0)
-    return x, numbers((kernel, kernel, c_in, c_out), dtype, 1)
-
-
-# Whole lines of channels, and not.
+# Whole lines of channels, or of pixels, and not.
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
 @pytest.mark.parametrize(("kernel", "more"), [(1, 0), (3, 0), (3, 1)])
-def test_results_past_the_caches(isa: str, kernel: int, more: int, dtype: str) -> None:
-    """Begin they with a line or not, they are those of the reference, and nothing beside them is written."""
-    x, weights = layer(514, 5, 256 // np.dtype(dtype).itemsize // 2 + more, kernel, dtype)
-    bias = numbers(weights.shape[-1:], dtype, 2)
-    words: dict[str, Any] = {"padding": "same", "activation": "relu"}
+def test_results_past_the_caches(
+    isa: str, kernel: int, more: int, data_format: str, dtype: str
+) -> None:
+    """Wherever they lie they are exact, and nothing beside them is written."""
+    itemsize = np.dtype(dtype).itemsize
+    last = data_format == "channels_last"
+    sizes, c_in = (515, 512 if last else 512 + more), 20 if kernel == 1 else 4
+    c_out = 2 * LINE // itemsize + (more if last else 0)
+    x = numbers((1, *sizes, c_in) if last else (1, c_in, *sizes), dtype, 0)
+    weights, bias = numbers((kernel, kernel, c_in, c_out), dtype, 1), numbers((c_out,), dtype, 2)
+    words: dict[str, Any] = {"padding": "same", "activation": "relu", "data_format": data_format}
     expected = reference.conv2d(x, weights, bias, **words)
-    for offset in (0, np.dtype(dtype).itemsize):
+    for offset in (0, itemsize):
         out = Output(expected.shape, dtype, offset)
         functional.conv2d(x, weights, bias, algorithm="direct", out=out.array, **words)
         np.testing.assert_array_equal(out.array, expected)

@@ -267,3 +267,19 @@ def test_transposed_convolution(isa: str) -> None:
         ROUNDING["float32"] * reference.conv2d_transpose(abs(x), abs(kernel), padding="same"),
         9 * 20,
     )
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_large_results_have_the_bits_of_unaligned_ones(isa: str, groups: int, strides: int) -> None:
+    """Stores past the caches, where lines are whole, and beside them where they are not."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((1, 180 * strides, 180 * strides, 32)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3, 32 // groups, 80)).astype(np.float32)
+    words: dict[str, Any] = {"padding": 1, "groups": groups, "strides": strides, **WINOGRAD}
+    large = functional.conv2d(x, kernel, **words)
+    room = np.empty(large.size + 1, np.float32)
+    beside = functional.conv2d(x, kernel, **words, out=room[1:].reshape(large.shape))
+    assert_same_bits(large, beside)
+    few = functional.conv2d(x[:, : 24 * strides], kernel, **words)
+    assert_same_bits(large[:, :20], few[:, :20])

@@ -63,17 +63,17 @@ FC_INLINE void add_pixel(const struct fc_dkernel_tile *tile, const struct elemen
 }
 
 /* What a pixel's multiply-adds have read, left for the tiles that read it again. */
-FC_INLINE void copy_pixel(const real *x, const real *dy, const enum dkernel_form form,
-                          const int elements, const int vectors, real **x_copy, real **dy_copy)
+FC_INLINE void copy_pixel(const real *x, const real *dy, const int elements, const int vectors,
+                          real **x_copy, real **dy_copy)
 {
-    if (form == CHANNELS && *x_copy) {
+    if (*x_copy) {
         FC_UNROLL (v, (elements + LANES - 1) / LANES) {
             const int left = elements - v * LANES, lanes = left < LANES ? left : LANES;
             vstore_first(*x_copy + v * LANES, vload_first(x + v * LANES, lanes), lanes);
         }
         *x_copy += elements;
     }
-    if (form != LANE && *dy_copy) {
+    if (*dy_copy) {
         FC_UNROLL (v, vectors)
             vstore(*dy_copy + v * LANES, vload(dy + v * LANES));
         *dy_copy += vectors * LANES;
@@ -129,7 +129,7 @@ FC_INLINE void add_pixels(const struct fc_dkernel_tile *tile, const enum dkernel
             FC_UNROLL (i, PIXELS) {
                 add_pixel(tile, &at, dy, form, elements, vectors, sum);
                 if (copies)
-                    copy_pixel(at.x, dy, form, elements, vectors, &x_copy, &dy_copy);
+                    copy_pixel(at.x, dy, elements, vectors, &x_copy, &dy_copy);
                 next_pixel(&at, x_step, form);
                 dy += dy_step;
             }
@@ -137,7 +137,7 @@ FC_INLINE void add_pixels(const struct fc_dkernel_tile *tile, const enum dkernel
         if (p > 0) {
             add_pixel(tile, &at, dy, form, elements, vectors, sum);
             if (copies)
-                copy_pixel(at.x, dy, form, elements, vectors, &x_copy, &dy_copy);
+                copy_pixel(at.x, dy, elements, vectors, &x_copy, &dy_copy);
         }
     }
 }
@@ -154,7 +154,7 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const enum dkern
         fetch_rows(tile->partial, tile->partial_step, elements, vectors);
     if (!lanes && tile->partial != tile->dkernel)
         fetch_rows(tile->dkernel, tile->dkernel_step, elements, vectors);
-    if (!lanes && (tile->x_copy || tile->dy_copy))
+    if (form == CHANNELS && (tile->x_copy || tile->dy_copy))
         add_pixels(tile, form, true, elements, vectors, sum);
     else
         add_pixels(tile, form, false, elements, vectors, sum);

@@ -11,10 +11,12 @@ enum {
     FLAT_VECTORS = TILE_PIXELS > 6 ? 4 : TILE_VECTORS
 };
 
-/* What is asked for beside the sums, and as many pixels as are asked for. */
+/* What is asked for beside the sums, and as many pixels as are asked for. Tiles of many outputs have a body
+ * that stores past the caches. */
 FC_INLINE void finish_flat(const struct fc_plane_tile *tile, const int outputs, const int vectors,
                            vreal sum[FLAT_OUTPUTS][FLAT_VECTORS])
 {
+    const bool stream = outputs + 1 >= FLAT_OUTPUTS && tile->stream;
     const fc_activation activation = tile->activation;
     const int pixels = tile->pixels;
     if (tile->partial) {
@@ -43,7 +45,10 @@ FC_INLINE void finish_flat(const struct fc_plane_tile *tile, const int outputs, 
     real *y = tile->y;
     const ptrdiff_t step = tile->y_step;
     FC_UNROLL (v, vectors) {
-        if (pixels >= (v + 1) * LANES)
+        if (pixels >= (v + 1) * LANES && stream)
+            FC_UNROLL (k, outputs)
+                vstream(y + k * step + v * LANES, sum[k][v]);
+        else if (pixels >= (v + 1) * LANES)
             FC_UNROLL (k, outputs)
                 vstore(y + k * step + v * LANES, sum[k][v]);
         else if (pixels > v * LANES)

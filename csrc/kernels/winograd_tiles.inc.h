@@ -118,6 +118,13 @@ FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
 
 /* ------------------------------------------------------------------ gather */
 
+/* Whether stores go past the caches. Vectors that are half a line would leave as many lines begun as a tile
+ * has outputs, more than are held open. */
+FC_INLINE bool winograd_streams(const struct fc_winograd_gather *gather)
+{
+    return LANES * sizeof(real) == FC_UNIT_BYTES && gather->stream;
+}
+
 /* Stores one output with what is done to it: the arithmetic of finish_vector, in the same order. */
 FC_INLINE void winograd_store(const struct fc_winograd_gather *gather, vreal sum, int64_t i,
                               int64_t j, int64_t t, int64_t c, int lanes)
@@ -130,7 +137,9 @@ FC_INLINE void winograd_store(const struct fc_winograd_gather *gather, vreal sum
                                     lanes));
     sum = activate(sum, gather->activation);
     real *y = (real *)gather->y + i * gather->y_row + j * gather->y_column + t * gather->y_tile + c;
-    if (lanes == LANES)
+    if (winograd_streams(gather))
+        vstream(y, sum);
+    else if (lanes == LANES)
         vstore(y, sum);
     else
         vstore_first(y, sum, lanes);
@@ -243,6 +252,8 @@ FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bo
         for (int64_t c = 0; c < gather->channels; c += LANES)
             check = winograd_gather_tile(gather, scaled, points_h, points_w, count_h, count_w, t, c,
                                          check);
+    if (winograd_streams(gather))
+        vstream_end();
     real zeros[LANES];
     vstore(zeros, check);
     for (int i = 0; i < LANES; i++)
