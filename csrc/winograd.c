@@ -9,20 +9,18 @@
  * [panel][position][tile][32], of one panel, which returns to outputs when its channels are summed, or
  * of the panels that wait for the next chunk of channels. Where short tiles end rows or columns, the
  * tiles that a position has are cut in groups of their own: V is [position][slab][tile][16], which
- * costs 5 % with 128 channels. For F(4x4,3x3) with 64 channels and 56 tiles V is
- * 0.5 MB and M 0.25 MB: both stay in the second-level cache. A product of 14 tiles, 128 channels and
- * 32 outputs reads 7 KB of V and its share of 16 KB of U in 1792 cycles: 4 to 6 bytes a cycle, which
- * the third-level cache sustains where they are asked for ahead of time.
+ * costs 5 % with 128 channels. For F(4x4,3x3) with 64 channels and 56 tiles V is 0.5 MB and M 0.25 MB: both
+ * stay in the second-level cache. A product of 14 tiles, 128 channels and 32 outputs reads 7 KB of V and its
+ * share of 16 KB of U in 1792 cycles: 4 to 6 bytes a cycle, which the third-level cache sustains when asked.
  *
- * The kernel comes from the third-level cache once a block. V of all of 512 channels leaves room for
- * 20 tiles; V of 128 and M of 8 panels, for 33, and with 2048 channels for 60 where there were 5: V is
- * made again for every 8 panels, and takes 1.1 to 2.5 times less all the same. Pieces of a kernel
- * are chunks like any other: as if each read channels of its own.
+ * The kernel comes from the third-level cache once a block. V of all of 512 channels leaves room for 20
+ * tiles; V of 128 and M of 8 panels, for 33, and with 2048 channels for 60 where there were 5: V is
+ * made again for every 8 panels, and takes 1.1 to 2.5 times less all the same. Pieces of a kernel are chunks
+ * like any other: as if each read channels of its own.
  *
- * A kernel that is transformed inside the call is made chunk by chunk where it is used, if one block
- * holds all tiles (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory), or if its
- * panels are so large that V would be made again for each; else in passes over panels, so that no more
- * than U_BYTES of it exist.
+ * A kernel that is transformed inside the call is made chunk by chunk where it is used, if one block holds all
+ * tiles (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory), or if its panels are so large
+ * that V would be made again for each; else in passes over panels: no more than U_BYTES of it exist.
  *
  * No sum crosses tiles, so blocks may depend on the batch and the threads, and the bits do not. */
 #include "winograd.h"
@@ -31,6 +29,7 @@
 
 #include "dispatch.h"
 #include "parallel.h"
+#include "stream.h"
 #include "winograd_tiles.h"
 #include "workspace.h"
 
@@ -373,7 +372,8 @@ fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolutio
                    plan.form},
         .source = fc_winograd_source_of(convolution, &plan.cut, form, false),
         .target = {convolution, &table->conv2d, transforms, &plan.cut, plan.form, element,
-                   plan.channels.panel, plan.m_position, fc_winograd_streams(convolution)},
+                   plan.channels.panel, plan.m_position,
+                   fc_streams_pixels(&convolution->y, element)},
     };
     job.source.layout = plan.layout;
     plan_passes(&job.kernel, transformed, &plan);

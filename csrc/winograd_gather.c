@@ -2,16 +2,6 @@
 #include "winograd_tiles.h"
 
 #include "dispatch.h"
-#include "stream.h"
-
-bool fc_winograd_streams(const struct fc_convolution *convolution)
-{
-    const fc_image *y = &convolution->y;
-    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t line = FC_UNIT_BYTES / element;
-    return y->stride_c == 1 && y->stride_h % line == 0 && y->stride_n % line == 0 &&
-           fc_streams(y->data, y->n * y->h * y->w * y->c * element, y->stride_w * element);
-}
 
 /* Where the outputs of a row of tiles of one phase go: `rows` rows from `row` on, `columns` columns from
  * `column` on, steps apart. No image and no struct is copied here: a wide load of what narrow stores

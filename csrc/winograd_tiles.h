@@ -49,9 +49,6 @@ struct fc_winograd_target {
     bool stream; /* y goes past the caches */
 };
 
-/* Whether y goes past the caches: it is large, and its pixels begin with lines. */
-bool fc_winograd_streams(const struct fc_convolution *convolution);
-
 /* Whether every sum was finite. */
 bool fc_winograd_gather_line(const struct fc_winograd_target *target,
                              const struct fc_winograd_block *block, int64_t line, int64_t k,

@@ -252,8 +252,6 @@ FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bo
         for (int64_t c = 0; c < gather->channels; c += LANES)
             check = winograd_gather_tile(gather, scaled, points_h, points_w, count_h, count_w, t, c,
                                          check);
-    if (winograd_streams(gather))
-        vstream_end();
     real zeros[LANES];
     vstore(zeros, check);
     for (int i = 0; i < LANES; i++)

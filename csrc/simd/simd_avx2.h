@@ -27,7 +27,6 @@ FC_INLINE vreal vload(const real *p) { return FC_OP(loadu)(p); }
 FC_INLINE void vstore(real *p, vreal a) { FC_OP(storeu)(p, a); }
 /* Past the caches, to p, a multiple of a vector's bytes: the line need not be read first. fc_streams says when. */
 FC_INLINE void vstream(real *p, vreal a) { FC_OP(stream)(p, a); }
-FC_INLINE void vstream_end(void) { _mm_sfence(); }
 FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
 FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }
 FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }

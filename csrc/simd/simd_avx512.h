@@ -31,7 +31,6 @@ FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskz_loadu)(FC
 FC_INLINE void vstore(real *p, vreal a) { FC_OP(storeu)(p, a); }
 /* Past the caches, to p, a multiple of a vector's bytes: the line need not be read first. fc_streams says when. */
 FC_INLINE void vstream(real *p, vreal a) { FC_OP(stream)(p, a); }
-FC_INLINE void vstream_end(void) { _mm_sfence(); }
 FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(mask_storeu)(p, FC_FIRST(n), a); }
 FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
 FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }

@@ -42,7 +42,6 @@ FC_INLINE vreal vload(const real *p)
 }
 FC_INLINE void vstore(real *p, vreal a) { memcpy(p, &a, sizeof a); }
 FC_INLINE void vstream(real *p, vreal a) { vstore(p, a); } /* no such instruction in C */
-FC_INLINE void vstream_end(void) {}
 FC_INLINE vreal vadd(vreal a, vreal b) { return a + b; }
 FC_INLINE vreal vsub(vreal a, vreal b) { return a - b; }
 FC_INLINE vreal vmul(vreal a, vreal b) { return a * b; }

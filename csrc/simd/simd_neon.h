@@ -34,7 +34,6 @@ FC_INLINE vreal vzero(void) { return vset1(0); }
 FC_INLINE vreal vload(const real *p) { return FC_OP(ld1)(p); }
 FC_INLINE void vstore(real *p, vreal a) { FC_OP(st1)(p, a); }
 FC_INLINE void vstream(real *p, vreal a) { vstore(p, a); } /* no such instruction in C */
-FC_INLINE void vstream_end(void) {}
 FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
 FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }
 FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
