@@ -67,7 +67,7 @@ def test_results_past_the_caches(
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
 def test_gradients_of_pooling_past_the_caches(isa: str, data_format: str, dtype: str) -> None:
-    """Begin they with a line or not, dy is where the window's first maximum is."""
+    """dy is where the window's first maximum is, found again or told."""
     lanes = 128 // np.dtype(dtype).itemsize
     shape = (1, 514, 512, lanes) if data_format == "channels_last" else (1, lanes, 514, 512)
     words: dict[str, Any] = {"pool_size": 2, "data_format": data_format}
@@ -83,8 +83,22 @@ def test_gradients_of_pooling_past_the_caches(isa: str, data_format: str, dtype:
     flat[batch[..., None], channel[..., None], at // 512, at % 512] = np.moveaxis(
         dy, plane, (2, 3)
     ).reshape(1, lanes, -1)
-    for offset in (0, np.dtype(dtype).itemsize):
-        out = Output(shape, dtype, offset)
-        functional.max_pool2d_backward(dy, x, out=out.array, **words)
-        np.testing.assert_array_equal(out.array, expected)
-        out.assert_intact()
+    for dx in (
+        functional.max_pool2d_backward(dy, x, **words),
+        functional.max_pool2d_backward(dy, x, indices=index, **words),
+    ):
+        np.testing.assert_array_equal(dx, expected)
+
+
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+def test_maxima_past_the_caches(isa: str, data_format: str) -> None:
+    """They are those of the four pixels."""
+    shape = (1, 1028, 1024, 32) if data_format == "channels_last" else (1, 32, 1028, 1024)
+    x = numbers(shape, "float32", 0)
+    y = functional.max_pool2d(x, data_format=data_format)
+    assert y.nbytes > LARGE
+    if data_format == "channels_last":
+        expected = x.reshape(1, 514, 2, 512, 2, 32).max((2, 4))
+    else:
+        expected = x.reshape(1, 32, 514, 2, 512, 2).max((3, 5))
+    np.testing.assert_array_equal(y, expected)
