@@ -4,6 +4,7 @@
  * and on smaller ones, with 1 thread and with several. Beyond the packed kernel, a thread may have BOUND. */
 #define _GNU_SOURCE
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 
 #include "counted_memory.h"
@@ -158,7 +159,8 @@ static void *pack(void *context)
     return packed;
 }
 
-/* What a packed kernel takes, which a call packs for itself: Winograd's has 36 numbers for 9. */
+/* What a packed kernel takes, which a call packs for itself: Winograd's has 36 numbers for 9. An input
+ * gradient may take tiles where the forward pass does not, of at most 64 numbers for 9. */
 static double packed_bytes(struct convolution *c)
 {
     void *packed;
@@ -191,13 +193,14 @@ static void convolve(const struct layer *layer, int64_t h, int64_t w, bool first
     problem.kernel.data = kernel;
     const double rounded = kernel_bytes(layer, 1), made = packed_bytes(&problem);
     const double packed = made > rounded ? made : rounded, sums = kernel_bytes(layer, 16);
+    const double turned = fmax(packed, rounded * 64 / 9);
     end_call(measured(forward, &problem, threads), layer->name, h, w, threads, packed);
-    end_call(measured(backward_x, &problem, threads), layer->name, h, w, threads, packed);
+    end_call(measured(backward_x, &problem, threads), layer->name, h, w, threads, turned);
     end_call(measured(backward_kernel, &problem, threads), layer->name, h, w, threads, sums);
     end_call(measured(backward_bias, &problem, threads), layer->name, h, w, threads, 0);
     problem.up = true;
     if (layer->mode == FC_CONSTANT && h % layer->stride == 0 && w % layer->stride == 0)
-        end_call(measured(forward, &problem, threads), layer->name, h, w, threads, packed);
+        end_call(measured(forward, &problem, threads), layer->name, h, w, threads, turned);
 }
 
 struct pooling {
