@@ -90,10 +90,10 @@ def neon() -> None:
     tables of x86-64 are compiled, where x86_64-linux-gnu-gcc is there to do it.
     """
     native = platform.machine() == "aarch64"
-    emulator, compiler = ([], "cc") if native else (["qemu-aarch64"], "aarch64-linux-gnu-gcc")
+    emulator = [] if native else ["qemu-aarch64"]
     with _timed() as timer:
         # Static: there are no aarch64 libraries to look for.
-        example, same_bits = _programs(compiler, [EXAMPLE, SAME_BITS], "-static")
+        example, same_bits = _programs(_aarch64_compiler(), [EXAMPLE, SAME_BITS], "-static")
         run(*emulator, example)
         _compare_digests(_printed(*emulator, same_bits, "neon"), "NEON")
         if native and shutil.which("x86_64-linux-gnu-gcc"):
@@ -111,7 +111,7 @@ def neon_counts(write: bool) -> None:
     """
     import instruction_counts  # from tests/
 
-    compiler = "cc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
+    compiler = _aarch64_compiler()
     (program,) = _programs(compiler, [TESTS / "neon_calls.c"], "-static")
     try:
         table = instruction_counts.table(program)
@@ -256,6 +256,10 @@ def _timed() -> Iterator[Callable[[], float]]:
     """Give a function that tells the seconds since the beginning."""
     start = time.monotonic()
     yield lambda: time.monotonic() - start
+
+
+def _aarch64_compiler() -> str:
+    return "cc" if platform.machine() == "aarch64" else "aarch64-linux-gnu-gcc"
 
 
 def _compilers() -> list[str]:
