@@ -2,12 +2,12 @@
 
 The model is linear: what Winograd's algorithm costs is a sum of products, inputs, outputs and
 transformed kernels, each times a constant, in multiply-adds of a direct convolution of one image.
-So the constants are those that bring it nearest to the measured ratio of the two algorithms' times,
-in relative least squares, and are drawn to those there are where the layers do not say.  Take them
-over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.  Layers of
-so many channels that the kernel's way through the caches decides, or with taps far apart, say
-nothing of them and are left out.  The constants must be fitted again when either algorithm becomes
-faster, on an idle machine.
+So the constants are those that bring it nearest to the measured ratio of the two algorithms'
+times, in relative least squares, and are drawn to those there are where the layers do not say.
+Take them over by hand, rounded, and let `python -m benchmarks.choice` say whether any row is off.
+Layers of so many channels that the kernel's way through the caches decides, with taps far apart or
+of stride 2, say nothing of them and are left out.  The constants must be fitted again when either
+algorithm becomes faster, on an idle machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 
 # Outputs of the tiles of float32, by taps; one direction may be left as it is.
 _OUTPUTS = {
-    (3, 3): ((2, 2), (4, 4)),
+    (3, 3): ((4, 4),),
     (4, 4): ((4, 4),),
     (5, 5): ((2, 2), (2, 3)),
     (1, 3): ((1, 4),),
@@ -47,8 +47,8 @@ _MOST_CHANNELS, _FAR = 512, 3
 _DRAWN = 0.2
 
 
-def _points(size: int, taps: int, outputs: int, dilation: int) -> int:
-    """Points of all tiles of a row or column: some take fewer, 4 or 5 of 6 (winograd_cut.c)."""
+def _points(size: int, taps: int, outputs: int, dilation: int) -> tuple[int, int]:
+    """Points of a row or column of tiles, of which some take 4 or 5 of 6; how many tiles it is."""
 
     def points_for(count: int) -> int:
         needed = taps + count - 1
@@ -60,9 +60,9 @@ def _points(size: int, taps: int, outputs: int, dilation: int) -> int:
     large, tiles = size - (most - 1) * phases, -(-most // outputs)
     last = most - (tiles - 1) * outputs
     if tiles == 1:
-        return large * points_for(last) + (phases - large) * points_for(last - 1)
-    ends = large if last == 1 else phases
-    return (tiles - 1) * phases * points + ends * points_for(last)
+        return large * points_for(last) + (phases - large) * points_for(last - 1), phases
+    ends, whole = large if last == 1 else phases, (tiles - 1) * phases
+    return whole * points + ends * points_for(last), whole + ends
 
 
 def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
@@ -71,22 +71,24 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
     size = layer.output_size
     if pass_name == "dx":
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
-    # A kernel of 7x7 is summed in four pieces of 4x4.
+    # A kernel of 7x7 is summed in four pieces of 4x4: those of 3 taps lack a point in each tile.
     kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
     more = _PIECES_DKERNEL if pass_name == "dkernel" else _PIECES
     groups = layer.groups * (more if pieces > 1 else 1.0)
     values, whole = pieces * c_in, -(-c_out // _UNIT) * _UNIT
     for outputs in _OUTPUTS[kernel]:
         points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
-        count = groups
+        count = products = groups
         for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
-            count *= _points(n, taps, m, d)
+            along, tiles = _points(n, taps, m, d)
+            count *= along
+            products *= 2 * along - tiles if pieces > 1 else along
         kernels = 0 if pass_name == "packed" else points[0] * points[1] * values * whole / layer.n
         of_inputs, of_outputs = count * values, count * whole
         if pass_name == "dkernel":
             of_inputs *= -(-c_out // _PART[1])
             of_outputs *= pieces * -(-c_in // _PART[0])
-        yield count * values * whole, of_inputs, of_outputs, groups * kernels
+        yield products * c_in * whole, of_inputs, of_outputs, groups * kernels
 
 
 def _direct(layer: Layer, pass_name: str) -> float:
@@ -114,7 +116,7 @@ def fit(
             continue
         if max(layer.c_in, layer.c_out) > _MOST_CHANNELS * layer.groups:
             continue
-        if max(layer.dilation) >= _FAR:
+        if max(layer.dilation) >= _FAR or max(layer.strides) > 1:
             continue
         terms = min(_forms(layer, pass_name), key=lambda terms: np.dot(terms, constants))
         ratio = seconds["winograd"] / seconds["direct"]
