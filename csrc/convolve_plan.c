@@ -354,7 +354,7 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
         x->stride_c == 1 && (plan->channels.lanes ? depthwise && plan->skip_rows : one_tap);
     plan->stream =
         convolution->kernel.c_out % plan->channels.unit == 0 &&
-        fc_streams_pixels(&convolution->y, (ptrdiff_t)fc_element_size(convolution->dtype));
+        fc_streams_image(&convolution->y, false, (ptrdiff_t)fc_element_size(convolution->dtype));
     plan_block(convolution, plan);
     plan_images(convolution, plan);
     plan_fusion(convolution, plan);

@@ -85,7 +85,7 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
     plan->flat =
         is_flat(axis) && axis[1].stride == 1 && !(planes && fills_units(axis[1].out, plan->unit));
     plan->direct = planes && !plan->flat;
-    plan->stream = plan->direct && fc_streams_rows(&convolution->y, (ptrdiff_t)element);
+    plan->stream = plan->direct && fc_streams_image(&convolution->y, true, (ptrdiff_t)element);
     plan->skip_rows = !plan->flat && fc_pads_with_zero(convolution);
     const bool strip = !plan->direct || plan->block < c_in;
     fc_cut_blocks(axis, BLOCK_COLUMNS,

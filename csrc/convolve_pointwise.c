@@ -306,9 +306,14 @@ static void compute_item(void *context, int64_t index, int worker)
 
 /* -------------------------------------------------------------------- call */
 
-static bool plan_job(struct job *job, size_t *weight_bytes, size_t *total)
+static bool plan_job(struct job *job, size_t *weight_bytes)
 {
     const int64_t c_in = job->channels.c_in, c_out = job->channels.c_out;
+    int64_t weights;
+    if (__builtin_mul_overflow(c_in, c_out, &weights) ||
+        __builtin_mul_overflow(weights, job->element, &weights))
+        return false;
+    *weight_bytes = fc_round_to_line((size_t)weights);
     job->most = job->few->plane_units * job->channels.unit;
     job->shares = fc_ceil_div(c_out, job->few->plane_outputs);
     job->tiles = fc_ceil_div(job->x.w, job->most);
@@ -316,7 +321,7 @@ static bool plan_job(struct job *job, size_t *weight_bytes, size_t *total)
         fc_max(fc_min(Y_BYTES / job->element / c_out / job->most, MOST_TILES), 1);
     job->items = fc_ceil_div(job->tiles, together);
     job->stream = !job->gaps && fc_chain_end(&job->channels, 0) == c_in &&
-                  fc_streams_rows(&job->convolution->y, job->element);
+                  fc_streams_image(&job->convolution->y, true, job->element);
     job->pitch = job->gaps ? together * job->most : job->convolution->y.stride_c;
     for (int64_t c = 0; c < FC_BLOCK_TERMS; c++)
         job->offset[c] = c * job->most;
@@ -326,10 +331,7 @@ static bool plan_job(struct job *job, size_t *weight_bytes, size_t *total)
         job->worker_bytes += fc_round_to_line((size_t)(c_out * job->pitch * job->element));
     const double work = 2.0 * (double)(job->x.n * job->x.w) * (double)c_in * (double)c_out;
     job->width = fc_parallel_width(job->x.n * job->items, work);
-    return !__builtin_mul_overflow((size_t)c_in * (size_t)job->element, (size_t)c_out,
-                                   weight_bytes) &&
-           !__builtin_add_overflow(*weight_bytes,
-                                   FC_CACHE_LINE + (size_t)job->width * job->worker_bytes, total);
+    return true;
 }
 
 static fc_status convolve(const struct fc_convolution *convolution, const struct fc_gaps *gaps)
@@ -344,22 +346,22 @@ static fc_status convolve(const struct fc_convolution *convolution, const struct
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
     };
-    size_t weight_bytes, total;
+    size_t weight_bytes;
     job.x.w *= job.x.h;
     job.x.h = 1;
-    if (!plan_job(&job, &weight_bytes, &total))
+    if (!plan_job(&job, &weight_bytes))
         return FC_OVERFLOW;
-    char *scratch = fc_workspace_acquire(total);
-    if (!scratch)
-        return FC_NO_MEMORY;
-    job.weights = scratch;
-    job.scratch = scratch + fc_round_to_line(weight_bytes);
+    const fc_status status =
+        fc_workspace_divide(weight_bytes, job.worker_bytes, job.width, &job.weights);
+    if (status != FC_OK)
+        return status;
+    job.scratch = job.weights + weight_bytes;
     const int64_t panels = fc_panel_count(&job.channels);
     const double weights = (double)job.channels.c_in * (double)job.channels.c_out;
     fc_parallel_for(panels, fc_parallel_width(panels, FC_WORK_PER_ELEMENT * weights),
                     FC_KEEP_DENORMALS, pack_weights, &job);
     fc_parallel_for(job.x.n * job.items, job.width, FC_FLUSH_DENORMALS, compute_item, &job);
-    fc_workspace_release(scratch);
+    fc_workspace_release(job.weights);
     return FC_OK;
 }
 

@@ -113,8 +113,7 @@ fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image
     const int64_t items = x->n * self.channel_blocks;
     const double elements = (double)x->n * (double)x->c * (double)x->h * (double)x->w;
     const int width = fc_parallel_width(items, elements);
-    self.scratch = fc_workspace_acquire((size_t)width * self.worker_bytes);
-    if (!self.scratch)
+    if (fc_workspace_divide(0, self.worker_bytes, width, &self.scratch) != FC_OK)
         return FC_NO_MEMORY;
     fc_parallel_for(items, width, FC_KEEP_DENORMALS, average_item, &self);
     fc_workspace_release(self.scratch);

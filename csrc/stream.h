@@ -34,24 +34,18 @@ static inline bool fc_streams(const void *y, int64_t bytes, ptrdiff_t step)
            step % FC_CACHE_LINE == 0;
 }
 
-/* Whether y does where channels lie together: each pixel begins with a line. */
-static inline bool fc_streams_pixels(const fc_image *y, ptrdiff_t element)
+/* Whether an image does whose channels lie together, each pixel beginning with a line, or, where `rows`, the
+ * pixels of a row, each row beginning with one. */
+static inline bool fc_streams_image(const fc_image *y, bool rows, ptrdiff_t element)
 {
-    const int64_t last =
-        (y->n - 1) * y->stride_n + (y->h - 1) * y->stride_h + (y->w - 1) * y->stride_w + y->c - 1;
+    const int64_t last = (y->n - 1) * y->stride_n + (y->h - 1) * y->stride_h +
+                         (y->w - 1) * y->stride_w + (y->c - 1) * y->stride_c;
+    const int64_t across = rows ? y->c : y->w;
+    const ptrdiff_t together = rows ? y->stride_w : y->stride_c;
+    const ptrdiff_t apart = rows ? y->stride_c : y->stride_w;
     const ptrdiff_t steps =
-        (y->n > 1 ? y->stride_n : 0) | (y->h > 1 ? y->stride_h : 0) | (y->w > 1 ? y->stride_w : 0);
-    return y->stride_c == 1 && fc_streams(y->data, last * element, steps * element);
-}
-
-/* Whether y does where the pixels of a row lie together: each row begins with a line. */
-static inline bool fc_streams_rows(const fc_image *y, ptrdiff_t element)
-{
-    const int64_t last =
-        (y->n - 1) * y->stride_n + (y->h - 1) * y->stride_h + y->w - 1 + (y->c - 1) * y->stride_c;
-    const ptrdiff_t steps =
-        (y->n > 1 ? y->stride_n : 0) | (y->h > 1 ? y->stride_h : 0) | (y->c > 1 ? y->stride_c : 0);
-    return y->stride_w == 1 && fc_streams(y->data, last * element, steps * element);
+        (y->n > 1 ? y->stride_n : 0) | (y->h > 1 ? y->stride_h : 0) | (across > 1 ? apart : 0);
+    return together == 1 && fc_streams(y->data, last * element, steps * element);
 }
 
 #endif

@@ -373,7 +373,7 @@ fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolutio
         .source = fc_winograd_source_of(convolution, &plan.cut, form, false),
         .target = {convolution, &table->conv2d, transforms, &plan.cut, plan.form, element,
                    plan.channels.panel, plan.m_position,
-                   fc_streams_pixels(&convolution->y, element)},
+                   fc_streams_image(&convolution->y, false, element)},
     };
     job.source.layout = plan.layout;
     plan_passes(&job.kernel, transformed, &plan);
