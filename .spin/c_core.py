@@ -107,6 +107,7 @@ def neon() -> None:
 def neon_counts(write: bool) -> None:
     """Count the instructions that kernels take on aarch64, and compare them with their designs.
 
+    Where the compiler is that of the table in docs/performance.md, the table must be up to date.
     This takes qemu-aarch64, and on x86-64 aarch64-linux-gnu-gcc.
     """
     import instruction_counts  # from tests/
@@ -118,14 +119,17 @@ def neon_counts(write: bool) -> None:
     except ValueError as strays:
         raise click.ClickException(str(strays)) from None
     click.echo(table)
+    made_by = f"`spin neon-counts`, gcc {_printed(compiler, '-dumpfullversion').strip()}:"
+    page = PERFORMANCE.read_text(encoding="utf-8")
+    begin, end = "<!-- counts: neon -->\n", "<!-- /counts -->"
+    head, rest = page.split(begin)
+    text = f"{head}{begin}\n{made_by}\n\n{table}\n\n{rest[rest.index(end) :]}"
     if write:
-        version = _printed(compiler, "-dumpfullversion").strip()
-        page = PERFORMANCE.read_text(encoding="utf-8")
-        begin, end = "<!-- counts: neon -->\n", "<!-- /counts -->"
-        head, rest = page.split(begin)
-        shown = f"\n`spin neon-counts`, gcc {version}:\n\n{table}\n\n"
-        text = head + begin + shown + rest[rest.index(end) :]
         PERFORMANCE.write_text(text, encoding="utf-8")
+    elif made_by in page and text != page:  # another compiler's counts are its own
+        raise click.ClickException(
+            f"{PERFORMANCE.name} is out of date (run: spin neon-counts --write)"
+        )
 
 
 # ------------------------------------------------------------------ random calls
