@@ -78,20 +78,23 @@ static void store_panel(const struct fc_dkernel_part *part, int64_t p, char *sum
     }
 }
 
-/* The rows of dy of a block that has just been added, for dbias, by the parts that share no channel of
- * dy: they are in the second-level cache, where a pass of its own over 26 MB took a sixth of the time of
- * 64 to 256 channels, and a quarter of 32 to 64. (Planes: as they are packed, conv2d_dkernel_dense.c.) */
+/* The rows of dy that a block has just ended, for dbias, by the parts that share no channel of dy: they are
+ * in the second-level cache, where a pass of its own over 26 MB took a sixth of the time of 64 to 256
+ * channels, a quarter of 32 to 64 and of stems. (Whole rows of planes: as they are packed,
+ * fc_dkernel_add_bias.) */
 static void add_bias(const struct fc_dkernel_part *part, int64_t n, int worker)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_channels *channels = &job->plan->channels;
-    if (!job->bias || part->c > 0 || !job->plan->dy_in_place)
+    const struct fc_patch *patch = &part->patch;
+    if (!job->bias || part->c > 0 || fc_dkernel_packs_rows(job) ||
+        patch->column + patch->columns < job->bias->image.w)
         return;
     const int64_t k = part->panel * channels->panel;
     const int64_t count = fc_min(part->panels * channels->panel, channels->c_out - k);
     for (int64_t i = 0; i < part->images; i++)
-        for (int64_t r = 0; r < part->patch.rows; r++)
-            fc_add_row(job->bias, (n + i) * job->bias->image.h + part->patch.row + r,
+        for (int64_t r = 0; r < patch->rows; r++)
+            fc_add_row(job->bias, (n + i) * job->bias->image.h + patch->row + r,
                        part->group * channels->c_out + k, count, worker);
 }
 
@@ -102,8 +105,9 @@ static bool fits_bias(const struct fc_dkernel_plan *plan, const struct fc_channe
 {
     const fc_image *dy = &bias->image;
     const int64_t blocks = fc_block_count(&plan->blocks), across = plan->blocks.column_blocks;
-    bool fits = (depthwise || (plan->direct && across == 1)) && plan->blocks.row_phases == 1 &&
-                plan->steps > 0 && dy->n == y->n && dy->h == y->h;
+    const bool whole = plan->direct ? across == 1 : !plan->channels.lanes;
+    bool fits = (depthwise || whole) && plan->blocks.row_phases == 1 && plan->steps > 0 &&
+                dy->n == y->n && dy->h == y->h;
     for (int64_t chunk = 1; fits && chunk < plan->chunks; chunk++) {
         const int64_t step = plan->steps * chunk / plan->chunks;
         const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);

@@ -92,6 +92,15 @@ static void plan_parts(struct fc_dkernel_plan *plan)
     cut_parts(plan, most, taps == 1 ? PART_OUTPUTS / channels->panel : PART_PANELS);
 }
 
+/* Rows of few channels are taken whole, if they are no longer than a block: packing them costs little, and
+ * planes of dy are read in long runs. Stems in planes took 10 to 30 % less time than in blocks of 64 columns,
+ * in pixels up to 10. */
+static bool takes_rows(const struct fc_convolution *convolution, const struct fc_dkernel_plan *plan)
+{
+    return !plan->channels.lanes && convolution->kernel.kw > 1 &&
+           convolution->axis[1].dilation == 1 && plan->part_channels <= MERGED_CHANNELS;
+}
+
 /* Blocks of a dilated kernel have phases of rows, so that no row is packed in vain. But where an
  * image is so small that a phase has few rows, tiles would be short: there it is taken whole. */
 static void cut_blocks(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
@@ -110,7 +119,8 @@ static void cut_blocks(const struct fc_convolution *convolution, struct fc_dkern
         pixels = fc_max(pixels / real[1].taps, 1);
     }
     plan->tap_row = 1;
-    const int64_t columns = plan->channels.taps == 1 ? BLOCK_PIXELS : BLOCK_COLUMNS;
+    const int64_t columns =
+        plan->channels.taps == 1 || takes_rows(convolution, plan) ? BLOCK_PIXELS : BLOCK_COLUMNS;
     if (real[0].taps > 1 && real[0].dilation > 1 && !plan->channels.lanes &&
         real[0].dilation <= 2 * real[0].out / (real[0].taps - 1)) {
         const int64_t window = (real[0].taps - 1) * real[0].dilation + 1;

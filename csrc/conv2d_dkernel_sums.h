@@ -51,6 +51,12 @@ static inline bool fc_dkernel_lands(const struct fc_dkernel_job *job, int64_t p)
     return job->in_place && fc_panel_outputs(channels, p) == fc_panel_width(channels, p);
 }
 
+/* Whether dy is packed in whole rows, which can be added up for dbias then. */
+static inline bool fc_dkernel_packs_rows(const struct fc_dkernel_job *job)
+{
+    return !job->plan->dy_in_place && job->plan->blocks.column_blocks == 1;
+}
+
 /* Channels that are packed for the slab which begins at channel c of the part. */
 static inline int64_t fc_dkernel_slab_pitch(const struct fc_dkernel_part *part, int64_t c)
 {
@@ -69,6 +75,7 @@ static inline int64_t fc_dkernel_packed_pixels(const struct fc_dkernel_part *par
 /* Packs the x of a block of images from n on, and sets where the tiles read panel p of its dy. */
 void fc_dkernel_pack_x(struct fc_dkernel_part *part, int64_t n);
 void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p);
+void fc_dkernel_add_bias(const struct fc_dkernel_part *part, int64_t n, int64_t p);
 
 /* The x of panel p where lanes run over groups. */
 void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p);
