@@ -16,8 +16,8 @@
  * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
  * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels; one
- * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and not at all where its positions outgrow the
- * third-level cache.
+ * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and is not taken where its positions, 11 times the
+ * kernel, are more than the work that they spare: they come from memory where other layers have run since.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
@@ -43,7 +43,7 @@ enum { FEWEST_IN = 8, FEWEST_OUT = 16 };
 enum {
     MOST_CHANNELS = 4096,
     NEAR_BYTES = 1 << 20,
-    STRIDED_BYTES = 32 << 20, /* of a transformed kernel of stride 2 */
+    STRIDED_BYTES = 7 << 18, /* of a transformed kernel of stride 2, for each tap: 16 MiB of 3x3 */
     FEW_PIXELS = 100
 };
 
@@ -83,14 +83,17 @@ static bool lacks(int form, enum fc_pass pass)
     return pass == FC_PASS_DKERNEL && fc_winograd_form_at(form).taps[0] == 2;
 }
 
-/* Whether a kernel of stride 2, with 11 times as many numbers, would come from memory. */
+/* Whether a kernel of stride 2 has so many numbers at its positions that to read them takes longer than
+ * direct sums. 256 x 256 of 3x3 at 28 x 28 win a tenth by tiles while the machine is idle and the kernel, 25
+ * MiB, in the third-level cache; else they lose 20 to 60 %. 128 x 256, 13 MiB, win or lose a tenth to a fifth. */
 static bool outgrows(int form, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const double bytes = (double)(shape.positions * shape.pieces) * (double)kernel->c_in *
                          (double)kernel->c_out * (double)fc_element_size(convolution->dtype);
-    return shape.stride > 1 && bytes > STRIDED_BYTES;
+    const double taps = (double)(shape.kernel[0] * shape.kernel[1]);
+    return shape.stride > 1 && bytes > STRIDED_BYTES * taps;
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */

@@ -25,11 +25,18 @@ TABLE = {
     "resnet 28x28 stride 2": (
         Conv2DProblem(1, 28, 28, 256, 256, 3, 3, 2, 1),
         PLAIN,
+        PLAIN,
+        FAST,
+        ONE,
+    ),
+    "inception stride 2": (Conv2DProblem(1, 17, 17, 192, 320, 3, 3, 2), PLAIN, PLAIN, FAST, ONE),
+    "128 to 256 stride 2": (
+        Conv2DProblem(1, 28, 28, 128, 256, 3, 3, 2, 1),
+        PLAIN,
         FAST,
         FAST,
         ONE,
     ),
-    "inception stride 2": (Conv2DProblem(1, 17, 17, 192, 320, 3, 3, 2), PLAIN, FAST, FAST, ONE),
     "resnet 7x7 stride 2": (
         Conv2DProblem(1, 14, 14, 512, 512, 3, 3, 2, 1),
         PLAIN,
