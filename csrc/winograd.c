@@ -134,13 +134,7 @@ static void plan_layout(int tile_pixels, struct plan *plan)
     const int64_t few = grouped ? fc_ceil_div(tiles, fc_ceil_div(tiles, tile_pixels)) : tiles;
     const int64_t position = few * FC_SLAB + (grouped ? 0 : unit);
     const int64_t slab = plan->form.positions * position + unit;
-    plan->layout = (struct fc_winograd_layout){
-        .few = few,
-        .v_few = slabs * slab,
-        .v_slab = slab,
-        .v_tile = FC_SLAB,
-        .v_position = position,
-    };
+    plan->layout = (struct fc_winograd_layout){few, slabs * slab, slab, FC_SLAB, position};
     plan->v_elements = fc_ceil_div(tiles, few) * slabs * slab;
     plan->m_position = tiles * plan->channels.panel + unit;
     plan->m_panel = plan->form.positions * plan->m_position;
