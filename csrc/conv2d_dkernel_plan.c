@@ -5,18 +5,20 @@
  * block after block in order: a chain of multiply-adds within a block of at most BLOCK_PIXELS
  * pixels, then one addition. A block holds several images where they are small (with 7 x 7 the
  * additions would take a tenth to a fifth of the time). Where there are fewer than PARTS_WANTED
- * parts, the blocks are divided into chunks with sums of their own: each costs three passes over the
- * part, so that they are few. Parts, blocks and chunks follow from the sizes alone, so the bits do not
- * depend on threads or instruction set.
+ * parts, the blocks are divided into chunks with sums of their own. Each costs three passes over the
+ * part, 7 to 10 % of the time of 512 to 512 channels at 14x14: there threads that are left over get
+ * parts of fewer panels, which no sum heeds. Blocks and chunks follow from the sizes alone, so the bits
+ * do not depend on threads or instruction set.
  *
  * What is packed costs some seven cycles a line: x once for each panel part, dy once for each channel
  * part. With one tap, 256 channels x 256 outputs, that were 5 % of the time each. There x and dy are
  * read where they lie, by conv2d_dkernel_dense.c, if in dy channels lie together; else dy is packed.
- * Up to 256 channels, or outputs, are whole pixels of one part then: what the next block reads is fetched
- * in the order of memory. Of half pixels it comes column by column: float64 of 64 to 256 channels at
- * 56x56 took 16 ms in two parts of 128 outputs, and takes 12. Nor are 256 channels halved where parts
- * are few, though chunks cost more: 256 to 64 went from 5.7 to 5.1, 512 to 512 of planes at 14x14 from
- * 5.8 to 5.3. Blocks of 128 or 192 pixels gain nothing. */
+ * Up to 256 channels, or 512 outputs, are whole pixels of one part then: what the next block reads is
+ * fetched in the order of memory. Of half pixels it comes column by column: float64 of 64 to 256 channels
+ * at 56x56 took 16 ms in two parts of 128 outputs, and takes 12. Nor are 256 channels halved where parts
+ * are few: 256 to 64 went from 5.7 to 5.1. With 512 outputs, not 256, x is read where it lies half as
+ * often, which is 4 to 15 % of 256 to 512 with strides 2; 1024, or 512 channels, lose as much where sums
+ * leave the second-level cache. Blocks of 128 or 192 pixels gain nothing. */
 #include "conv2d_dkernel_plan.h"
 
 #include "dispatch.h"
@@ -30,11 +32,13 @@ enum {
     PART_ROWS = 576,   /* rows of a packed kernel, channels * taps, that one part holds */
     PART_CHANNELS = 256,
     PART_PANELS = 8,
-    PART_OUTPUTS = 256,  /* of one tap */
+    PART_OUTPUTS = 512,  /* of one tap */
     MERGED_CHANNELS = 8, /* a tile; with no more, the taps of a kernel row fill tiles together */
     LANE_ROWS = 1024,
     LANE_CHANNELS = 128,
     PARTS_WANTED = 8,
+    CHUNK_OUTPUTS = 256,
+    CHUNK_STEPS = 24, /* blocks of a chunk, unless panels are too few for all threads */
     APART = 64,  /* columns from a row's first tap to its last beyond which they are packed apart */
     NEAR = 1024, /* bytes from pixel to pixel that may be read in place */
 };
@@ -154,6 +158,16 @@ static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkern
         plan->pitch = fc_whole_units(channels->slab, FC_SLAB);
 }
 
+/* As few as give all threads a part, half of a large one, a panel where parts are short, or a chunk. */
+static int64_t count_chunks(const struct fc_dkernel_plan *plan)
+{
+    const int64_t outputs = plan->part_panels * plan->channels.panel;
+    const int64_t parts = fc_max(plan->parts * fc_ceil_div(outputs, CHUNK_OUTPUTS), 1);
+    const int64_t least = fc_ceil_div(PARTS_WANTED, fc_max(plan->parts * plan->part_panels, 1));
+    const int64_t most = fc_max(plan->steps / CHUNK_STEPS, least);
+    return fc_max(fc_min(fc_min(fc_ceil_div(PARTS_WANTED, parts), most), plan->steps), 1);
+}
+
 static void plan_blocks(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
 {
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
@@ -169,8 +183,7 @@ static void plan_blocks(const struct fc_convolution *convolution, struct fc_dker
     plan->x_copied = plan->direct && convolution->x.stride_c == 1 &&
                      !lies_within(&convolution->x, element, NEAR);
     plan->dy_in_place = dy_lies_in_place(convolution, plan);
-    plan->chunks =
-        fc_max(fc_min(fc_ceil_div(PARTS_WANTED, fc_max(plan->parts, 1)), plan->steps), 1);
+    plan->chunks = count_chunks(plan);
     plan->skip = (!channels->lanes || plan->exact) && fc_pads_with_zero(convolution);
 }
 
@@ -203,6 +216,20 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
     return !__builtin_mul_overflow(apart, plan->sums_bytes, &plan->all_sums_bytes);
 }
 
+/* Parts of fewer panels where there are not enough for all threads, or a few too many. */
+static void spread_parts(struct fc_dkernel_plan *plan, double work)
+{
+    const int64_t panels = fc_panel_count(&plan->channels);
+    const int64_t width = fc_parallel_width(INT64_MAX, work);
+    while (plan->part_panels > 1 && plan->parts * plan->chunks % width != 0 &&
+           plan->parts * plan->chunks < 4 * width) {
+        plan->part_panels = fc_ceil_div(plan->part_panels, 2);
+        plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
+        plan->parts = plan->channels.groups * plan->channel_parts * plan->panel_parts;
+    }
+    plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
+}
+
 bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
                      struct fc_dkernel_plan *plan)
 {
@@ -216,6 +243,6 @@ bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
     plan_slabs(convolution, plan);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *
                         (double)convolution->kernel.c_in * (double)plan->channels.taps;
-    plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
+    spread_parts(plan, work);
     return plan_scratch(convolution, plan);
 }
