@@ -6,9 +6,9 @@
  * neighbouring taps) against TILE_VECTORS vectors of dy. With 14 x 2 in AVX-512 a pixel takes 2 + 14
  * loads and 28 multiply-adds, the same balance as conv_tile. Three more loads and stores leave a copy
  * of what a pixel has read: where x and dy are pixels of 2 KB that is a tenth of the time less than
- * packing them first. They are a loop of their own: the masks of their last vector need registers,
- * which AVX2's tile leaves none of. In one loop half of its sums went to the stack and back with
- * every pixel, and it ran at 75 % of the peak in float32, 60 in float64, where it now reaches 95.
+ * packing them first. They are a loop of their own, since AVX2's tile leaves no register for them: in
+ * one loop half of its sums went to the stack and back with every pixel, and it ran at 75 % of the
+ * peak in float32, 60 in float64, where it now reaches 95.
  * plane_dkernel_tile takes each element from a plane of its own. lane_dkernel_tile (depthwise, narrow
  * groups) takes a vector of x a tap instead: 1 + 14 loads for 14 multiply-adds, load-bound. */
 enum dkernel_form { CHANNELS, PLANES, LANE };
@@ -62,15 +62,18 @@ FC_INLINE void add_pixel(const struct fc_dkernel_tile *tile, const struct elemen
         }
 }
 
-/* What a pixel's multiply-adds have read, left for the tiles that read it again. */
+/* What a pixel's multiply-adds have read, left for the tiles that read it again: in whole vectors that
+ * overlap. Masked stores of a last vector cost AVX2 2 to 7 % of a kernel gradient of one tap. */
 FC_INLINE void copy_pixel(const real *x, const real *dy, const int elements, const int vectors,
                           real **x_copy, real **dy_copy)
 {
     if (*x_copy) {
-        FC_UNROLL (v, (elements + LANES - 1) / LANES) {
-            const int left = elements - v * LANES, lanes = left < LANES ? left : LANES;
-            vstore_first(*x_copy + v * LANES, vload_first(x + v * LANES, lanes), lanes);
-        }
+        FC_UNROLL (v, elements / LANES)
+            vstore(*x_copy + v * LANES, vload(x + v * LANES));
+        if (elements > LANES && elements % LANES)
+            vstore(*x_copy + elements - LANES, vload(x + elements - LANES));
+        if (elements < LANES)
+            memcpy(*x_copy, x, (size_t)elements * sizeof(real));
         *x_copy += elements;
     }
     if (*dy_copy) {
@@ -158,12 +161,22 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const enum dkern
         add_pixels(tile, form, true, elements, vectors, sum);
     else
         add_pixels(tile, form, false, elements, vectors, sum);
-    FC_UNROLL (e, elements)
-        FC_UNROLL (v, vectors) {
-            const real *partial = (const real *)tile->partial + e * tile->partial_step + v * LANES;
-            vstore((real *)tile->dkernel + e * tile->dkernel_step + v * LANES,
-                   tile->partial ? vadd(vload(partial), sum[e][v]) : sum[e][v]);
+    real *to = tile->dkernel;
+    const ptrdiff_t to_step = tile->dkernel_step;
+    if (tile->partial) {
+        const real *from = tile->partial;
+        const ptrdiff_t from_step = tile->partial_step;
+        FC_UNROLL (e, elements) {
+            FC_UNROLL (v, vectors)
+                sum[e][v] = vadd(vload(from + v * LANES), sum[e][v]);
+            from += from_step;
         }
+    }
+    FC_UNROLL (e, elements) {
+        FC_UNROLL (v, vectors)
+            vstore(to + v * LANES, sum[e][v]);
+        to += to_step;
+    }
     if (tile->finite)
         find_non_finite(tile, elements, vectors);
 }
