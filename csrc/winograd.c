@@ -82,14 +82,17 @@ static void cut_blocks(const struct fc_convolution *convolution, struct plan *pl
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     const int64_t all = plan->cut.images * plan->cut.tile_rows * plan->cut.tile_columns;
     const int64_t products = plan->form.positions * plan->form.pieces;
-    const int64_t v_bytes = all * products * fc_whole_units(channels->c_in, FC_SLAB) *
-                            (int64_t)fc_element_size(convolution->dtype);
-    const double work =
-        2.0 * (double)(all * products) * (double)channels->c_in * (double)channels->c_out;
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    const int64_t v_bytes = all * products * fc_whole_units(channels->c_in, FC_SLAB) * element;
+    const int64_t u_bytes = products * channels->c_in * panels * channels->panel * element;
+    const double work = 2.0 * (double)(all * products) * (double)(channels->c_in * channels->c_out);
     plan->width = fc_parallel_width(all * panels, work);
-    const bool one_block = v_bytes <= FC_WINOGRAD_MOST_V_BYTES && all <= FC_WINOGRAD_MOST_TILES;
-    const struct fc_winograd_depth depth = fc_winograd_depth_of(
-        &plan->form, &plan->cut, channels, (int64_t)fc_element_size(convolution->dtype));
+    /* Threads that share a block each take all of x to positions, for some panels of a kernel too large to be
+     * shared: 5x5 from 128 to 48 channels at 7x7, 8 images, took 1.3 times as long on two as with a block each. */
+    const bool one_block = (plan->width == 1 || u_bytes > FC_WINOGRAD_MOST_V_BYTES) &&
+                           v_bytes <= FC_WINOGRAD_MOST_V_BYTES && all <= FC_WINOGRAD_MOST_TILES;
+    const struct fc_winograd_depth depth =
+        fc_winograd_depth_of(&plan->form, &plan->cut, channels, element);
     plan->chunks = fc_winograd_chunks(&plan->form, channels->c_in);
     plan->depth = one_block ? plan->chunks : depth.chunks;
     plan->spread =
