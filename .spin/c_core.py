@@ -21,7 +21,7 @@ from pathlib import Path
 import click
 
 sys.path.append(str(Path(__file__).parent))  # spin loads this file by its path
-from running import ROOT, TESTS, record, run
+from running import ROOT, TESTS, between, record, run
 
 EXAMPLE = ROOT / "docs" / "example.c"
 SAME_BITS = TESTS / "same_bits.c"
@@ -120,10 +120,9 @@ def neon_counts(write: bool) -> None:
         raise click.ClickException(str(strays)) from None
     click.echo(table)
     made_by = f"`spin neon-counts`, gcc {_printed(compiler, '-dumpfullversion').strip()}:"
+    shown = f"\n{made_by}\n\n{table}\n\n"
     page = PERFORMANCE.read_text(encoding="utf-8")
-    begin, end = "<!-- counts: neon -->\n", "<!-- /counts -->"
-    head, rest = page.split(begin)
-    text = f"{head}{begin}\n{made_by}\n\n{table}\n\n{rest[rest.index(end) :]}"
+    text = between(PERFORMANCE, "<!-- counts: neon -->\n", "<!-- /counts -->", shown)
     if write:
         PERFORMANCE.write_text(text, encoding="utf-8")
     elif made_by in page and text != page:  # another compiler's counts are its own

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 sys.path.append(str(Path(__file__).parent))  # spin loads this file by its path
-from running import ROOT, passed_on, passes_on, pytest, python, run
+from running import ROOT, between, passed_on, passes_on, pytest, python, run
 
 EXAMPLE = ROOT / "docs" / "example.c"
 
@@ -102,18 +102,9 @@ def _filled() -> list[tuple[Path, str]]:
     results = figures.RESULTS.read_text(encoding="utf-8") if figures.RESULTS.is_file() else ""
     return [
         (figures.PAGE, figures.filled(figures.PAGE.read_text(encoding="utf-8"), results)),
-        (page, _between(page, "```c\n", "```", program)),
-        (readme, _between(readme, "<!-- table:begin -->\n", "<!-- table:end -->", _table())),
+        (page, between(page, "```c\n", "```", program)),
+        (readme, between(readme, "<!-- table:begin -->\n", "<!-- table:end -->", _table())),
     ]
-
-
-def _between(path: Path, begin: str, end: str, text: str) -> str:
-    """The file with the text between two marks replaced."""
-    head, _, rest = path.read_text(encoding="utf-8").partition(begin)
-    _, mark, tail = rest.partition(end)
-    if not mark:
-        raise click.ClickException(f"{path.name}: no {begin.strip()} ... {end}")
-    return f"{head}{begin}{text}{end}{tail}"
 
 
 def _table() -> str:

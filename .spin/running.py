@@ -36,6 +36,15 @@ def pytest(*arguments: str | Path, **environment: str) -> None:
     python("-P", "-m", "pytest", *arguments, **environment)
 
 
+def between(path: Path, begin: str, end: str, text: str) -> str:
+    """The file with the text between two marks replaced."""
+    head, _, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, mark, tail = rest.partition(end)
+    if not mark:
+        raise click.ClickException(f"{path.name}: no {begin.strip()} ... {end}")
+    return f"{head}{begin}{text}{end}{tail}"
+
+
 def record(name: str, command: str, figure: str, seconds: float) -> None:
     """Say what a task has proved, and leave it in build/trust/ for docs/trust.md."""
     import trust_record  # from tests/
