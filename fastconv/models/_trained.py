@@ -19,6 +19,7 @@ from fastconv.metrics import Metric
 from fastconv.models import _examples, _training
 from fastconv.models._history import History
 from fastconv.models._layered import Layered
+from fastconv.models._parts import Parts
 from fastconv.models._progress import Progress, Verbosity, tracked
 from fastconv.optimizers import Optimizer
 
@@ -40,6 +41,7 @@ class Trained(Layered):
 
     _seed: int
     _recipe: _training.Recipe | None = None
+    _parts: Parts | None = None
     history: History | None = None
     stop_training = False
 
@@ -119,7 +121,9 @@ class Trained(Layered):
     ) -> History:
         """Train, one step of the optimizer for each batch.
 
-        The same seed gives the same weights, bit for bit, on any number of threads. The values
+        The same seed gives the same weights, bit for bit, on any number of threads. A batch of
+        many large examples goes through in parts whose gradients are added up, in less memory,
+        unless a layer, such as batch normalization, or a loss of your own may mix them. The values
         recorded are the means over an epoch's batches, each as it was before its step. Ctrl-C
         leaves the model with the weights of the last complete step, and the epochs so far in
         `history`.
@@ -223,6 +227,13 @@ class Trained(Layered):
         means = _training.Means(recipe)
         _training.step(self, recipe, self._seed, given, means)
         return list(means.values().values())
+
+    def parts(self, size: tuple[int, ...]) -> Parts:
+        """Return how batches of examples of this size are cut: as last time, while that holds."""
+        layers = self.layers
+        if self._parts is None or not self._parts.holds(layers, size):
+            self._parts = Parts.of(layers, size)
+        return self._parts
 
     def _compiled(self) -> _training.Recipe:
         if self._recipe is None:

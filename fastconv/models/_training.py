@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from fastconv.metrics import Metric
 from fastconv.models import _interrupts, _random
 from fastconv.models._examples import Examples, batches
 from fastconv.models._history import History
+from fastconv.models._parts import added
 from fastconv.models._progress import Progress
 from fastconv.optimizers import Optimizer
 
@@ -143,14 +144,45 @@ def step(model: Trained, recipe: Recipe, seed: int, given: Examples, means: Mean
     An interrupt comes before all changes of weights and optimizer, or after them.
     """
     number = recipe.optimizer.iterations
-    y_pred, backprop = model.forward(given.x, training=Step(seed, number))
-    losses, loss_backprop = recipe.loss.forward(given.y, y_pred)
-    losses, weights = _weighed(losses, given)
-    _, grads = backprop(loss_backprop(weights / losses.size), need_dx=False)
-    means.add(losses, given.y, y_pred)
+    passes: list[_Pass] = []
+    grads: list[Array] = []
+    for index, part in enumerate(model.parts(given.x.shape[1:]).cut(len(given), recipe.loss)):
+        of_part = Step(seed, number, part=index)
+        passed, own = _pass(model, recipe.loss, of_part, given[part], len(given))
+        passes.append(passed)
+        grads = added(grads, own) if grads else own
+    means.add(_joined([p.losses for p in passes]), given.y, _joined([p.y_pred for p in passes]))
     with _interrupts.held_back():
         model.replace_trainable(recipe.optimizer.update(model.trainable_weights, grads))
-        model.commit(backprop.updates)
+        model.commit(passes[-1].updates)
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What is kept of a part of a batch that was sent through the model and back."""
+
+    y_pred: Array
+    losses: Array
+    updates: Mapping[str, Array]
+
+
+def _pass(
+    model: Trained, loss: Loss, of_part: Step, given: Examples, batch: int
+) -> tuple[_Pass, list[Array]]:
+    """Go through the model and back with some of a batch's examples, which is `batch` in all.
+
+    A function of its own, so that what the way back holds is given up before the next part.
+    """
+    y_pred, backprop = model.forward(given.x, training=of_part)
+    losses, loss_backprop = loss.forward(given.y, y_pred)
+    losses, weights = _weighed(losses, given)
+    in_all = losses.size * batch / len(given)
+    _, grads = backprop(loss_backprop(weights / in_all), need_dx=False)
+    return _Pass(y_pred, losses, backprop.updates), grads
+
+
+def _joined(arrays: list[Array]) -> Array:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
 
 def _weighed(losses: Array, given: Examples) -> tuple[Array, Array | float]:
