@@ -78,45 +78,6 @@ static void store_panel(const struct fc_dkernel_part *part, int64_t p, char *sum
     }
 }
 
-/* The rows of dy that a block has just ended, for dbias, by the parts that share no channel of dy: they are
- * in the second-level cache, where a pass of its own over 26 MB took a sixth of the time of 64 to 256
- * channels, a quarter of 32 to 64 and of stems. (Whole rows of planes: as they are packed,
- * fc_dkernel_add_bias.) */
-static void add_bias(const struct fc_dkernel_part *part, int64_t n, int worker)
-{
-    const struct fc_dkernel_job *job = part->job;
-    const struct fc_channels *channels = &job->plan->channels;
-    const struct fc_patch *patch = &part->patch;
-    if (!job->bias || part->c > 0 || fc_dkernel_packs_rows(job) ||
-        patch->column + patch->columns < job->bias->image.w)
-        return;
-    const int64_t k = part->panel * channels->panel;
-    const int64_t count = fc_min(part->panels * channels->panel, channels->c_out - k);
-    for (int64_t i = 0; i < part->images; i++)
-        for (int64_t r = 0; r < patch->rows; r++)
-            fc_add_row(job->bias, (n + i) * job->bias->image.h + patch->row + r,
-                       part->group * channels->c_out + k, count, worker);
-}
-
-/* Whether rows of dy come to the parts as its sums want them: whole, in order, and those of a chunk of
- * theirs in one of ours. */
-static bool fits_bias(const struct fc_dkernel_plan *plan, const struct fc_channel_sums *bias,
-                      const fc_image *y, bool depthwise)
-{
-    const fc_image *dy = &bias->image;
-    const int64_t blocks = fc_block_count(&plan->blocks), across = plan->blocks.column_blocks;
-    const bool whole = plan->direct ? across == 1 : !plan->channels.lanes;
-    bool fits = (depthwise || whole) && plan->blocks.row_phases == 1 && plan->steps > 0 &&
-                dy->n == y->n && dy->h == y->h;
-    for (int64_t chunk = 1; fits && chunk < plan->chunks; chunk++) {
-        const int64_t step = plan->steps * chunk / plan->chunks;
-        const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
-        fits = step % across == 0 &&
-               fc_is_chunk_end(bias, step / blocks * plan->images * dy->h + patch.row);
-    }
-    return fits;
-}
-
 /* Item: a chunk of the blocks of one part, or all of them, then the part is done. */
 static void sum_chunk(void *context, int64_t item, int worker)
 {
@@ -140,7 +101,7 @@ static void sum_chunk(void *context, int64_t item, int worker)
         fc_dkernel_look_ahead(&part, part.last ? begin : step + 1);
         if (part.patch.rows) {
             fc_dkernel_add(&part, step / blocks * plan->images);
-            add_bias(&part, step / blocks * plan->images, worker);
+            fc_dkernel_add_bias(&part, step / blocks * plan->images, worker);
             part.first = false;
         }
     }
@@ -222,7 +183,7 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
     if (!fc_plan_dkernel(convolution, exact, &plan))
         return FC_OVERFLOW;
     const bool depthwise = !exact && fc_fits_depthwise_dkernel(convolution);
-    const bool fits = bias->sums && fits_bias(&plan, &sums, &convolution->y, depthwise);
+    const bool fits = bias->sums && fc_dkernel_fits_bias(&plan, &sums, &convolution->y, depthwise);
     void *dbias = bias->sums;
     if (fits) {
         bias_bytes = fc_channel_sums_bytes(&sums, plan.width);

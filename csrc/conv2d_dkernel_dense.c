@@ -107,7 +107,7 @@ void fc_dkernel_add_dense(struct fc_dkernel_part *part, int64_t n)
     for (int64_t p = part->panel; p < part->panel + part->panels; p++) {
         const int64_t width = fc_panel_width(channels, p);
         fc_dkernel_find_dy(part, n, p);
-        fc_dkernel_add_bias(part, n, p);
+        fc_dkernel_add_packed_bias(part, n, p);
         const struct place panel = {part->tile_dy, part->tile.dy_step, part->dy_row,
                                     part->dy_image};
         for (int64_t k = 0; k < width; k += most) {

@@ -71,16 +71,20 @@ static int64_t even_pieces(int64_t size, int64_t largest, int64_t unit)
     return fc_ceil_div(fc_ceil_div(size, pieces), unit) * unit;
 }
 
+static void cut_panels(struct fc_dkernel_plan *plan, int64_t part_panels)
+{
+    plan->part_panels = part_panels;
+    plan->panel_parts = fc_ceil_div(fc_panel_count(&plan->channels), part_panels);
+    plan->parts = plan->channels.groups * plan->channel_parts * plan->panel_parts;
+}
+
 static void cut_parts(struct fc_dkernel_plan *plan, int64_t most_channels, int64_t most_panels)
 {
     const struct fc_channels *channels = &plan->channels;
-    const int64_t panels = fc_panel_count(channels);
     plan->part_channels = fc_min(even_pieces(channels->c_in, most_channels, channels->slab),
                                  fc_max(channels->c_in, 1));
     plan->channel_parts = fc_ceil_div(channels->c_in, fc_max(plan->part_channels, 1));
-    plan->part_panels = even_pieces(panels, most_panels, 1);
-    plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
-    plan->parts = channels->groups * plan->channel_parts * plan->panel_parts;
+    cut_panels(plan, even_pieces(fc_panel_count(channels), most_panels, 1));
 }
 
 static void plan_parts(struct fc_dkernel_plan *plan)
@@ -219,14 +223,10 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
 /* Parts of fewer panels where there are not enough for all threads, or a few too many. */
 static void spread_parts(struct fc_dkernel_plan *plan, double work)
 {
-    const int64_t panels = fc_panel_count(&plan->channels);
     const int64_t width = fc_parallel_width(INT64_MAX, work);
     while (plan->part_panels > 1 && plan->parts * plan->chunks % width != 0 &&
-           plan->parts * plan->chunks < 4 * width) {
-        plan->part_panels = fc_ceil_div(plan->part_panels, 2);
-        plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
-        plan->parts = plan->channels.groups * plan->channel_parts * plan->panel_parts;
-    }
+           plan->parts * plan->chunks < 4 * width)
+        cut_panels(plan, fc_ceil_div(plan->part_panels, 2));
     plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
 }
 

@@ -216,23 +216,6 @@ static void add_lanes(struct fc_dkernel_part *part, int64_t p, int64_t c)
     }
 }
 
-/* The sums for dbias of a panel that has been packed from planes, which need not be turned again for
- * them: 32 to 64 channels at 112x112 took 4.5 ms. */
-void fc_dkernel_add_bias(const struct fc_dkernel_part *part, int64_t n, int64_t p)
-{
-    const struct fc_dkernel_job *job = part->job;
-    const struct fc_channels *channels = &job->plan->channels;
-    if (!job->bias || part->c > 0 || !fc_dkernel_packs_rows(job))
-        return;
-    for (int64_t i = 0; i < part->images; i++)
-        for (int64_t r = 0; r < part->patch.rows; r++)
-            fc_add_packed_row(job->bias, (n + i) * job->bias->image.h + part->patch.row + r,
-                              part->group * channels->c_out + p * channels->panel,
-                              fc_panel_outputs(channels, p),
-                              part->dy + (i * part->dy_image + r * part->dy_row) * job->element,
-                              fc_panel_width(channels, p));
-}
-
 void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
@@ -248,7 +231,7 @@ void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
         if (lanes)
             fc_dkernel_pack_lanes(part, n, p);
         fc_dkernel_find_dy(part, n, p);
-        fc_dkernel_add_bias(part, n, p);
+        fc_dkernel_add_packed_bias(part, n, p);
         if (!lanes)
             add_panel(part, p);
         for (int64_t c = 0; lanes && c < part->channels; c++)

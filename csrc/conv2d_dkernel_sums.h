@@ -51,12 +51,6 @@ static inline bool fc_dkernel_lands(const struct fc_dkernel_job *job, int64_t p)
     return job->in_place && fc_panel_outputs(channels, p) == fc_panel_width(channels, p);
 }
 
-/* Whether dy is packed in whole rows, which can be added up for dbias then. */
-static inline bool fc_dkernel_packs_rows(const struct fc_dkernel_job *job)
-{
-    return !job->plan->dy_in_place && job->plan->blocks.column_blocks == 1;
-}
-
 /* Channels that are packed for the slab which begins at channel c of the part. */
 static inline int64_t fc_dkernel_slab_pitch(const struct fc_dkernel_part *part, int64_t c)
 {
@@ -75,7 +69,13 @@ static inline int64_t fc_dkernel_packed_pixels(const struct fc_dkernel_part *par
 /* Packs the x of a block of images from n on, and sets where the tiles read panel p of its dy. */
 void fc_dkernel_pack_x(struct fc_dkernel_part *part, int64_t n);
 void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p);
-void fc_dkernel_add_bias(const struct fc_dkernel_part *part, int64_t n, int64_t p);
+
+/* dbias beside dkernel, if the sums of dy fit: the dy of a block of images from n on, or of its panel p,
+ * is added once the block has been (of all panels), or once the panel has been packed. */
+bool fc_dkernel_fits_bias(const struct fc_dkernel_plan *plan, const struct fc_channel_sums *bias,
+                          const fc_image *y, bool depthwise);
+void fc_dkernel_add_bias(const struct fc_dkernel_part *part, int64_t n, int worker);
+void fc_dkernel_add_packed_bias(const struct fc_dkernel_part *part, int64_t n, int64_t p);
 
 /* The x of panel p where lanes run over groups. */
 void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p);
