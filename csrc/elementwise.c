@@ -1,7 +1,10 @@
-/* elementwise.c: exp, log, tanh, sigmoid and softmax of whole arrays, shared among threads.
+/* elementwise.c: exp, log, tanh, sigmoid, softmax and the ways back through rectifiers, of whole arrays,
+ * shared among threads.
  *
  * Threads take fixed pieces of the array; elements and rows do not know of each other, so the cut
  * shows in no bit. Denormals are kept: a small probability is a result like any other. */
+#include <string.h>
+
 #include "dispatch.h"
 #include "parallel.h"
 
@@ -54,6 +57,53 @@ fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, co
     const int64_t items = count / PIECE + (count % PIECE != 0);
     fc_parallel_for(items, fc_parallel_width(items, (double)count * WORK_PER_FUNCTION),
                     FC_KEEP_DENORMALS, run_elementwise, &job);
+    return FC_OK;
+}
+
+/* A number read from each of two arrays and one written: 0.1 ns where the caches hold them. */
+enum { WORK_PER_GATE = 8 };
+
+struct gate {
+    const struct fc_kernels *kernels;
+    size_t element;
+    int64_t count;
+    const char *dy, *y;
+    char *dx;
+    bool limited;
+};
+
+static void run_gate(void *context, int64_t item, int worker)
+{
+    const struct gate *job = context;
+    const int64_t first = item * PIECE;
+    const int64_t left = job->count - first;
+    const size_t offset = (size_t)first * job->element;
+    (void)worker;
+    job->kernels->math.gate(job->dy + offset, job->y + offset, job->dx + offset,
+                            left < PIECE ? left : PIECE, job->limited);
+}
+
+fc_status fc_activation_backward(fc_dtype dtype, fc_activation activation, int64_t count,
+                                 const void *dy, const void *y, void *dx)
+{
+    fc_status status = check(dtype, dy, dx, count);
+    if (status == FC_OK)
+        status = check(dtype, y, dx, count);
+    if (status != FC_OK)
+        return status;
+    const struct fc_kernels *kernels = fc_current_kernels(dtype);
+    if ((unsigned)activation > FC_RELU6 || !kernels)
+        return FC_BAD_ARGUMENT;
+    const size_t element = fc_element_size(dtype);
+    if (activation == FC_LINEAR) {
+        if (count > 0)
+            memmove(dx, dy, (size_t)count * element);
+        return FC_OK;
+    }
+    struct gate job = {kernels, element, count, dy, y, dx, activation == FC_RELU6};
+    const int64_t items = count / PIECE + (count % PIECE != 0);
+    fc_parallel_for(items, fc_parallel_width(items, (double)count * WORK_PER_GATE),
+                    FC_KEEP_DENORMALS, run_gate, &job);
     return FC_OK;
 }
 

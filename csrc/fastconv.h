@@ -198,6 +198,11 @@ typedef enum fc_function { FC_EXP, FC_LOG, FC_TANH, FC_SIGMOID } fc_function;
 fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, const void *x,
                          void *y);
 
+/* The way back through an activation whose result was y: dx[i] = dy[i] where y[i] > 0 (FC_RELU) or
+ * 0 < y[i] < 6 (FC_RELU6), +0 elsewhere and for NaN; all of dy for FC_LINEAR. dx may be dy or y. */
+fc_status fc_activation_backward(fc_dtype dtype, fc_activation activation, int64_t count,
+                                 const void *dy, const void *y, void *dx);
+
 /* y[r, :] = exp(x[r, :]) / sum(exp(x[r, :])), shifted by the row's maximum; contiguous rows. */
 fc_status fc_softmax(fc_dtype dtype, int64_t rows, int64_t columns, const void *x, void *y);
 

@@ -134,6 +134,8 @@ cdef extern from "fastconv.h" nogil:
     fc_status fc_global_avg_pool2d(fc_dtype, const fc_image *, const fc_image *)
     fc_status fc_global_avg_pool2d_backward(fc_dtype, const fc_image *, const fc_image *)
     fc_status fc_elementwise(fc_dtype, fc_function, int64_t, const void *, void *)
+    fc_status fc_activation_backward(fc_dtype, fc_activation, int64_t, const void *, const void *,
+                                     void *)
     fc_status fc_softmax(fc_dtype, int64_t, int64_t, const void *, void *)
 
     int fc_get_num_threads()

@@ -1,11 +1,11 @@
 # Elementwise functions with the same bits on every CPU.
 
 
-cdef cnp.ndarray contiguous_floats(object x):
+cdef cnp.ndarray contiguous_floats(object x, str name="x"):
     """x as a C-contiguous array of native float32 or float64, of any rank."""
     if not cnp.PyArray_Check(x) or is_masked(x):
-        raise _errors.not_an_array("x", x)
-    cdef cnp.ndarray a = input_array(x, "x", cnp.PyArray_NDIM(x), "")
+        raise _errors.not_an_array(name, x)
+    cdef cnp.ndarray a = input_array(x, name, cnp.PyArray_NDIM(x), "")
     return cnp.PyArray_GETCONTIGUOUS(a)
 
 
@@ -170,3 +170,52 @@ def softmax(x):
     if status != FC_OK:
         fail(status, {"x.shape": x.shape})
     return y
+
+
+def activation_backward(dy, y, activation):
+    """Compute the gradient through the activation of :func:`conv2d` and :func:`dense`.
+
+    ``dx = dy`` where ``y > 0`` ("relu") or ``0 < y < 6`` ("relu6"), and +0 elsewhere, where y is the
+    result of the activation; a y of NaN lets nothing through. With None, dx is a copy of dy.
+
+    Parameters
+    ----------
+    dy : ndarray of float32 or float64, shape of y
+    y : ndarray, dtype of dy
+    activation : {None, "relu", "relu6"}
+
+    Returns
+    -------
+    ndarray, shape and dtype of y
+
+    Raises
+    ------
+    TypeError
+        For anything but ndarrays of float32 or float64, both of one dtype.
+    ValueError
+        For another activation, or a dy of another shape than y's.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv.functional import activation_backward
+    >>> activation_backward(np.array([1.0, 2.0, 3.0]), np.array([0.0, 5.0, 6.0]), "relu6")
+    array([0., 2., 0.])
+    """
+    cdef cnp.ndarray g = contiguous_floats(dy, "dy"), a = contiguous_floats(y, "y"), dx
+    same_dtype(a, "y", g, "dy")
+    if dy.shape != y.shape:
+        raise _errors.bad_shape("dy", dy.shape, y.shape)
+    dx = like(g)
+    cdef int64_t count = cnp.PyArray_SIZE(g)
+    cdef void *gradient = cnp.PyArray_DATA(g)
+    cdef void *result = cnp.PyArray_DATA(a)
+    cdef void *target = cnp.PyArray_DATA(dx)
+    cdef fc_dtype dtype = dtype_of(g)
+    cdef fc_activation word = activation_word(activation)
+    cdef fc_status status
+    with nogil:
+        status = fc_activation_backward(dtype, word, count, gradient, result, target)
+    if status != FC_OK:
+        fail(status, {"y.shape": y.shape})
+    return dx

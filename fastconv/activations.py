@@ -108,7 +108,7 @@ def _relu(x: Array) -> Array:
 
 
 def _relu_gradient(dy: Array, y: Array, _: Array | None) -> Array:
-    return kept(dy, y > 0)
+    return functional.activation_backward(dy, y, "relu")
 
 
 def _relu6(x: Array) -> Array:
@@ -116,7 +116,7 @@ def _relu6(x: Array) -> Array:
 
 
 def _relu6_gradient(dy: Array, y: Array, _: Array | None) -> Array:
-    return kept(dy, (y > 0) & (y < 6))
+    return functional.activation_backward(dy, y, "relu6")
 
 
 def _softmax_gradient(dy: Array, y: Array, _: Array | None) -> Array:

@@ -8,6 +8,7 @@ float64. Layouts are ``data_format="channels_last"`` (n, h, w, c) and ``"channel
 from fastconv._fastconv_core import (
     Conv2DGradients,
     PackedKernel,
+    activation_backward,
     avg_pool2d,
     avg_pool2d_backward,
     conv2d,
@@ -35,6 +36,7 @@ from fastconv._fastconv_core import (
 __all__ = [
     "Conv2DGradients",
     "PackedKernel",
+    "activation_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
     "conv2d",

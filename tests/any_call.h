@@ -19,6 +19,7 @@ enum function {
     GLOBAL_AVG_BACKWARD,
     ELEMENTWISE,
     SOFTMAX,
+    ACTIVATION_BACKWARD,
     FUNCTIONS
 };
 
@@ -218,8 +219,13 @@ static inline void plan_elements(struct source *source, struct call *call)
     call->params.dtype = (fc_dtype)draw(source, FC_FLOAT32, FC_FLOAT64);
     call->elementwise = (fc_function)draw(source, FC_EXP, FC_SIGMOID);
     const int64_t n = draw(source, 0, 40), c = draw(source, 0, 70);
+    const bool back = call->function == ACTIVATION_BACKWARD; /* X stands for dy */
     declare(call, X, false, 1, 1, n, c);
-    declare(call, Y, true, 1, 1, n, c);
+    declare(call, Y, !back, 1, 1, n, c);
+    if (!back)
+        return;
+    call->activation = (fc_activation)draw(source, FC_LINEAR, FC_RELU6);
+    declare(call, DX, true, 1, 1, n, c);
 }
 
 static inline void plan_global(struct source *source, struct call *call)

@@ -82,7 +82,7 @@ static inline fc_status run_call(const struct call *call)
     const void *bias = image[BIAS] ? images[BIAS].data : NULL;
     void *dbias = image[DBIAS] ? images[DBIAS].data : NULL;
     const void *x = image[X] ? images[X].data : NULL;
-    void *y = image[Y] ? images[Y].data : NULL;
+    void *y = image[Y] ? images[Y].data : NULL, *dx = image[DX] ? images[DX].data : NULL;
     const fc_dtype dtype = call->params.dtype;
     const int64_t *rows = arrays[arrays[X].present ? X : Y].size + 2; /* and columns */
     switch (call->function) {
@@ -107,6 +107,8 @@ static inline fc_status run_call(const struct call *call)
         return fc_global_avg_pool2d_backward(dtype, image[Y], image[DX]);
     case ELEMENTWISE:
         return fc_elementwise(dtype, call->elementwise, rows[0] * rows[1], x, y);
+    case ACTIVATION_BACKWARD:
+        return fc_activation_backward(dtype, call->activation, rows[0] * rows[1], x, y, dx);
     default:
         return fc_softmax(dtype, rows[0], rows[1], x, y);
     }
@@ -126,10 +128,18 @@ static inline uint64_t hash_call(const struct call *call)
 
 static inline void print_call(const struct call *call)
 {
-    static const char *const functions[] = {
-        "conv2d", "conv2d_packed",   "conv2d_backward", "transpose",           "transpose_backward",
-        "pool2d", "pool2d_backward", "global_avg",      "global_avg_backward", "elementwise",
-        "softmax"};
+    static const char *const functions[] = {"conv2d",
+                                            "conv2d_packed",
+                                            "conv2d_backward",
+                                            "transpose",
+                                            "transpose_backward",
+                                            "pool2d",
+                                            "pool2d_backward",
+                                            "global_avg",
+                                            "global_avg_backward",
+                                            "elementwise",
+                                            "softmax",
+                                            "activation_backward"};
     static const char *const roles[] = {"x",       "kernel", "bias",    "residual", "y",
                                         "indices", "dx",     "dkernel", "dbias"};
     const bool pool = call->function == POOL || call->function == POOL_BACKWARD;

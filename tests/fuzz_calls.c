@@ -187,6 +187,8 @@ static void huge_elements(struct source *source)
     const fc_dtype dtype = (fc_dtype)draw(source, -1, 2);
     fc_elementwise(dtype, (fc_function)draw(source, -1, 4), any_number(source), NULL, NULL);
     fc_softmax(dtype, any_number(source), any_number(source), NULL, NULL);
+    fc_activation_backward(dtype, (fc_activation)draw(source, -1, 3), any_number(source), NULL,
+                           NULL, NULL);
 }
 
 int LLVMFuzzerInitialize(int *count, char ***words)

@@ -93,7 +93,9 @@ def poolings(rng: np.random.Generator, dtype: str) -> list[Operation]:
 def elementwise(rng: np.random.Generator, dtype: str) -> list[Operation]:
     """Return the calls of the elementwise functions."""
     x = rng.uniform(0.1, 3, (5, 37)).astype(dtype)
-    return [Operation(name, {"x": x}) for name in ("exp", "log", "tanh", "sigmoid", "softmax")]
+    names = ("exp", "log", "tanh", "sigmoid", "softmax")
+    gate = Operation("activation_backward", {"dy": x - 1, "y": 5 * x - 5}, {"activation": "relu6"})
+    return [*(Operation(name, {"x": x}) for name in names), gate]
 
 
 def make_operations(dtype: str = "float32", seed: int = 0) -> dict[str, Operation]:

@@ -75,7 +75,10 @@ static void compute(struct work *work, float *y)
     require(fc_pool2d_backward(&pool, &pooled, &x, NULL, &dx) == FC_OK, "pool2d_backward");
     require(fc_elementwise(FC_FLOAT32, FC_EXP, ELEMENTS, work->x, work->dx) == FC_OK, "exp");
     require(fc_softmax(FC_FLOAT32, ELEMENTS / 64, 64, work->x, work->dx) == FC_OK, "softmax");
-    atomic_fetch_add(&calls, 6);
+    require(fc_activation_backward(FC_FLOAT32, FC_RELU, ELEMENTS, work->x, work->x, work->dx) ==
+                FC_OK,
+            "activation_backward");
+    atomic_fetch_add(&calls, 7);
 }
 
 static struct work *new_work(void)

@@ -331,6 +331,15 @@ def sigmoid(x: Array) -> Array:
     return 1 / (1 + exp(-np.asarray(x, np.longdouble)))
 
 
+def activation_backward(dy: Array, y: Array, activation: str | None) -> Array:
+    """Return dy where the activation that gave y lets it through, +0 elsewhere."""
+    low, high = {None: (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}[activation]
+    if activation is None:
+        return dy.copy()
+    through = (y > low) & ((y < high) | (high == np.inf))
+    return np.where(through, dy, dy.dtype.type(0))
+
+
 def softmax(x: Array) -> Array:
     """Return e**x over its sum along the last axis."""
     x = np.asarray(x, np.longdouble)

@@ -81,6 +81,7 @@ def calls() -> Iterator[tuple[str, Call]]:
     yield "global", lambda: F.global_avg_pool2d(x)
     yield "softmax", lambda: F.softmax(bias)
     yield "exp", lambda: F.exp(x)
+    yield "gate", lambda: F.activation_backward(x, planes.reshape(x.shape), "relu")
 
 
 def bits(result: Any) -> list[bytes]:

@@ -229,6 +229,8 @@ static void elementwise(fc_dtype dtype)
     show("log of exp", "y", dtype, y, COUNT);
     require(fc_softmax(dtype, ROWS, COLUMNS, x, y) == FC_OK, "softmax");
     show("softmax", "y", dtype, y, COUNT);
+    require(fc_activation_backward(dtype, FC_RELU, COUNT, x, y, x) == FC_OK, "gate in place");
+    show("gate", "dx", dtype, x, COUNT);
     free_all((void *[]){x, y}, 2);
 }
 

@@ -196,6 +196,7 @@ TAKES = {
     "global_avg_pool2d": ("data_format", "keepdims"),
     "global_max_pool2d_backward": ("data_format",),
     "global_avg_pool2d_backward": ("data_format", "input_shape"),
+    "activation_backward": ("activation",),
     **dict.fromkeys(("exp", "log", "tanh", "sigmoid", "softmax"), ()),
 }
 OPERATIONS = {dtype: operations.make_operations(dtype, seed=3) for dtype in ("float32", "float64")}

@@ -1,4 +1,4 @@
-/* math.inc.h: exp, log, tanh, sigmoid, softmax, with the same bits wherever multiply-add is fused.
+/* math.inc.h: exp, log, tanh, sigmoid, softmax, gates, with the same bits wherever multiply-add is fused.
  *
  * Largest errors found, in units in the last place, with fused multiply-add (else up to 0.2 more):
  *              exp   log   tanh  sigmoid
@@ -194,6 +194,31 @@ static void exp_array(const void *x, void *y, int64_t count) { map(exp_of, x, y,
 static void log_array(const void *x, void *y, int64_t count) { map(log_of, x, y, count); }
 static void tanh_array(const void *x, void *y, int64_t count) { map(tanh_of, x, y, count); }
 static void sigmoid_array(const void *x, void *y, int64_t count) { map(sigmoid_of, x, y, count); }
+
+FC_INLINE vreal gated(vreal dy, vreal y, const bool limited)
+{
+    const vreal passed = vselect(vgreater(y, vzero()), dy, vzero());
+    return limited ? vselect(vgreater(vset1(6), y), passed, vzero()) : passed;
+}
+
+FC_INLINE void gate_all(const real *dy, const real *y, real *dx, int64_t count, const bool limited)
+{
+    int64_t i = 0;
+    for (; i + LANES <= count; i += LANES)
+        vstore(dx + i, gated(vload(dy + i), vload(y + i), limited));
+    const int rest = (int)(count - i);
+    if (rest > 0)
+        vstore_first(dx + i, gated(vload_first(dy + i, rest), vload_first(y + i, rest), limited),
+                     rest);
+}
+
+static void gate(const void *dy, const void *y, void *dx, int64_t count, bool limited)
+{
+    if (limited)
+        gate_all(dy, y, dx, count, true);
+    else
+        gate_all(dy, y, dx, count, false);
+}
 
 /* Column c is summed in lane c % UNIT, whatever a vector holds: first SUM_UNITS units, then these
  * sums, so that a million columns cost 500 roundings and not 60,000. */

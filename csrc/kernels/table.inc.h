@@ -82,5 +82,6 @@ const struct fc_kernels FC_TABLE = {
                           [FC_LOG] = log_array,
                           [FC_TANH] = tanh_array,
                           [FC_SIGMOID] = sigmoid_array},
+             .gate = gate,
              .softmax = softmax},
 };
