@@ -26,7 +26,8 @@
  * item, and x read in place by few panels. Elsewhere it costs 2 to 4 %. */
 enum {
     WORTH_KERNEL = 1 << 20, /* bytes */
-    WORTH_LINES = 16        /* of x, a tile */
+    WORTH_LINES = 16,       /* of x, a tile, */
+    WORTH_RUN_LINES = 4     /* where a tile has few terms */
 };
 
 /* Leaves padding out of an item's patch, which none of its terms reads. */
@@ -191,7 +192,8 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
         fc_ahead_patch(&item->job->convolution->x, item->job->element, &next.patch, next.n,
                        next.images, next.group * channels->c_in, channels->c_in,
                        tiles_of(item, item->panel) * (item->end_panel - item->panel) * stretches);
-    return ahead.each < WORTH_LINES ? fc_ahead_none() : ahead;
+    const int64_t least = plan->runs_in_place ? WORTH_RUN_LINES : WORTH_LINES;
+    return ahead.each < least ? fc_ahead_none() : ahead;
 }
 
 /* The part of the kernel for channels [c, end) of panel p, and, where p is the first of some that are

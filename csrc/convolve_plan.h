@@ -11,7 +11,8 @@ struct fc_convolve_plan {
         patches; /* of an image for a block: one, or, where taps are apart, one a tap of a row */
     struct fc_axis axis[2]; /* by which blocks are cut: of a patch, where there are several */
     struct fc_blocks blocks;
-    bool direct;       /* x is read where it lies: one tap or depthwise, channels together */
+    bool direct;        /* x is read where it lies: one tap, depthwise, or */
+    bool runs_in_place; /* rows of taps of few channels; in all of them channels lie together */
     bool fused;        /* the kernel is packed block by block where it is used, by one item alone */
     int64_t abreast;   /* panels of which a part is packed together, where the plan is fused */
     bool skip_rows;    /* taps in zero padding above and below are left out */

@@ -40,8 +40,9 @@ static void list_slabs(const struct fc_convolve_item *item, const struct fc_sour
     const struct fc_axis *axis = item->job->convolution->axis;
     const bool merged = axis[1].dilation == 1 && !all->lanes;
     const int64_t slab = item->slab, slabs = fc_ceil_div(item->channels, slab);
-    const int64_t left = merged ? 0 : taps->axis[1].begin;
-    const int64_t right = merged ? 1 : taps->axis[1].end;
+    const int64_t left = taps->axis[1].begin;
+    const int64_t right = merged ? fc_min(left + 1, taps->axis[1].end) : taps->axis[1].end;
+    const int64_t length = (merged ? taps->axis[1].end - left : 1) * slab;
     const int64_t together = fc_max(all->block / slab, 1);
     for (int64_t s = 0; s < slabs; s++) {
         for (int64_t i = taps->axis[0].begin; i < taps->axis[0].end; i++)
@@ -51,7 +52,7 @@ static void list_slabs(const struct fc_convolve_item *item, const struct fc_sour
                     (s * all->taps + i * axis[1].taps + j) * slab * item->tile.kernel_step;
             }
         if ((s + 1) % together == 0 || s + 1 == slabs)
-            end_chain(terms, merged ? axis[1].taps * slab : slab);
+            end_chain(terms, length);
     }
 }
 

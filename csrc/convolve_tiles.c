@@ -193,12 +193,20 @@ static void aim_second(struct fc_convolve_item *item, const struct line *first,
         tile->residual_second = (second->residual - first->residual) / element;
 }
 
+/* Whether it is worth another shape of tile to make so many instead. Where y goes past the caches only if
+ * they are an eighth less: pairs do not, nor do the short lines of upright tiles, and one tile of 76 less
+ * took VGG's first layer in AVX2 24.5 ms, not 16.7. */
+static bool saves_tiles(const struct fc_convolve_item *item, int64_t tiles, int64_t instead)
+{
+    return item->job->plan->stream ? instead < tiles - tiles / 8 : instead < tiles;
+}
+
 /* Whether two lines together make fewer tiles than one after the other. */
 static bool pairs_lines(const struct fc_convolve_item *item, int64_t length)
 {
     const int64_t pixels = item->job->kernels->tile_pixels;
     return !item->job->plan->channels.lanes &&
-           fc_ceil_div(length, pixels / 2) < 2 * fc_ceil_div(length, pixels);
+           saves_tiles(item, 2 * fc_ceil_div(length, pixels), fc_ceil_div(length, pixels / 2));
 }
 
 static int64_t tiles_of(const struct fc_convolve_item *item, int64_t lines, int64_t length)
@@ -215,8 +223,8 @@ static void compute_region(struct fc_convolve_item *item, const struct aim *aim,
                            const struct region *region, const struct fc_taps *taps)
 {
     const int64_t rows = item->images * region->rows, columns = item->images * region->columns;
-    const bool upright =
-        tiles_of(item, columns, region->rows) < tiles_of(item, rows, region->columns);
+    const bool upright = saves_tiles(item, tiles_of(item, rows, region->columns),
+                                     tiles_of(item, columns, region->rows));
     const int64_t lines = upright ? columns : rows;
     const int64_t length = upright ? region->rows : region->columns;
     const bool pairs = pairs_lines(item, length);

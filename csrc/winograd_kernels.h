@@ -72,7 +72,8 @@ struct fc_winograd_product {
 /* One position of a kernel gradient: s[c * s_row + k] += sum over tiles t of
  *   v[t * v_tile + c] * d[t * d_tile + k]
  * for `channels` channels c (at most TILE_PIXELS: fc_conv2d_kernels.dkernel_elements) and k in whole
- * units; one chain a sum, then added, or where s begins, stored. The next `channels` rows of s are fetched ahead. */
+ * units; one chain a sum, then added, or where s begins, stored. The next `channels` rows of s are
+ * fetched ahead. */
 struct fc_winograd_outer {
     const void *v, *d;
     void *s;
@@ -82,8 +83,8 @@ struct fc_winograd_outer {
     bool begin;
 };
 
-/* Those of one F; NULL where no form takes them. Kernel and dkernel carry the factors of the points, so that input
- * and output are the same for both gradients. */
+/* Those of one F; NULL where no form takes them. Kernel and dkernel carry the factors of the points, so
+ * that input and output are the same for both gradients. */
 struct fc_winograd_transforms {
     void (*input)(const struct fc_winograd_spread *);  /* of x: points x points */
     void (*kernel)(const struct fc_winograd_spread *); /* of taps */

@@ -27,11 +27,22 @@ FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int poi
 /* Which of the points is one of some: infinity is the last of both. */
 FC_INLINE int winograd_which(int i, int some, int points) { return i == some - 1 ? points - 1 : i; }
 
-/* Whether tiles may take `some` of the points of a direction, with `count` numbers at all of them. */
-FC_INLINE bool winograd_divides(int points, int count, int some)
-{
-    return (points == 5 || points == 6) && count > points - some;
-}
+/* Does `work` with a constant for how many of the points of a direction, 0 to 2, a tile that takes `some` of
+ * them does without; `count` numbers belong to all of them. */
+#define WINOGRAD_WITHOUT(fewer, points, some, count, work)       \
+    do {                                                         \
+        const bool divides = points == 5 || points == 6;         \
+        if (divides && count > 1 && some == points - 1) {        \
+            enum { fewer = 1 };                                  \
+            work;                                                \
+        } else if (divides && count > 2 && some == points - 2) { \
+            enum { fewer = 2 };                                  \
+            work;                                                \
+        } else {                                                 \
+            enum { fewer = 0 };                                  \
+            work;                                                \
+        }                                                        \
+    } while (0)
 
 /* Columns to points, [point][column] in half: of x, or where that is NULL of spread->at. */
 FC_INLINE void winograd_spread_columns(const struct fc_winograd_spread *spread,
@@ -85,22 +96,12 @@ FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
         winograd_spread_rows(kind, points_h, points_h, points_w, points_w, count_w, half, y, step);
         return;
     }
-    if (some_h == points_h - 1 && winograd_divides(points_h, count_h, points_h - 1))
-        winograd_spread_columns(spread, kind, points_h, points_h - 1, count_h - 1, columns, x, c,
-                                half);
-    else if (some_h == points_h - 2 && winograd_divides(points_h, count_h, points_h - 2))
-        winograd_spread_columns(spread, kind, points_h, points_h - 2, count_h - 2, columns, x, c,
-                                half);
-    else
-        winograd_spread_columns(spread, kind, points_h, points_h, count_h, columns, x, c, half);
-    if (some_w == points_w - 1 && winograd_divides(points_w, count_w, points_w - 1))
-        winograd_spread_rows(kind, points_h, some_h, points_w, points_w - 1, count_w - 1, half, y,
-                             step);
-    else if (some_w == points_w - 2 && winograd_divides(points_w, count_w, points_w - 2))
-        winograd_spread_rows(kind, points_h, some_h, points_w, points_w - 2, count_w - 2, half, y,
-                             step);
-    else
-        winograd_spread_rows(kind, points_h, some_h, points_w, points_w, count_w, half, y, step);
+    WINOGRAD_WITHOUT(less, points_h, some_h, count_h,
+                     winograd_spread_columns(spread, kind, points_h, points_h - less,
+                                             count_h - less, columns, x, c, half));
+    WINOGRAD_WITHOUT(less, points_w, some_w, count_w,
+                     winograd_spread_rows(kind, points_h, some_h, points_w, points_w - less,
+                                          count_w - less, half, y, step));
 }
 
 FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
@@ -224,23 +225,12 @@ FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, co
         return winograd_gather_rows(gather, scaled, points_w, points_w, count_w, rows, columns,
                                     half, t, c, check);
     }
-    if (some_h == points_h - 1 && winograd_divides(points_h, count_h, points_h - 1))
-        winograd_gather_columns(gather, scaled, points_h, points_h - 1, count_h - 1, points_w,
-                                some_w, x, half);
-    else if (some_h == points_h - 2 && winograd_divides(points_h, count_h, points_h - 2))
-        winograd_gather_columns(gather, scaled, points_h, points_h - 2, count_h - 2, points_w,
-                                some_w, x, half);
-    else
-        winograd_gather_columns(gather, scaled, points_h, points_h, count_h, points_w, some_w, x,
-                                half);
-    if (some_w == points_w - 1 && winograd_divides(points_w, count_w, points_w - 1))
-        return winograd_gather_rows(gather, scaled, points_w, points_w - 1, count_w - 1, rows,
-                                    columns, half, t, c, check);
-    if (some_w == points_w - 2 && winograd_divides(points_w, count_w, points_w - 2))
-        return winograd_gather_rows(gather, scaled, points_w, points_w - 2, count_w - 2, rows,
-                                    columns, half, t, c, check);
-    return winograd_gather_rows(gather, scaled, points_w, points_w, count_w, rows, columns, half, t,
-                                c, check);
+    WINOGRAD_WITHOUT(less, points_h, some_h, count_h,
+                     winograd_gather_columns(gather, scaled, points_h, points_h - less,
+                                             count_h - less, points_w, some_w, x, half));
+    WINOGRAD_WITHOUT(less, points_w, some_w, count_w,
+                     return winograd_gather_rows(gather, scaled, points_w, points_w - less,
+                                                 count_w - less, rows, columns, half, t, c, check));
 }
 
 FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bool scaled,
