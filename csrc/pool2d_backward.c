@@ -13,19 +13,14 @@
 #include "pool2d_pass.h"
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
+#include "pool2d_whole_dx.h"
 #include "workspace.h"
 
 /* ----------------------------------------------------------------- scatter */
 
 /* Bands of dx are for threads that images and channels do not feed: where windows overlap, winners
  * of the rows between two bands are found twice. */
-enum {
-    ENOUGH_PARTS = 16,
-    BAND_WINDOWS = 4,
-    SCATTER_CHANNELS = 64,
-    LEAST_CHANNELS = 256, /* of a part: 10 x 10 x 2048 cleared so takes 0.59 ms, whole 0.50 */
-    FEW_PARTS = 8
-};
+enum { ENOUGH_PARTS = 16, BAND_WINDOWS = 4, SCATTER_CHANNELS = 64 };
 
 struct scatter {
     struct fc_pool2d_pass pass;     /* finds winners again; not planned where indices are given */
@@ -238,9 +233,6 @@ static fc_status run_scatter(struct scatter *self)
             return status;
         const size_t targets = (size_t)(self->pass.rows * self->pass.columns * self->pass.channels);
         self->channels = self->pass.channels;
-        while (self->channels > LEAST_CHANNELS &&
-               dx->n * fc_ceil_div(dx->c, self->channels) < FEW_PARTS)
-            self->channels = fc_ceil_div(self->channels, 2);
         self->target_bytes = fc_round_to_line(targets * self->size);
         self->scratch_bytes = fc_pool2d_scratch(&self->pass) + self->target_bytes +
                               fc_round_to_line(targets * sizeof(int64_t));
@@ -346,6 +338,11 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
         fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y}, 2);
         status = fc_pool2d_plan(&pass);
         return status == FC_OK ? fc_pool2d_run(&pass, dx->data, NULL) : status;
+    }
+    if (!indices) {
+        status = fc_pool2d_whole_dx(&pass, dy, dx, &done);
+        if (done || status != FC_OK)
+            return status;
     }
     struct fc_pool2d_axis adjoint[2];
     for (int d = 0; d < 2; d++)

@@ -44,12 +44,7 @@ fc_status fc_pool2d_fold_planes(const struct fc_pool2d_pass *pass, const fc_imag
 fc_status fc_pool2d_fold_forward(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done)
 {
     const fc_image *x = &pass->x;
-    *done = pass->pooling != FC_AVG && !pass->numbered && fc_pool2d_is_run(x);
-    for (int d = 0; d < 2 && *done; d++) {
-        const struct fc_axis *axis = &pass->axis[d].axis;
-        *done =
-            axis->out == 1 && axis->before == 0 && axis->dilation == 1 && axis->taps == axis->in;
-    }
-    *done = *done && x->h * x->w >= FC_POOL2D_CHAINS;
+    *done = pass->pooling != FC_AVG && !pass->numbered && fc_pool2d_is_run(x) &&
+            fc_pool2d_is_whole(pass) && x->h * x->w >= FC_POOL2D_CHAINS;
     return *done ? fc_pool2d_fold_planes(pass, y) : FC_OK;
 }

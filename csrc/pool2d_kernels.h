@@ -72,14 +72,14 @@ struct fc_pool2d_scatter {
 /* The gradient of a maximum: of the windows that hold an element, those that it has won.
  *   dx[p * dx_column + l] = sum over i < rows, j < taps of dy[p * dy_column + i * dy_row + j * dy_tap + l]
  *       where numbers[p * number_column + i * number_row + j * number_tap + l] is
- *       first + i * first_row + j * first_tap, for p < columns, l < lanes
+ *       first + p * first_column + i * first_row + j * first_tap, for p < columns, l < lanes
  * One chain of additions that begins with zero. Whole vectors of numbers are read. */
 struct fc_pool2d_award {
     const void *numbers, *dy;
     void *dx;
     int64_t columns, lanes, rows, taps;
     ptrdiff_t number_column, number_row, number_tap, dy_column, dy_row, dy_tap, dx_column;
-    int64_t first, first_row, first_tap;
+    int64_t first, first_column, first_row, first_tap;
 };
 
 /* Stored indices to numbers of taps: for p < columns, l < lanes
@@ -183,6 +183,15 @@ struct fc_pool2d_fold {
     double divisor;
 };
 
+/* The way back of a maximum: dx[p * dx_plane + i] is dy[p * dy_plane] for the first winner or first NaN of
+ * x, 0 for all other i < elements, of which there are FC_POOL2D_CHAINS or more, and at most 2^24. */
+struct fc_pool2d_fold_dx {
+    const void *x, *dy;
+    void *dx;
+    int64_t planes, elements;
+    ptrdiff_t x_plane, dy_plane, dx_plane;
+};
+
 /* The same sums where channels, at most FC_POOL2D_CHANNELS, lie together: pixel i is at x + i * x_pixel.
  * sums are those of FC_POOL2D_CHAINS x FC_POOL2D_CHANNELS chains, which `begins` clears; y, if it is not
  * NULL, receives the average of what they hold then. Whole vectors of y are written. */
@@ -212,6 +221,7 @@ struct fc_pool2d_kernels {
     bool (*lines_dx[2])(
         const struct fc_pool2d_lines *lines); /* false: an index is none of its window's */
     void (*fold[3])(const struct fc_pool2d_fold *fold);
+    void (*fold_dx[2])(const struct fc_pool2d_fold_dx *fold); /* maximum and minimum */
     void (*chains)(const struct fc_pool2d_chains *chains);
     void (*award)(const struct fc_pool2d_award *award);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */

@@ -6,7 +6,6 @@ enum {
     STAGED = 1 << 15, /* elements staged at once: half of a small L2 in float32 */
     LINE = 1 << 12,   /* targets of a row that wait in scratch: they stay in L1 */
     DIRECT_CHANNELS = 1 << 10,
-    ALONE_CHANNELS = 1 << 11,
     STAGED_CHANNELS = 32, /* 2 cache lines; piecewise, FC_POOL2D_PIECE of them fill STAGED */
     BLOCK_WORK = 1 << 17  /* elements read for a block: some 10 microseconds */
 };
@@ -19,12 +18,6 @@ static bool is_channels_last(const fc_image *image)
     return image->c > 1 && (image->w == 1 || channel <= pixel);
 }
 
-/* One window a row, whose winner is wanted: many channels at once, and dx is cleared in long runs. */
-static bool is_alone(const struct fc_pool2d_pass *pass)
-{
-    return pass->numbered && pass->axis[1].targets == 1;
-}
-
 /* Wide where channels fill half of the widest vector, also where planes have to be transposed for it:
  * that takes half a cycle an element there and back, while columns as lanes cost more than it by
  * their ends and their phases (17 x 17 planes, 3 x 3 windows: 5.3 ms, transposed 1.6). The larger
@@ -35,7 +28,7 @@ static void choose_lanes(struct fc_pool2d_pass *pass)
     const int64_t enough = FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype) / 2;
     pass->wide = image->c >= enough;
     if (pass->wide)
-        pass->channels = fc_min(image->c, is_alone(pass) ? ALONE_CHANNELS : DIRECT_CHANNELS);
+        pass->channels = fc_min(image->c, DIRECT_CHANNELS);
     else
         pass->channels = is_channels_last(image) ? image->c : 1;
 }
@@ -156,8 +149,7 @@ fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass)
     pass->direct_x = !pass->adjoint && has_lanes(pass, &pass->x, pass->axis[1].advance);
     if (pass->wide && pass->x.stride_c != 1)
         pass->channels = fc_min(pass->channels, STAGED_CHANNELS);
-    else if (pass->wide && !pass->tap_numbers && !is_alone(pass) &&
-             (pass->numbered || !pass->direct_x))
+    else if (pass->wide && !pass->tap_numbers && (pass->numbered || !pass->direct_x))
         pass->channels = fc_min(pass->channels, LINE / 16);
     pass->direct_y = pass->targets_packed || has_lanes(pass, &pass->y, pass->axis[1].period);
     /* With fewer sources than phases no two targets of a class are regular. */

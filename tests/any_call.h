@@ -198,6 +198,10 @@ static inline bool plan_pooling(struct source *source, struct call *call)
     }
     const int64_t n = once_in(source, 16) ? 0 : draw(source, 1, 3), c = draw_channels(source);
     const int64_t h = draw_word(source, 1, 18), w = draw_word(source, 1, 40);
+    if (once_in(source, 8)) { /* one window */
+        pool->pool_size[0] = h;
+        pool->pool_size[1] = w;
+    }
     int64_t y_h, y_w;
     if (fc_pool2d_output_size(pool, h, w, &y_h, &y_w) != FC_OK)
         return false;

@@ -45,6 +45,9 @@ LAYERS = {
     "dilated": PoolProblem(1, 15, 14, 20, 3, 1, 2, 2),
     "very wide": PoolProblem(1, 2, 2001, 3, 2, 1),
     "very tall": PoolProblem(1, 2001, 2, 3, (3, 1), (2, 1), (1, 0)),
+    "windows of many taps": PoolProblem(2, 19, 18, 18, 6),
+    "a window": PoolProblem(2, 5, 7, 35, (5, 7)),
+    "a large window": PoolProblem(1, 50, 45, 19, (50, 45)),
     "one pixel": PoolProblem(2, 1, 1, 9, 1),
 }
 

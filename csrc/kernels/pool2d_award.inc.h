@@ -7,11 +7,11 @@
 
 /* The window i rows and j taps on. */
 FC_INLINE void award_window(const struct fc_pool2d_award *award, const integer *numbers,
-                            const real *dy, int64_t i, int64_t j, vreal *sum, const int vectors,
-                            const bool partial, int first)
+                            const real *dy, int64_t p, int64_t i, int64_t j, vreal *sum,
+                            const int vectors, const bool partial, int first)
 {
-    const vint number =
-        viset1((integer)(award->first + i * award->first_row + j * award->first_tap));
+    const vint number = viset1((integer)(award->first + p * award->first_column +
+                                         i * award->first_row + j * award->first_tap));
     numbers += i * award->number_row + j * award->number_tap;
     dy += i * award->dy_row + j * award->dy_tap;
     FC_UNROLL (v, vectors) {
@@ -38,11 +38,11 @@ FC_INLINE void award_block(const struct fc_pool2d_award *award, int64_t p, int64
         FC_UNROLL (i, MOST_AWARDS)
             FC_UNROLL (j, MOST_AWARDS)
                 if (i < rows && j < taps)
-                    award_window(award, numbers, dy, i, j, sum, vectors, partial, first);
+                    award_window(award, numbers, dy, p, i, j, sum, vectors, partial, first);
     if (!rows)
         for (int64_t i = 0; i < award->rows; i++)
             for (int64_t j = 0; j < award->taps; j++)
-                award_window(award, numbers, dy, i, j, sum, vectors, partial, first);
+                award_window(award, numbers, dy, p, i, j, sum, vectors, partial, first);
     real *dx = (real *)award->dx + p * award->dx_column + l;
     FC_UNROLL (v, vectors)
         if (partial)

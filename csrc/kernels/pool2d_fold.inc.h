@@ -58,20 +58,32 @@ FC_INLINE real first_zero(const real *x)
     return *x;
 }
 
+/* Parts of LANES planes to one number of each, side by side. */
+FC_INLINE vreal fold_parts(vreal *part, fc_pooling pooling)
+{
+    FC_UNROLLED for (int half = LANES / 2; half > 0; half /= 2) FC_UNROLL (i, half) part[i] =
+        fold_two(vzip_low(part[i], part[i + half]), vzip_high(part[i], part[i + half]), pooling);
+    return part[0];
+}
+
+/* The numbers of up to LANES planes. */
+FC_INLINE vreal fold_some(const real *x, ptrdiff_t x_plane, int planes, int64_t elements,
+                          fc_pooling pooling)
+{
+    vreal part[LANES];
+    for (int i = 0; i < LANES; i++)
+        part[i] = i < planes ? fold_plane(x + i * x_plane, elements, pooling) : vzero();
+    return fold_parts(part, pooling);
+}
+
 FC_INLINE void fold_planes(const struct fc_pool2d_fold *fold, fc_pooling pooling)
 {
     for (int64_t p = 0; p < fold->planes; p += LANES) {
         const real *x = (const real *)fold->x + p * fold->x_plane;
         const int planes = (int)(fold->planes - p < LANES ? fold->planes - p : LANES);
-        vreal part[LANES];
-        for (int i = 0; i < LANES; i++)
-            part[i] =
-                i < planes ? fold_plane(x + i * fold->x_plane, fold->elements, pooling) : vzero();
-        FC_UNROLLED for (int half = LANES / 2; half > 0; half /= 2) FC_UNROLL (i, half) part[i] =
-            fold_two(vzip_low(part[i], part[i + half]), vzip_high(part[i], part[i + half]),
-                     pooling);
+        const vreal folded = fold_some(x, fold->x_plane, planes, fold->elements, pooling);
         real result[LANES];
-        vstore(result, pooling == FC_AVG ? vdiv(part[0], vset1((real)fold->divisor)) : part[0]);
+        vstore(result, pooling == FC_AVG ? vdiv(folded, vset1((real)fold->divisor)) : folded);
         real *y = (real *)fold->y + p * fold->y_plane;
         for (int i = 0; i < planes; i++)
             y[i * fold->y_plane] =
@@ -82,6 +94,74 @@ FC_INLINE void fold_planes(const struct fc_pool2d_fold *fold, fc_pooling pooling
 static void fold_max(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_MAX); }
 static void fold_min(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_MIN); }
 static void fold_avg(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_AVG); }
+
+/* ----------------------------------------------------------------- way back */
+
+/* Where in a plane a value lies first, chain by chain: pixels as numbers, or infinity. dx is cleared meanwhile.
+ * The last 16 pixels may be seen twice. */
+FC_INLINE vreal find_value(const real *x, real *dx, int64_t elements, vreal value,
+                           fc_pooling pooling)
+{
+    const vreal none = vset1(INFINITY);
+    real pixel[CHAINS];
+    vreal chain[CHAIN_VECTORS], first[CHAIN_VECTORS];
+    for (int k = 0; k < CHAINS; k++)
+        pixel[k] = (real)k;
+    FC_UNROLL (v, CHAIN_VECTORS) {
+        chain[v] = vload(pixel + v * LANES);
+        first[v] = none;
+    }
+    for (int64_t i = 0; i < elements; i += CHAINS) {
+        const int64_t from = i + CHAINS <= elements ? i : elements - CHAINS;
+        const vreal at = vset1((real)from);
+        FC_UNROLL (v, CHAIN_VECTORS) {
+            const vreal one = vload(x + from + v * LANES);
+            const vmask beaten = pooling == FC_MAX ? vgreater(value, one) : vgreater(one, value);
+            first[v] = vlesser_of(vselect(beaten, none, vadd(chain[v], at)), first[v]);
+            vstore(dx + from + v * LANES, vzero());
+        }
+    }
+    FC_UNROLLED for (int half = CHAIN_VECTORS / 2; half > 0; half /= 2) FC_UNROLL (v, half)
+        first[v] = vlesser_of(first[v], first[v + half]);
+    return first[0];
+}
+
+/* Nothing compares with a maximum that is NaN: its first pixel is looked for alone. */
+FC_INLINE int64_t first_nan(const real *x)
+{
+    int64_t i = 0;
+    while (x[i] == x[i])
+        i++;
+    return i;
+}
+
+/* Planes that stay in the first-level cache are folded LANES at a time, larger ones each alone. */
+FC_INLINE void fold_planes_dx(const struct fc_pool2d_fold_dx *fold, fc_pooling pooling)
+{
+    const int64_t elements = fold->elements, most = elements <= FC_POOL2D_FOLDED ? LANES : 1;
+    for (int64_t p = 0; p < fold->planes; p += most) {
+        const real *x = (const real *)fold->x + p * fold->x_plane;
+        const real *dy = (const real *)fold->dy + p * fold->dy_plane;
+        real *dx = (real *)fold->dx + p * fold->dx_plane;
+        const int planes = (int)(fold->planes - p < most ? fold->planes - p : most);
+        real value[LANES], pixel[LANES];
+        vreal part[LANES];
+        vstore(value, fold_some(x, fold->x_plane, planes, elements, pooling));
+        for (int i = 0; i < LANES; i++)
+            part[i] = i < planes ? find_value(x + i * fold->x_plane, dx + i * fold->dx_plane,
+                                              elements, vset1(value[i]), pooling)
+                                 : vzero();
+        vstore(pixel, fold_parts(part, FC_MIN));
+        for (int i = 0; i < planes; i++) {
+            const bool number = value[i] == value[i];
+            const int64_t at = number ? (int64_t)pixel[i] : first_nan(x + i * fold->x_plane);
+            dx[i * fold->dx_plane + at] = 0 + dy[i * fold->dy_plane]; /* no -0, as in a sum */
+        }
+    }
+}
+
+static void fold_max_dx(const struct fc_pool2d_fold_dx *fold) { fold_planes_dx(fold, FC_MAX); }
+static void fold_min_dx(const struct fc_pool2d_fold_dx *fold) { fold_planes_dx(fold, FC_MIN); }
 
 /* ---------------------------------------------------------- channels as lanes */
 

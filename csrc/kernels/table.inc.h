@@ -67,6 +67,7 @@ const struct fc_kernels FC_TABLE = {
          .lines = {[FC_MAX] = LINE_KERNEL(lines_max), [FC_MIN] = LINE_KERNEL(lines_min)},
          .lines_dx = {[FC_MAX] = LINE_KERNEL(lines_max_dx), [FC_MIN] = LINE_KERNEL(lines_min_dx)},
          .fold = {[FC_MAX] = fold_max, [FC_MIN] = fold_min, [FC_AVG] = fold_avg},
+         .fold_dx = {[FC_MAX] = fold_max_dx, [FC_MIN] = fold_min_dx},
          .chains = add_chains,
          .part = part_planes,
          .join = join_planes,
