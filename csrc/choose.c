@@ -15,7 +15,8 @@
  *
  * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
- * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels; one
+ * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels, and
+ * LINES times where it has one row or column, fitted to 11 shapes of 1x7 and 7x1, 6 to 28, 16 to 128; one
  * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and is not taken where its positions, 11 times the
  * kernel, are more than the work that they spare: they come from memory where other layers have run since.
  *
@@ -32,7 +33,8 @@
 
 static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
-static const double PIECES[] = {[FC_FLOAT32] = 1.7, [FC_FLOAT64] = 2.0}, PIECES_DKERNEL = 1.25;
+static const double PIECES[] = {[FC_FLOAT32] = 1.7, [FC_FLOAT64] = 2.0}, PIECES_DKERNEL = 1.25,
+                    LINES = 1.19;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.35, [FC_FLOAT64] = 1.65};
 
 /* Direct sums have kernels of their own for fewer outputs than a unit: 3x3 from 100 to 12 channels they
@@ -148,8 +150,10 @@ static double transforms_cost(const struct fc_winograd_form *form, enum fc_pass 
     if (pass != FC_PASS_DKERNEL)
         return input + output;
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const int64_t of_inputs = form->pieces * fc_ceil_div(channels.c_in, FC_WINOGRAD_PART_CHANNELS);
-    const int64_t of_outputs = fc_ceil_div(fc_panel_count(&channels), FC_WINOGRAD_PART_PANELS);
+    const int64_t of_inputs =
+        form->pieces * fc_ceil_div(channels.c_in, fc_winograd_part_channels(form));
+    const int64_t of_outputs =
+        fc_ceil_div(fc_panel_count(&channels), fc_winograd_part_panels(form));
     return input * (double)of_outputs + output * (double)of_inputs;
 }
 
@@ -160,6 +164,8 @@ static double pieces_cost(const struct fc_winograd_form *form, enum fc_pass pass
         return STRIDED[dtype];
     if (form->pieces == 1)
         return 1;
+    if (fc_winograd_is_line(form))
+        return LINES;
     return pass == FC_PASS_DKERNEL ? PIECES_DKERNEL : PIECES[dtype];
 }
 

@@ -190,18 +190,16 @@ static bool plan_whole(struct fc_convolve_plan *plan)
 
 /* A few channels are packed in a moment and summed in another, so that a block's own cost shows, and the ends
  * of its short rows: in four times the pixels MNIST's first layer took 0.57 ms, not 0.73, Xception's 2.6, not
- * 3.0, MobileNet's 1.5, not 1.58. Not where a strip of them would be turned into planes, and not so that
- * threads would want for blocks. Where nothing is packed rows are whole: Xception's took 2.17 to 2.34 ms
- * with blocks of 64 columns and 896 pixels, 2.09 to 2.27 so (AVX2: 4.0 to 4.2, 4.0). */
+ * 3.0. Where nothing is packed twice as many in whole rows took the latter from 2.25 to 2.15. Not where a strip
+ * of them would be turned into planes, and not so that threads would want for blocks. */
 static int64_t block_pixels(const struct fc_convolution *convolution,
                             const struct fc_convolve_plan *plan)
 {
     const fc_image *y = &convolution->y;
-    const bool few =
-        plan->channels.c_in <= FEW_CHANNELS && !plan->channels.lanes && y->stride_c == 1;
+    const bool few = plan->channels.c_in <= FEW_CHANNELS && !plan->channels.lanes;
     const int64_t share = y->n * y->h * y->w / LEAST_BLOCKS;
-    const int64_t most = plan->runs_in_place ? RUN_PIXELS : FEW_PIXELS;
-    return few ? fc_max(fc_min(share, most), BLOCK_PIXELS) : BLOCK_PIXELS;
+    const int64_t most = plan->runs_in_place ? RUN_PIXELS : few ? FEW_PIXELS : BLOCK_PIXELS;
+    return y->stride_c == 1 ? fc_max(fc_min(share, most), BLOCK_PIXELS) : BLOCK_PIXELS;
 }
 
 static void plan_block(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
@@ -242,7 +240,8 @@ static void plan_images(const struct fc_convolution *convolution, struct fc_conv
     plan->images = 1;
     if (plan->channels.lanes || fc_block_count(&plan->blocks) > 1)
         return;
-    const int64_t together = plan->inside ? WHOLE_PIXELS : BLOCK_PIXELS;
+    const int64_t block = plan->runs_in_place ? block_pixels(convolution, plan) : BLOCK_PIXELS;
+    const int64_t together = plan->inside ? WHOLE_PIXELS : block;
     plan->images = fc_max(fc_min(together / outputs, n), 1);
     if (plan->direct)
         return;
@@ -355,14 +354,14 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
     return true;
 }
 
-/* Of few channels a row of taps is a run where x lies, and one panel reads it but once: MobileNet's first
- * layer took 1.48 ms with copies of it, now 1.25, BraTS's 8.5 and 7.5. Two panels lost up to 8 % to it. */
+/* Of a slab's channels a row of taps is a run where x lies, and one panel reads it but once: MobileNet's first
+ * layer took 1.48 ms with copies of it, now 1.25, LeNet's second 0.50 and 0.45. Two panels lost up to 8 %. */
 static bool reads_runs(const struct fc_convolution *convolution,
                        const struct fc_convolve_plan *plan)
 {
     const fc_image *x = &convolution->x;
     const struct fc_channels *channels = &plan->channels;
-    return !channels->lanes && channels->groups == 1 && x->c > 0 && x->c <= FEW_CHANNELS &&
+    return !channels->lanes && channels->groups == 1 && x->c > 0 && x->c <= FC_SLAB &&
            x->stride_c == 1 && x->stride_w == x->c && convolution->axis[1].dilation == 1 &&
            channels->taps > 1 && channels->c_out <= channels->panel && plan->skip_rows;
 }

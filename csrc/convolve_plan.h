@@ -12,7 +12,7 @@ struct fc_convolve_plan {
     struct fc_axis axis[2]; /* by which blocks are cut: of a patch, where there are several */
     struct fc_blocks blocks;
     bool direct;        /* x is read where it lies: one tap, depthwise, or */
-    bool runs_in_place; /* rows of taps of few channels; in all of them channels lie together */
+    bool runs_in_place; /* rows of taps of a slab; in all of them channels lie together */
     bool fused;        /* the kernel is packed block by block where it is used, by one item alone */
     int64_t abreast;   /* panels of which a part is packed together, where the plan is fused */
     bool skip_rows;    /* taps in zero padding above and below are left out */

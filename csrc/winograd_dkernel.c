@@ -64,10 +64,10 @@ static void plan_parts(const struct fc_convolution *convolution, struct plan *pl
 {
     const struct fc_channels *channels = &plan->channels;
     const int64_t panels = fc_panel_count(channels);
-    plan->part_channels = fc_min(FC_WINOGRAD_PART_CHANNELS, channels->c_in);
+    plan->part_channels = fc_min(fc_winograd_part_channels(&plan->form), channels->c_in);
     plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
-    plan->part_panels = fc_min(FC_WINOGRAD_PART_PANELS, panels);
-    plan->panel_parts = fc_ceil_div(panels, plan->part_panels);
+    plan->panel_parts = fc_ceil_div(panels, fc_winograd_part_panels(&plan->form));
+    plan->part_panels = fc_ceil_div(panels, plan->panel_parts);
     plan->parts = channels->groups * plan->form.pieces * plan->channel_parts * plan->panel_parts;
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     fc_winograd_cut_blocks(&plan->cut, BLOCK_TILES);

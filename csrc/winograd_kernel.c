@@ -25,7 +25,7 @@ struct fc_winograd_form fc_winograd_form_at(int form)
         FC_FORM(3, 3, 1, 4, 3, 4, 3), FC_FORM(3, 3, 1, 6, 3, 6, 3), FC_FORM(5, 5, 1, 2, 5, 2, 5),
         FC_FORM(5, 5, 1, 2, 5, 3, 5), FC_FORM(7, 7, 1, 4, 4, 4, 4), FC_FORM(1, 3, 1, 1, 1, 4, 3),
         FC_FORM(3, 1, 1, 4, 3, 1, 1), FC_FORM(1, 5, 1, 1, 1, 4, 5), FC_FORM(5, 1, 1, 4, 5, 1, 1),
-        FC_FORM(1, 7, 1, 1, 1, 2, 7), FC_FORM(7, 1, 1, 2, 7, 1, 1), FC_FORM(2, 2, 1, 4, 2, 4, 2),
+        FC_FORM(1, 7, 1, 1, 1, 4, 4), FC_FORM(7, 1, 1, 4, 4, 1, 1), FC_FORM(2, 2, 1, 4, 2, 4, 2),
         FC_FORM(3, 3, 2, 4, 2, 4, 2), FC_FORM(4, 4, 2, 4, 2, 4, 2),
     };
     return forms[form];

@@ -15,7 +15,7 @@
 /* Outputs and taps of each, vertical and horizontal. */
 #define FC_WINOGRAD_TRANSFORMS(of)                                                            \
     of(4, 2, 4, 2) of(4, 3, 4, 3) of(6, 3, 6, 3) of(2, 5, 2, 5) of(2, 5, 3, 5) of(4, 4, 4, 4) \
-        of(1, 1, 4, 3) of(4, 3, 1, 1) of(1, 1, 4, 5) of(4, 5, 1, 1) of(1, 1, 2, 7) of(2, 7, 1, 1)
+        of(1, 1, 4, 3) of(4, 3, 1, 1) of(1, 1, 4, 5) of(4, 5, 1, 1) of(1, 1, 4, 4) of(4, 4, 1, 1)
 
 #define FC_WINOGRAD_NAME(mh, rh, mw, rw) FC_WINOGRAD_##mh##_##rh##_##mw##_##rw
 #define FC_WINOGRAD_NAMES(mh, rh, mw, rw) FC_WINOGRAD_NAME(mh, rh, mw, rw),
