@@ -9,7 +9,7 @@
 #include "dispatch.h"
 #include "workspace.h"
 
-enum { MOST_PIXELS = 64 }; /* of a tile */
+enum { MOST_LINES = 8, MOST_PIXELS = MOST_LINES * MOST_LINES }; /* of a tile */
 
 struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *convolution,
                                                 const struct fc_winograd_cut *cut, int form,
@@ -168,16 +168,15 @@ static void spread_in_place(const struct fc_winograd_source *source,
         spread_tiles(source, tiles, &(struct pixels){from, x->stride_h, x->stride_w}, count, v);
 }
 
-/* Where a pixel's channels lie: in the image, or in `padding` if they are constant. */
-static const char *pixel_of(const struct fc_winograd_source *source, const char *image, int64_t row,
-                            int64_t column, const char *padding)
+/* The rows or columns of the image under a tile, below 0 those that are padding: for each pixel by itself
+ * they took 4 % of the time of 11 x 11 images padded by 2. */
+static void find_lines(const struct fc_winograd_source *source, int axis, int64_t tile,
+                       int64_t lines[])
 {
-    const struct fc_padded *padded = &source->padded;
-    const int64_t h = fc_padding_source(padded->mode, row, padded->x.h);
-    const int64_t w = fc_padding_source(padded->mode, column, padded->x.w);
-    if (h < 0 || w < 0)
-        return padding;
-    return image + (h * padded->x.stride_h + w * padded->x.stride_w) * (ptrdiff_t)padded->element;
+    const fc_image *x = &source->padded.x;
+    for (int64_t i = 0; i < source->size[axis]; i++)
+        lines[i] = fc_padding_source(source->padded.mode, pixel_under(source, axis, tile) + i,
+                                     axis == 0 ? x->h : x->w);
 }
 
 /* Asks for the channels of a tile's pixels, each a short piece of memory far from the others that no
@@ -200,7 +199,9 @@ static void spread_edge(const struct fc_winograd_source *source,
     const char *image = (const char *)x->data + c * element;
     const void *at[MOST_PIXELS];
     const struct fc_winograd_cut *cut = source->cut;
-    for (int64_t row = tiles->row; row < tiles->end; row++)
+    int64_t h[MOST_LINES], w[MOST_LINES];
+    for (int64_t row = tiles->row; row < tiles->end; row++) {
+        find_lines(source, 0, row, h);
         for (int64_t column = tiles->column; column < tiles->stop; column++) {
             int points[2];
             const int64_t line = fc_winograd_line_of(cut, tiles, row),
@@ -209,10 +210,13 @@ static void spread_edge(const struct fc_winograd_source *source,
             const int64_t rows = source->size[0] - (cut->points[0] - points[0]);
             const int64_t columns = source->size[1] - (cut->points[1] - points[1]);
             const int64_t t = fc_winograd_tile_at(cut, tiles->block, line, place);
-            const int64_t h = pixel_under(source, 0, row), w = pixel_under(source, 1, column);
+            find_lines(source, 1, column, w);
             for (int64_t i = 0; i < rows; i++)
                 for (int64_t j = 0; j < columns; j++)
-                    at[i * columns + j] = pixel_of(source, image, h + i, w + j, padding);
+                    at[i * columns + j] =
+                        h[i] < 0 || w[j] < 0
+                            ? padding
+                            : image + (h[i] * x->stride_h + w[j] * x->stride_w) * element;
             fetch_pixels(at, rows * columns, count * element, padding);
             source->transform(&(struct fc_winograd_spread){
                 .at = at,
@@ -224,6 +228,7 @@ static void spread_edge(const struct fc_winograd_source *source,
                 .points = {points[0], points[1]},
             });
         }
+    }
 }
 
 /* Those of [first, end) of tiles in one direction, of which `full` are full, that are so and whose
