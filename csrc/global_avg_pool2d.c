@@ -93,7 +93,7 @@ static void average_item(void *context, int64_t item, int worker)
 
 fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image *y)
 {
-    const fc_status status = check(dtype, x, y);
+    fc_status status = check(dtype, x, y);
     if (status != FC_OK || x->n == 0 || x->c == 0)
         return status;
     struct average self = {.kernels = fc_current_kernels(dtype),
@@ -113,8 +113,9 @@ fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image
     const int64_t items = x->n * self.channel_blocks;
     const double elements = (double)x->n * (double)x->c * (double)x->h * (double)x->w;
     const int width = fc_parallel_width(items, elements);
-    if (fc_workspace_divide(0, self.worker_bytes, width, &self.scratch) != FC_OK)
-        return FC_NO_MEMORY;
+    status = fc_workspace_divide(0, self.worker_bytes, width, &self.scratch);
+    if (status != FC_OK)
+        return status;
     fc_parallel_for(items, width, FC_KEEP_DENORMALS, average_item, &self);
     fc_workspace_release(self.scratch);
     return FC_OK;

@@ -168,7 +168,12 @@ struct fc_pool2d_lines {
     void *y;
     int64_t planes, rows, columns;
     ptrdiff_t x_plane, x_row, dy_plane, dy_row, index_plane, index_row, y_plane, y_row;
+    ptrdiff_t x_pixel, dy_pixel, index_pixel, y_pixel; /* of the kernels below */
 };
+
+/* The way back where channels lie together: planes are lanes, a vector or more of them, and rows have up to
+ * FC_POOL2D_SLIDE pixels, which lie x_pixel and so on apart. */
+enum { FC_POOL2D_SLIDE = 32 };
 
 /* Planes that are pooled whole, of which the pixels lie in a run: y[p * y_plane] is the pool over i <
  * elements of x[p * x_plane + i]. Of an average chain k < FC_POOL2D_CHAINS is the sum of the pixels
@@ -220,6 +225,7 @@ struct fc_pool2d_kernels {
     void (*lines[2])(const struct fc_pool2d_lines *lines); /* maximum and minimum */
     bool (*lines_dx[2])(
         const struct fc_pool2d_lines *lines); /* false: an index is none of its window's */
+    bool (*slide_dx[2])(const struct fc_pool2d_lines *lines);
     void (*fold[3])(const struct fc_pool2d_fold *fold);
     void (*fold_dx[2])(const struct fc_pool2d_fold_dx *fold); /* maximum and minimum */
     void (*chains)(const struct fc_pool2d_chains *chains);

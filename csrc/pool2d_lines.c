@@ -1,4 +1,5 @@
-/* pool2d_lines.c: which poolings are done row by row in registers, and who does which planes. */
+/* pool2d_lines.c: which poolings by windows of 3 x 3 that slide are done row by row, where planes lie in
+ * registers or, on the way back, where channels lie together, and who does which of them. */
 #include "pool2d_lines.h"
 
 #include <stdatomic.h>
@@ -6,9 +7,10 @@
 #include "parallel.h"
 
 enum {
-    FEW_COLUMNS = 6,      /* fewer of them fill lanes less than channels would */
-    ITEM = 1 << 14,       /* elements of x that an item reads */
-    MOST_PIXELS = 1 << 30 /* of a plane: indices fit the lanes */
+    FEW_COLUMNS = 6,       /* fewer of them fill lanes less than channels would */
+    ITEM = 1 << 14,        /* elements of x that an item reads */
+    MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
+    TOGETHER = 64          /* channels of an item, or more, where they lie together */
 };
 
 struct work {
@@ -16,6 +18,7 @@ struct work {
     const fc_image *x, *dy, *indices; /* NULL where there is none */
     const fc_image *y;                /* or dx */
     int64_t share, shares;            /* planes of an item, and items of an image */
+    bool pixels;                      /* channels lie together */
     struct fc_pool2d_lines lines;
     atomic_bool stray;
 };
@@ -31,33 +34,35 @@ static bool make_plan(struct work *work)
     const struct fc_pool2d_pass *pass = work->pass;
     const fc_image *images[] = {work->x, work->dy, work->indices, work->y};
     const fc_image *y = work->y;
-    if (pass->pooling == FC_AVG || !pass->kernels->pool2d.lines[pass->pooling] ||
-        !slides(&pass->axis[0].axis) || !slides(&pass->axis[1].axis) || y->w < FEW_COLUMNS ||
-        y->w > FC_POOL2D_LINE || y->h > MOST_PIXELS / FC_POOL2D_LINE)
+    if (pass->pooling == FC_AVG || !slides(&pass->axis[0].axis) || !slides(&pass->axis[1].axis) ||
+        y->w > FC_POOL2D_SLIDE || y->h > MOST_PIXELS / FC_POOL2D_SLIDE)
         return false;
+    bool planes =
+        pass->kernels->pool2d.lines[pass->pooling] && y->w >= FEW_COLUMNS && y->w <= FC_POOL2D_LINE;
+    bool pixels = work->dy && y->c >= FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype);
     for (int i = 0; i < 4; i++)
-        if (images[i] && images[i]->stride_w != 1)
-            return false;
+        if (images[i]) {
+            planes = planes && images[i]->stride_w == 1;
+            pixels = pixels && images[i]->stride_c == 1;
+        }
     struct fc_pool2d_lines *lines = &work->lines;
     lines->rows = y->h;
     lines->columns = y->w;
+    fc_pool2d_steps(y, &lines->y_row, &lines->y_pixel);
+    fc_pool2d_steps(work->x, &lines->x_row, &lines->x_pixel);
+    fc_pool2d_steps(work->dy, &lines->dy_row, &lines->dy_pixel);
+    fc_pool2d_steps(work->indices, &lines->index_row, &lines->index_pixel);
     lines->y_plane = y->stride_c;
-    lines->y_row = y->stride_h;
-    if (work->x) {
-        lines->x_plane = work->x->stride_c;
-        lines->x_row = work->x->stride_h;
-    }
-    if (work->dy) {
-        lines->dy_plane = work->dy->stride_c;
-        lines->dy_row = work->dy->stride_h;
-    }
-    if (work->indices) {
-        lines->index_plane = work->indices->stride_c;
-        lines->index_row = work->indices->stride_h;
-    }
-    work->share = fc_min(fc_max(ITEM / (y->h * y->w), 1), y->c);
-    work->shares = fc_ceil_div(y->c, work->share);
-    return true;
+    lines->x_plane = work->x ? work->x->stride_c : 0;
+    lines->dy_plane = work->dy ? work->dy->stride_c : 0;
+    lines->index_plane = work->indices ? work->indices->stride_c : 0;
+    work->pixels = pixels;
+    work->share = fc_max(ITEM / (y->h * y->w), 1);
+    if (pixels)
+        work->share = fc_ceil_div(work->share, TOGETHER) * TOGETHER;
+    work->share = fc_min(work->share, y->c);
+    work->shares = pixels ? fc_max(y->c / work->share, 1) : fc_ceil_div(y->c, work->share);
+    return planes || pixels;
 }
 
 static void run_item(void *context, int64_t item, int worker)
@@ -68,7 +73,8 @@ static void run_item(void *context, int64_t item, int worker)
     const size_t size = fc_element_size(pass->dtype);
     const int64_t n = item / work->shares, c = item % work->shares * work->share;
     struct fc_pool2d_lines lines = work->lines;
-    lines.planes = fc_min(work->share, work->y->c - c);
+    const bool last = item % work->shares == work->shares - 1;
+    lines.planes = last ? work->y->c - c : work->share;
     lines.y = fc_pool2d_at(work->y, size, n, 0, 0, c);
     if (work->x)
         lines.x = fc_pool2d_at(work->x, size, n, 0, 0, c);
@@ -80,7 +86,8 @@ static void run_item(void *context, int64_t item, int worker)
     if (work->indices)
         lines.index =
             (const int64_t *)(void *)fc_pool2d_at(work->indices, sizeof(int64_t), n, 0, 0, c);
-    if (!pass->kernels->pool2d.lines_dx[pass->pooling](&lines))
+    const struct fc_pool2d_kernels *kernels = &pass->kernels->pool2d;
+    if (!(work->pixels ? kernels->slide_dx : kernels->lines_dx)[pass->pooling](&lines))
         atomic_store_explicit(&work->stray, true, memory_order_relaxed);
 }
 

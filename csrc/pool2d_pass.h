@@ -78,6 +78,15 @@ struct fc_pool2d_table {
  * there are none, or many taps. */
 bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_table *table);
 
+/* The strides of an image's rows and pixels, where there is one. */
+static inline void fc_pool2d_steps(const fc_image *image, ptrdiff_t *row, ptrdiff_t *pixel)
+{
+    if (image) {
+        *row = image->stride_h;
+        *pixel = image->stride_w;
+    }
+}
+
 /* The address of a pixel's channel, for elements of size bytes. */
 static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, int64_t h,
                                  int64_t w, int64_t c)

@@ -67,20 +67,10 @@ static bool make_plan(struct work *work, const fc_image *const *images, int coun
     quads->columns = quads->pairs ? 1 : windows->w;
     quads->lanes = quads->pairs ? windows->w : windows->c;
     quads->width = horizontal->in;
-    quads->y_row = windows->stride_h;
-    quads->y_pixel = windows->stride_w;
-    if (work->x) {
-        quads->x_row = work->x->stride_h;
-        quads->x_pixel = work->x->stride_w;
-    }
-    if (work->dx) {
-        quads->dx_row = work->dx->stride_h;
-        quads->dx_pixel = work->dx->stride_w;
-    }
-    if (work->indices) {
-        quads->index_row = work->indices->stride_h;
-        quads->index_pixel = work->indices->stride_w;
-    }
+    fc_pool2d_steps(windows, &quads->y_row, &quads->y_pixel);
+    fc_pool2d_steps(work->x, &quads->x_row, &quads->x_pixel);
+    fc_pool2d_steps(work->dx, &quads->dx_row, &quads->dx_pixel);
+    fc_pool2d_steps(work->indices, &quads->index_row, &quads->index_pixel);
     work->planes = images[0]->n * (quads->pairs ? images[0]->c : 1);
     work->lines = vertical->out;
     quads->stream = streams(work);

@@ -30,6 +30,8 @@ LAYERS = {
     "rows of 16": PoolProblem(1, 3, 16, 35, 3, 1, 1),
     "rows of 14": PoolProblem(2, 14, 14, 19, 3, 1, 1),
     "rows of 9": PoolProblem(1, 2, 9, 18, 3, 1, 1),
+    "a column": PoolProblem(2, 5, 1, 17, 3, 1, 1),
+    "rows of 20": PoolProblem(1, 20, 20, 150, 3, 1, 1),
     "a row of 6": PoolProblem(2, 1, 6, 2, 3, 1, 1),
     "spp 13x13": PoolProblem(1, 7, 7, 17, 13, 1, 6),
     "beyond one byte of taps": PoolProblem(1, 14, 27, 5, (17, 31), 1, (3, 4)),

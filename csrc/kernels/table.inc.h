@@ -17,6 +17,7 @@
 #include "pool2d_winners.inc.h"
 #include "pool2d_quads.inc.h"
 #include "pool2d_lines.inc.h"
+#include "pool2d_slide.inc.h"
 #include "pool2d_fold.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_dkernel.inc.h"
@@ -66,6 +67,7 @@ const struct fc_kernels FC_TABLE = {
          .quads_dx = {[FC_MAX] = quads_max_dx, [FC_MIN] = quads_min_dx, [FC_AVG] = quads_avg_dx},
          .lines = {[FC_MAX] = LINE_KERNEL(lines_max), [FC_MIN] = LINE_KERNEL(lines_min)},
          .lines_dx = {[FC_MAX] = LINE_KERNEL(lines_max_dx), [FC_MIN] = LINE_KERNEL(lines_min_dx)},
+         .slide_dx = {[FC_MAX] = slide_max_dx, [FC_MIN] = slide_min_dx},
          .fold = {[FC_MAX] = fold_max, [FC_MIN] = fold_min, [FC_AVG] = fold_avg},
          .fold_dx = {[FC_MAX] = fold_max_dx, [FC_MIN] = fold_min_dx},
          .chains = add_chains,
