@@ -64,3 +64,14 @@ struct fc_patch fc_block_at(const struct fc_axis axis[2], const struct fc_blocks
     patch.x_columns = columns_read(&axis[1], patch.columns);
     return patch;
 }
+
+struct fc_inside fc_patch_inside(const struct fc_patch *patch, int64_t h, int64_t w)
+{
+    const int64_t row = fc_max(patch->x_row, 0), column = fc_max(patch->x_column, 0);
+    return (struct fc_inside){
+        .row = row,
+        .rows = fc_max(fc_min(patch->x_row + patch->x_rows, h) - row, 0),
+        .column = column,
+        .columns = fc_max(fc_min(patch->x_column + patch->x_columns, w) - column, 0),
+    };
+}

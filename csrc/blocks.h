@@ -35,6 +35,14 @@ int64_t fc_block_pixels(const struct fc_axis axis[2], const struct fc_blocks *bl
 struct fc_patch fc_block_at(const struct fc_axis axis[2], const struct fc_blocks *blocks,
                             int64_t index);
 
+/* What of the rectangle of x that a patch reads lies in an image of that height and width, where rows have
+ * no gaps. */
+struct fc_inside {
+    int64_t row, rows, column, columns;
+};
+
+struct fc_inside fc_patch_inside(const struct fc_patch *patch, int64_t h, int64_t w);
+
 /* The output row of a patch's row r. */
 static inline int64_t fc_patch_row(const struct fc_blocks *blocks, const struct fc_patch *patch,
                                    int64_t r)

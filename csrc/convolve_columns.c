@@ -51,7 +51,7 @@ struct job {
 struct item {
     const struct job *job;
     struct fc_patch patch;
-    int64_t x_row, x_column, x_columns; /* within the image */
+    struct fc_inside inside;
     const char *x;
     ptrdiff_t x_step, x_pitch;
     char *sums, *line;
@@ -137,35 +137,31 @@ static void find_x(struct item *item, int64_t n, char *scratch)
 {
     const struct job *job = item->job;
     const fc_image *x = &job->convolution->x;
-    const struct fc_patch *patch = &item->patch;
-    item->x_row = fc_max(patch->x_row, 0);
-    item->x_column = fc_max(patch->x_column, 0);
-    const int64_t rows = fc_max(fc_min(patch->x_row + patch->x_rows, x->h) - item->x_row, 0);
-    const int64_t end = fc_min(patch->x_column + patch->x_columns, x->w);
-    item->x_columns = fc_max(end - item->x_column, 0);
+    const struct fc_inside *inside = &item->inside;
+    item->inside = fc_patch_inside(&item->patch, x->h, x->w);
     item->x =
         (const char *)x->data +
-        (n * x->stride_n + item->x_row * x->stride_h + item->x_column * x->stride_w) * job->element;
+        (n * x->stride_n + inside->row * x->stride_h + inside->column * x->stride_w) * job->element;
     item->x_step = x->stride_w;
     item->x_pitch = x->stride_h;
     if (job->plan->in_place)
         return;
-    const bool together = x->stride_h == item->x_columns * x->stride_w;
-    const int64_t runs = together ? 1 : rows;
+    const bool together = x->stride_h == inside->columns * x->stride_w;
+    const int64_t runs = together ? 1 : inside->rows;
     for (int64_t r = 0; r < runs; r++)
         job->kernels->conv2d.copy_block(&(struct fc_block){
             .x = item->x + r * x->stride_h * job->element,
-            .y = scratch + r * item->x_columns * x->c * job->element,
+            .y = scratch + r * inside->columns * x->c * job->element,
             .x_pixel = x->stride_w,
             .x_channel = x->stride_c,
             .y_pixel = x->c,
             .y_channel = 1,
-            .pixels = together ? rows * item->x_columns : item->x_columns,
+            .pixels = together ? inside->rows * inside->columns : inside->columns,
             .channels = x->c,
         });
     item->x = scratch;
     item->x_step = x->c;
-    item->x_pitch = item->x_columns * x->c;
+    item->x_pitch = inside->columns * x->c;
 }
 
 /* The products of one row of y for channels [c, c + count): x is that of its first kernel row. */
@@ -175,7 +171,7 @@ static void add_products(struct item *item, const char *x, const char *weights, 
     const struct job *job = item->job;
     const struct plan *plan = job->plan;
     const int64_t most = job->kernels->conv2d.tile_units * plan->unit;
-    const int64_t tiles = fc_ceil_div(item->x_columns, job->kernels->conv2d.tile_pixels);
+    const int64_t tiles = fc_ceil_div(item->inside.columns, job->kernels->conv2d.tile_pixels);
     struct fc_tile tile = {
         .runs = {.offset = item->offset,
                  .kernel_offset = item->kernel_offset,
@@ -191,8 +187,8 @@ static void add_products(struct item *item, const char *x, const char *weights, 
         tile.units = tile.columns / (int)plan->unit;
         tile.kernel = weights + (c * plan->columns + k) * job->element;
         for (int64_t t = 0; t < tiles; t++) {
-            const int64_t p = item->x_columns * t / tiles;
-            tile.pixels = (int)(item->x_columns * (t + 1) / tiles - p);
+            const int64_t p = item->inside.columns * t / tiles;
+            tile.pixels = (int)(item->inside.columns * (t + 1) / tiles - p);
             tile.x = x + (p * item->x_step + c) * job->element;
             tile.y = item->sums + (p * plan->columns + k) * job->element;
             tile.partial = c ? tile.y : NULL;
@@ -217,10 +213,10 @@ static void finish_row(const struct item *item, int64_t n, int64_t r, bool any)
         .y = plain ? to : item->line,
         .x_pixel = job->plan->columns,
         .pixels = item->patch.columns,
-        .x_pixels = any ? item->x_columns : 0,
+        .x_pixels = any ? item->inside.columns : 0,
         .outputs = y->c,
         .taps = convolution->kernel.kw,
-        .before = item->x_column - item->patch.x_column,
+        .before = item->inside.column - item->patch.x_column,
     });
     if (plain)
         return;
@@ -269,7 +265,7 @@ static void compute_item(void *context, int64_t index, int worker)
         int64_t begin, end;
         fc_axis_taps(&axis[0], row, &begin, &end);
         const char *x =
-            item.x + (row - axis[0].before + begin - item.x_row) * item.x_pitch * job->element;
+            item.x + (row - axis[0].before + begin - item.inside.row) * item.x_pitch * job->element;
         const char *weights = job->weights + begin * kernel->c_in * plan->columns * job->element;
         for (int64_t c = 0; c < kernel->c_in && begin < end; c += plan->block)
             add_products(&item, x, weights, end - begin, c, fc_min(plan->block, kernel->c_in - c));

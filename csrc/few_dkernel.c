@@ -87,28 +87,19 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
 
 /* -------------------------------------------------------------------- sums */
 
-/* The columns of x that a patch reads and that are not padding: [begin, end) in the image. */
-static void columns_of(const struct fc_patch *patch, const fc_image *x, int64_t *begin,
-                       int64_t *end)
-{
-    *begin = fc_max(patch->x_column, 0);
-    *end = fc_max(fc_min(patch->x_column + patch->x_columns, x->w), *begin);
-}
-
 /* to[column][row][channel], rows of padding zero. */
-static void pack_x(const struct job *job, int64_t n, const struct fc_patch *patch, char *to)
+static void pack_x(const struct job *job, int64_t n, const struct fc_patch *patch,
+                   const struct fc_inside *inside, char *to)
 {
     const fc_image *x = &job->convolution->x;
     const int64_t pixel = patch->x_rows * x->c;
-    const int64_t top = fc_max(patch->x_row, 0);
-    const int64_t rows = fc_max(fc_min(patch->x_row + patch->x_rows, x->h) - top, 0);
-    int64_t begin, end;
-    columns_of(patch, x, &begin, &end);
+    const int64_t rows = inside->rows;
     if (rows < patch->x_rows)
-        memset(to, 0, (size_t)((end - begin) * pixel * job->element));
-    const char *from = (const char *)x->data +
-                       (n * x->stride_n + top * x->stride_h + begin * x->stride_w) * job->element;
-    to += (top - patch->x_row) * x->c * job->element;
+        memset(to, 0, (size_t)(inside->columns * pixel * job->element));
+    const char *from =
+        (const char *)x->data +
+        (n * x->stride_n + inside->row * x->stride_h + inside->column * x->stride_w) * job->element;
+    to += (inside->row - patch->x_row) * x->c * job->element;
     if (x->c == 1) { /* a transposition */
         job->kernels->conv2d.copy_block(&(struct fc_block){.x = from,
                                                            .y = to,
@@ -117,7 +108,7 @@ static void pack_x(const struct job *job, int64_t n, const struct fc_patch *patc
                                                            .y_pixel = 1,
                                                            .y_channel = pixel,
                                                            .pixels = rows,
-                                                           .channels = end - begin});
+                                                           .channels = inside->columns});
         return;
     }
     for (int64_t r = 0; r < rows; r++)
@@ -128,7 +119,7 @@ static void pack_x(const struct job *job, int64_t n, const struct fc_patch *patc
                                .x_channel = x->stride_c,
                                .y_pixel = pixel,
                                .y_channel = 1,
-                               .pixels = end - begin,
+                               .pixels = inside->columns,
                                .channels = x->c});
 }
 
@@ -164,9 +155,8 @@ static void add_block(const struct job *job, int64_t n, const struct fc_patch *p
     const int64_t c_out = job->convolution->kernel.c_out;
     const int64_t most = job->kernels->conv2d.tile_units * plan->unit;
     const int64_t tiles = fc_ceil_div(plan->elements, job->kernels->conv2d.dkernel_elements);
-    int64_t begin, end;
-    columns_of(patch, image, &begin, &end);
-    pack_x(job, n, patch, x);
+    const struct fc_inside inside = fc_patch_inside(patch, image->h, image->w);
+    pack_x(job, n, patch, &inside, x);
     pack_dy(job, n, patch, dy);
     struct fc_row_dkernel tile = {
         .x_step = patch->x_rows * image->c,
@@ -175,11 +165,11 @@ static void add_block(const struct job *job, int64_t n, const struct fc_patch *p
         .dy_row = plan->dy_row,
         .dkernel_step = plan->columns,
         .rows = patch->rows,
-        .width = end - begin,
+        .width = inside.columns,
     };
     for (int64_t k = 0; k < plan->columns; k += most) {
         tile.units = (int)(fc_min(plan->columns - k, most) / plan->unit);
-        tile.dy = dy + ((begin - patch->x_column) * c_out + k) * job->element;
+        tile.dy = dy + ((inside.column - patch->x_column) * c_out + k) * job->element;
         for (int64_t t = 0; t < tiles; t++) {
             const int64_t first = plan->elements * t / tiles;
             tile.elements = (int)(plan->elements * (t + 1) / tiles - first);
