@@ -10,7 +10,8 @@ enum {
     FEW_COLUMNS = 6,       /* fewer of them fill lanes less than channels would */
     ITEM = 1 << 14,        /* elements of x that an item reads */
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
-    TOGETHER = 64          /* channels of an item, or more, where they lie together */
+    MOST_BYTES = 3 << 19,
+    TOGETHER = 64 /* channels of an item, or more, where they lie together */
 };
 
 struct work {
@@ -29,6 +30,17 @@ static bool slides(const struct fc_axis *axis)
            axis->out == axis->in;
 }
 
+/* Whether an image and its gradients stay in a second-level cache of 2 MB: two vectors of channels at a time, a
+ * pixel's other lines are fetched beside them, and must still be there when it is their turn. 14 x 14 x 480 in
+ * float64, 2.3 MB, went from 1.4 ms to 0.95 where the last cache held it, and from 1.6 to 2.3 where memory did. */
+static bool stays(const struct work *work)
+{
+    const fc_image *y = work->y;
+    const size_t size = fc_element_size(work->pass->dtype);
+    const size_t bytes = 2 * size + (work->indices ? sizeof(int64_t) : size);
+    return y->c <= MOST_BYTES / (int64_t)bytes / (y->h * y->w);
+}
+
 static bool make_plan(struct work *work)
 {
     const struct fc_pool2d_pass *pass = work->pass;
@@ -39,7 +51,8 @@ static bool make_plan(struct work *work)
         return false;
     bool planes =
         pass->kernels->pool2d.lines[pass->pooling] && y->w >= FEW_COLUMNS && y->w <= FC_POOL2D_LINE;
-    bool pixels = work->dy && y->c >= FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype);
+    bool pixels =
+        work->dy && stays(work) && y->c >= FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype);
     for (int i = 0; i < 4; i++)
         if (images[i]) {
             planes = planes && images[i]->stride_w == 1;
