@@ -333,10 +333,8 @@ def sigmoid(x: Array) -> Array:
 
 def activation_backward(dy: Array, y: Array, activation: str | None) -> Array:
     """Return dy where the activation that gave y lets it through, +0 elsewhere."""
-    low, high = {None: (-np.inf, np.inf), "relu": (0, np.inf), "relu6": (0, 6)}[activation]
-    if activation is None:
-        return dy.copy()
-    through = (y > low) & ((y < high) | (high == np.inf))
+    everywhere = np.ones_like(y, bool)
+    through = {None: everywhere, "relu": y > 0, "relu6": (y > 0) & (y < 6)}[activation]
     return np.where(through, dy, dy.dtype.type(0))
 
 
