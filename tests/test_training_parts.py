@@ -69,6 +69,15 @@ def test_where_batches_are_cut() -> None:
     assert cut(deep(), 130, OfBatch()) == [130]
     assert cut(deep(BatchNormalization(dtype="float64")), 130) == [130]
     assert cut(deep(Dense(2000, dtype="float64")), 1000) == [250] * 4  # weights of 87 MB
+    assert cut(deep(Dropout(0.5, (None, 1), dtype="float64")), 130) == [26] * 5
+
+
+@pytest.mark.parametrize("shape", [(1, 5408), (66, 1)])
+def test_a_mask_of_the_whole_batch_is_not_cut(shape: tuple[int, int]) -> None:
+    model = deep(Dropout(0.5, shape, dtype="float64"))
+    assert cut(model, 66) == [66]
+    measured, _ = stepped(model, LOSS, 66)
+    assert np.isfinite(measured).all()
 
 
 def test_the_cut_follows_the_model() -> None:

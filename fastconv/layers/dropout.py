@@ -53,8 +53,9 @@ class Dropout(_Dropping):
     """Each number 0 with probability `rate`, otherwise divided by 1 - rate (Srivastava, 2014).
 
     In training only; otherwise y is x. dx is dy under the same mask. In `fit` the mask depends on
-    the seed, the layer's place and the step alone, so that neither threads nor the order of calls
-    count; ``forward(x, training=True)`` draws a new one, unless the layer has a seed.
+    the seed, the layer's place, the step and the part of the batch alone, so that neither threads
+    nor the order of calls count; ``forward(x, training=True)`` draws a new one, unless the layer
+    has a seed.
 
     Parameters
     ----------

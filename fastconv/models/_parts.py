@@ -19,17 +19,25 @@ from fastconv import layers as _layers
 from fastconv import losses as _losses
 from fastconv._checks import Array, Shape
 from fastconv._fastconv_core import flushed_denormals
-from fastconv.layers import BatchNormalization, Layer
+from fastconv.layers import BatchNormalization, Dropout, Layer
 from fastconv.losses import Loss
+from fastconv.models._identity import same_objects
 
 _LEAST = 32  # examples: with fewer, what a call costs by itself shows (16 took 1.03 to 1.14)
 _ENOUGH = 5 << 20  # bytes of outputs, of all layers together, with which no call is a short one
 
-# Only what is known to treat each example by itself, a kind derived from it not included: another
-# could look at the batch as a whole, as batch normalization does.
+# Kinds that may treat each example by itself, a kind derived from them not included: another could
+# look at the batch as a whole, as batch normalization does.
 _APART = {getattr(module, name) for module in (_layers, _losses) for name in module.__all__} - {
     BatchNormalization
 }
+
+
+def _is_apart(layer: Layer) -> bool:
+    """Return whether a layer is known to treat each example by itself."""
+    # A mask given the batch's size, or one decision for all of it, is that of a whole batch.
+    noise_shape = layer.noise_shape if isinstance(layer, Dropout) else None
+    return type(layer) in _APART and (noise_shape is None or noise_shape[:1] == (None,))
 
 
 @dataclass(frozen=True)
@@ -43,7 +51,7 @@ class Parts:
     @classmethod
     def of(cls, layers: Sequence[Layer], size: tuple[int, ...]) -> Parts:
         """Return the cut for a chain of built layers and inputs of this size."""
-        if not all(type(layer) in _APART for layer in layers):
+        if not all(map(_is_apart, layers)):
             return cls(layers, size, None)
         shape: Shape = (None, *size)
         outputs = 0
@@ -56,7 +64,7 @@ class Parts:
 
     def holds(self, layers: Sequence[Layer], size: tuple[int, ...]) -> bool:
         """Return whether these are still the layers and the size."""
-        return self.size == size and list(map(id, self.layers)) == list(map(id, layers))
+        return self.size == size and same_objects(self.layers, layers)
 
     def cut(self, count: int, loss: Loss) -> list[slice]:
         """Return a batch of `count` examples cut into parts as equal as can be."""

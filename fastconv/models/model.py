@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy.typing as npt
 
 from fastconv._checks import Array
 from fastconv.models._examples import batches
+from fastconv.models._identity import same_objects
 from fastconv.models._progress import Verbosity, tracked
 from fastconv.models._trained import Trained
 
@@ -90,8 +90,4 @@ class _Ready:
 
     def holds(self, size: tuple[int, ...], parts: Sequence[object]) -> bool:
         """Return whether the size and the parts are still those."""
-        return (
-            self.size == size
-            and len(self.parts) == len(parts)
-            and all(map(operator.is_, self.parts, parts))
-        )
+        return self.size == size and same_objects(self.parts, parts)
