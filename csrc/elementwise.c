@@ -11,6 +11,15 @@
 /* A piece for one item: 64 KiB or 128 KiB in and out, which the second-level cache holds. */
 enum { PIECE = 16384 };
 
+static int64_t piece_count(int64_t count) { return count / PIECE + (count % PIECE != 0); }
+
+/* Elements of an item of `count`, which begin at item * PIECE. */
+static int64_t piece_elements(int64_t count, int64_t item)
+{
+    const int64_t left = count - item * PIECE;
+    return left < PIECE ? left : PIECE;
+}
+
 /* An element takes 0.3 ns (exp, float32, AVX-512) to 1.3 ns (tanh, float64), in the unit of
  * fc_parallel_width. */
 enum { WORK_PER_FUNCTION = 32 };
@@ -27,12 +36,10 @@ struct elementwise {
 static void run_elementwise(void *context, int64_t item, int worker)
 {
     const struct elementwise *job = context;
-    const int64_t first = item * PIECE;
-    const int64_t left = job->count - first;
-    const size_t offset = (size_t)first * job->element;
+    const size_t offset = (size_t)(item * PIECE) * job->element;
     (void)worker;
     job->kernels->math.function[job->function](job->x + offset, job->y + offset,
-                                               left < PIECE ? left : PIECE);
+                                               piece_elements(job->count, item));
 }
 
 static fc_status check(fc_dtype dtype, const void *x, const void *y, int64_t count)
@@ -54,7 +61,7 @@ fc_status fc_elementwise(fc_dtype dtype, fc_function function, int64_t count, co
     if ((unsigned)function >= FC_FUNCTIONS || !kernels)
         return FC_BAD_ARGUMENT;
     struct elementwise job = {kernels, function, fc_element_size(dtype), count, x, y};
-    const int64_t items = count / PIECE + (count % PIECE != 0);
+    const int64_t items = piece_count(count);
     fc_parallel_for(items, fc_parallel_width(items, (double)count * WORK_PER_FUNCTION),
                     FC_KEEP_DENORMALS, run_elementwise, &job);
     return FC_OK;
@@ -75,12 +82,10 @@ struct gate {
 static void run_gate(void *context, int64_t item, int worker)
 {
     const struct gate *job = context;
-    const int64_t first = item * PIECE;
-    const int64_t left = job->count - first;
-    const size_t offset = (size_t)first * job->element;
+    const size_t offset = (size_t)(item * PIECE) * job->element;
     (void)worker;
     job->kernels->math.gate(job->dy + offset, job->y + offset, job->dx + offset,
-                            left < PIECE ? left : PIECE, job->limited);
+                            piece_elements(job->count, item), job->limited);
 }
 
 fc_status fc_activation_backward(fc_dtype dtype, fc_activation activation, int64_t count,
@@ -101,7 +106,7 @@ fc_status fc_activation_backward(fc_dtype dtype, fc_activation activation, int64
         return FC_OK;
     }
     struct gate job = {kernels, element, count, dy, y, dx, activation == FC_RELU6};
-    const int64_t items = count / PIECE + (count % PIECE != 0);
+    const int64_t items = piece_count(count);
     fc_parallel_for(items, fc_parallel_width(items, (double)count * WORK_PER_GATE),
                     FC_KEEP_DENORMALS, run_gate, &job);
     return FC_OK;
