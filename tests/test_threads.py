@@ -174,6 +174,9 @@ def test_fork_after_use() -> None:
     run_script(textwrap.dedent(WORK) + textwrap.dedent(script))
 
 
+# Before LLVM 18 a sanitizer's allocator leaves its locks as they are at a fork (llvm-project, pull
+# request 75290): now and then a child waits for one that is held by a thread it does not have.
+@pytest.mark.skipif("LD_PRELOAD" in os.environ, reason="a sanitizer's own locks hang after forks")
 def test_fork_during_use() -> None:
     """A fork while another thread is inside a kernel: the child and the thread both go on."""
     script = """
@@ -183,7 +186,7 @@ def test_fork_during_use() -> None:
             while not done.is_set():
                 if work() != expected:
                     wrong.append(1)
-        threads = [threading.Thread(target=busy) for _ in range(2)]
+        threads = [threading.Thread(target=busy, daemon=True) for _ in range(2)]
         for thread in threads:
             thread.start()
         for _ in range(20):
