@@ -264,22 +264,6 @@ static void gather_lanes(const struct fc_gather *gather)
 
 /* ------------------------------------------------------------------ finish */
 
-/* y[2 * i] = a[i] for the first so many lanes; what lies between is stored as it was. Of every other
- * pixel, since the input gradient of a convolution with strides 2 writes those. */
-FC_INLINE void store_spread(real *y, vreal a, int lanes)
-{
-    integer odd[LANES];
-    for (int i = 0; i < LANES; i++)
-        odd[i] = i % 2;
-    const vmask between = viequal(viload(odd), viset1(1));
-    const int last = 2 * lanes - 1, low = last < LANES ? last : LANES;
-    vstore_first(y, vselect(between, vload_first(y, low), vzip_low(a, a)), low);
-    if (last > LANES)
-        vstore_first(y + LANES,
-                     vselect(between, vload_first(y + LANES, last - LANES), vzip_high(a, a)),
-                     last - LANES);
-}
-
 /* One channel's pixels: the arithmetic of finish_vector, in the same order. */
 static void finish_row(const struct fc_finish *finish, const real *row, int64_t first,
                        int64_t pixels, int64_t channel)
@@ -305,8 +289,8 @@ static void finish_row(const struct fc_finish *finish, const real *row, int64_t 
             vstore_first(y + p, a, lanes);
             continue;
         }
-        if (block->y_pixel == 2) {
-            store_spread(y + 2 * p, a, lanes);
+        if (block->y_pixel == 2) { /* where strides of 2 make an input gradient in phases */
+            vstore_evens(y + 2 * p, a, lanes);
             continue;
         }
         vstore(line, a);

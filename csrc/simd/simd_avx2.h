@@ -165,6 +165,20 @@ FC_INLINE vreal vevens(vreal a, vreal b) { return FC_QUARTERS(_mm256_unpacklo_pd
 FC_INLINE vreal vodds(vreal a, vreal b) { return FC_QUARTERS(_mm256_unpackhi_pd(a, b)); }
 #endif
 
+/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
+FC_INLINE void vstore_evens(real *p, vreal a, int n)
+{
+#if FC_REAL == 32
+    const vmask evens = _mm256_setr_epi32(-1, 0, -1, 0, -1, 0, -1, 0);
+#else
+    const vmask evens = _mm256_setr_epi64x(-1, 0, -1, 0);
+#endif
+    const int low = 2 * n < LANES ? 2 * n : LANES;
+    FC_OP(maskstore)(p, viand(evens, vfirst(low)), vzip_low(a, a));
+    if (2 * n > LANES)
+        FC_OP(maskstore)(p + LANES, viand(evens, vfirst(2 * n - LANES)), vzip_high(a, a));
+}
+
 /* The first `channels` of every `group` lanes, side by side; what follows is undefined. */
 FC_INLINE vreal vcompact(vreal a, int group, int channels)
 {

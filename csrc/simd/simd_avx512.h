@@ -168,6 +168,15 @@ FC_INLINE vreal vodds(vreal a, vreal b)
 }
 #endif
 
+/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
+FC_INLINE void vstore_evens(real *p, vreal a, int n)
+{
+    const int low = 2 * n < LANES ? 2 * n : LANES;
+    FC_OP(mask_storeu)(p, (vmask)(FC_FIRST(low) & 0x5555), vzip_low(a, a));
+    if (2 * n > LANES)
+        FC_OP(mask_storeu)(p + LANES, (vmask)(FC_FIRST(2 * n - LANES) & 0x5555), vzip_high(a, a));
+}
+
 /* The first `channels` of every `group` lanes, side by side; what follows is zero. */
 FC_INLINE vreal vcompact(vreal a, int group, int channels)
 {

@@ -149,6 +149,15 @@ FC_INLINE vreal vevens(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
 FC_INLINE vreal vodds(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #endif
 
+/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
+FC_INLINE void vstore_evens(real *p, vreal a, int n)
+{
+    real lanes[LANES];
+    vstore(lanes, a);
+    for (int i = 0; i < n; i++)
+        p[2 * i] = lanes[i];
+}
+
 /* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
  * holds no more than a group. */
 FC_INLINE vreal vcompact(vreal a, int group, int channels)

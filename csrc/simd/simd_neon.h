@@ -127,6 +127,15 @@ FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
 FC_INLINE vreal vevens(vreal a, vreal b) { return FC_OP(uzp1)(a, b); }
 FC_INLINE vreal vodds(vreal a, vreal b) { return FC_OP(uzp2)(a, b); }
 
+/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
+FC_INLINE void vstore_evens(real *p, vreal a, int n)
+{
+    real lanes[LANES];
+    vstore(lanes, a);
+    for (int i = 0; i < n; i++)
+        p[2 * i] = lanes[i];
+}
+
 /* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
  * holds no more than a group. */
 FC_INLINE vreal vcompact(vreal a, int group, int channels)
