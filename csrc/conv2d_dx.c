@@ -6,8 +6,6 @@
  * dilation dilation / g over dy, with the taps in reverse, that writes every stride-th pixel. */
 #include "conv2d.h"
 
-#include <string.h>
-
 #include "choose.h"
 #include "convolve_pointwise.h"
 #include "convolve_spread.h"
@@ -15,6 +13,7 @@
 #include "pack_rows.h"
 #include "parallel.h"
 #include "workspace.h"
+#include "zero_image.h"
 
 /* One residue in one direction: outputs first + t * stride of dx and the taps that reach them. */
 struct phase {
@@ -46,6 +45,11 @@ static struct phase find_phase(const struct fc_axis *axis, int64_t begin, int64_
         phase.axis.before = -(shift - phase.last_tap * axis->dilation) / axis->stride;
     return phase;
 }
+
+enum {
+    NEAR_BYTES = 1 << 19, /* of planes of dx whose phases follow each other */
+    LEAST_GROUPS = 8      /* at once: a call takes a microsecond or two */
+};
 
 /* A rectangle of positions of the padded input; dx holds just these. */
 struct region {
@@ -91,51 +95,19 @@ static struct fc_convolution find_convolution(const fc_conv2d_params *params,
     };
 }
 
-/* Outputs that no tap reaches: with stride 2 and one tap three quarters of dx. Every row, or every
- * column, of a phase. */
-struct zeros {
-    fc_image dx; /* its rows and columns are those to be filled */
-    int64_t element;
-};
-
-static void zero_row(void *context, int64_t item, int worker)
-{
-    (void)worker;
-    const struct zeros *zeros = context;
-    const fc_image *dx = &zeros->dx;
-    char *row = (char *)dx->data +
-                (item / dx->h * dx->stride_n + item % dx->h * dx->stride_h) * zeros->element;
-    if (dx->stride_c == 1 && dx->stride_w == dx->c) {
-        memset(row, 0, (size_t)(dx->w * dx->c * zeros->element));
-    } else if (dx->stride_w == 1) {
-        for (int64_t c = 0; c < dx->c; c++)
-            memset(row + c * dx->stride_c * zeros->element, 0, (size_t)(dx->w * zeros->element));
-    } else if (dx->stride_c == 1) {
-        for (int64_t w = 0; w < dx->w; w++)
-            memset(row + w * dx->stride_w * zeros->element, 0, (size_t)(dx->c * zeros->element));
-    } else {
-        for (int64_t c = 0; c < dx->c; c++)
-            for (int64_t w = 0; w < dx->w; w++)
-                memset(row + (c * dx->stride_c + w * dx->stride_w) * zeros->element, 0,
-                       (size_t)zeros->element);
-    }
-}
-
-/* Rows of one phase, every step[0]-th from the region's, and columns, every step[1]-th. */
+/* Outputs that no tap reaches, with stride 2 and one tap three quarters of dx: rows of one phase, every
+ * step[0]-th from the region's, and columns, every step[1]-th. */
 static void zero_phase(const fc_conv2d_params *params, const struct region *region,
                        const int64_t first[2], const int64_t step[2])
 {
-    const int64_t element = (int64_t)fc_element_size(params->dtype);
-    struct zeros zeros = {.dx = region->dx, .element = element};
-    fc_image *dx = &zeros.dx;
-    dx->data = (char *)dx->data + (first[0] * dx->stride_h + first[1] * dx->stride_w) * element;
-    dx->h = fc_ceil_div(region->end[0] - region->begin[0] - first[0], step[0]);
-    dx->w = fc_ceil_div(region->end[1] - region->begin[1] - first[1], step[1]);
-    dx->stride_h *= step[0];
-    dx->stride_w *= step[1];
-    const double work = FC_WORK_PER_ELEMENT * (double)(dx->n * dx->h * dx->w) * (double)dx->c;
-    fc_parallel_for(dx->n * dx->h, fc_parallel_width(dx->n * dx->h, work), FC_KEEP_DENORMALS,
-                    zero_row, &zeros);
+    fc_image dx = region->dx;
+    dx.data = (char *)dx.data + (first[0] * dx.stride_h + first[1] * dx.stride_w) *
+                                    (ptrdiff_t)fc_element_size(params->dtype);
+    dx.h = fc_ceil_div(region->end[0] - region->begin[0] - first[0], step[0]);
+    dx.w = fc_ceil_div(region->end[1] - region->begin[1] - first[1], step[1]);
+    dx.stride_h *= step[0];
+    dx.stride_w *= step[1];
+    fc_zero_image(&dx, params->dtype);
 }
 
 /* Whether no tap reaches some columns. */
@@ -201,32 +173,52 @@ static bool convolve_gaps(const fc_conv2d_params *params, const struct fc_window
     return true;
 }
 
+/* All phases of groups [group, group + count) of image n, one channel of dx each. */
+static fc_status convolve_groups(const fc_conv2d_params *params, const struct fc_window *window,
+                                 const fc_image *dy, const fc_weights *kernel, const void *bias,
+                                 const fc_image *dx, int64_t n, int64_t group, int64_t count)
+{
+    const ptrdiff_t element = (ptrdiff_t)fc_element_size(params->dtype);
+    const int64_t outputs = kernel->c_out / params->groups;
+    fc_conv2d_params some = *params;
+    fc_weights of_some = *kernel;
+    fc_image dy_some = *dy;
+    struct region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
+    some.groups = region.dx.c = count;
+    of_some.c_out = dy_some.c = count * outputs;
+    dy_some.n = region.dx.n = 1;
+    of_some.data = (char *)kernel->data + group * outputs * kernel->stride_c_out * element;
+    dy_some.data = (char *)dy->data + (n * dy->stride_n + group * outputs * dy->stride_c) * element;
+    region.dx.data = (char *)dx->data + (n * dx->stride_n + group * dx->stride_c) * element;
+    if (bias)
+        bias = (const char *)bias + group * element;
+    return convolve_region(&some, window, &dy_some, &of_some, bias, &region);
+}
+
 /* All of dx. Where a phase does little with each number, as a strided depthwise convolution does, all
  * phases of an image follow each other: then dy comes from the second-level cache for all but the
- * first. */
+ * first. Of planes, some follow each other so: each phase stores numbers between those of the others, to
+ * lines that are still there. 64 channels of 112 x 112 took 5.5 ms image by image, and take 4.0. */
 static fc_status convolve_images(const fc_conv2d_params *params, const struct fc_window *window,
                                  const fc_image *dy, const fc_weights *kernel, const void *bias,
                                  const fc_image *dx)
 {
-    const ptrdiff_t element = (ptrdiff_t)fc_element_size(params->dtype);
     const bool phases = window->axis[0].stride > 1 || window->axis[1].stride > 1;
     const bool alone = phases && params->groups > 1 && kernel->c_in == 1;
-    struct region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
-    fc_status status;
+    const struct region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
+    fc_status status = FC_OK;
     if (convolve_gaps(params, window, dy, kernel, bias, &region, &status))
         return status;
     if (!alone)
         return convolve_region(params, window, dy, kernel, bias, &region);
-    fc_image dy_one = *dy;
-    dy_one.n = region.dx.n = 1;
-    for (int64_t n = 0; n < dx->n; n++) {
-        dy_one.data = (char *)dy->data + n * dy->stride_n * element;
-        region.dx.data = (char *)dx->data + n * dx->stride_n * element;
-        status = convolve_region(params, window, &dy_one, kernel, bias, &region);
-        if (status != FC_OK)
-            return status;
-    }
-    return FC_OK;
+    const int64_t plane = dx->h * dx->w * (int64_t)fc_element_size(params->dtype);
+    const int64_t some = dx->stride_w == 1 ? NEAR_BYTES / fc_max(plane, 1) : params->groups;
+    const int64_t most = fc_max(some, LEAST_GROUPS);
+    for (int64_t n = 0; n < dx->n; n++)
+        for (int64_t group = 0; group < params->groups && status == FC_OK; group += most)
+            status = convolve_groups(params, window, dy, kernel, bias, dx, n, group,
+                                     fc_min(most, params->groups - group));
+    return status;
 }
 
 /* ----------------------------------------------------------------- padding */

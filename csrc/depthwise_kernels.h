@@ -9,6 +9,13 @@
 
 enum { FC_DEPTHWISE_ROWS = 2 }; /* output rows of a strip, at most */
 
+/* Memory that is needed later: with each row of a tile's window `each` lines more of x, to be read, into the
+ * second-level cache, and as many of y, to be written. */
+struct fc_depthwise_ahead {
+    const char *x, *y;
+    int64_t each;
+};
+
 /* One or two rows of outputs whose channels lie together; x is read through a table of its pixels,
  * which knows of padding.
  *   y[i * y_row + j * y_pixel + c] = activation(bias[c] + residual[i, j, c] + sum over taps (a, b) of
@@ -16,7 +23,8 @@ enum { FC_DEPTHWISE_ROWS = 2 }; /* output rows of a strip, at most */
  * for i < rows, j < columns, c < channels. Every sum is one chain of multiply-adds that begins with
  * zero, row by row of the taps. The weights of channel c and tap t are at
  *   kernel[c / panel * panel * taps + t * w + c % panel], w = min(panel, units - c / panel * panel)
- * where units are the channels rounded up to whole units. What is NULL is left out. */
+ * where units are the channels rounded up to whole units. What is NULL is left out, `ahead` moves
+ * on; windows that have no kernel of their own fetch nothing. */
 struct fc_depthwise_pixels {
     const void *const *const *pixel;
     const void *kernel, *bias, *residual;
@@ -26,6 +34,7 @@ struct fc_depthwise_pixels {
     int64_t panel, units;
     ptrdiff_t y_row, y_pixel, residual_row, residual_pixel;
     fc_activation activation;
+    struct fc_depthwise_ahead *ahead;
 };
 
 /* Rows of outputs of one channel whose columns lie together, from a packed plane of x in which all

@@ -17,6 +17,7 @@ enum {
     MOST_COLUMNS = 512,
     ITEMS_WANTED = 16,
     BLOCK_BYTES = 512 * 1024, /* of x and y transposed */
+    WIDEST_TILE = 7,          /* columns of a kernel's tile */
 };
 
 struct plan {
@@ -77,7 +78,7 @@ static char *at(const fc_image *image, int64_t n, int64_t row, int64_t column, p
 /* Outputs of rows [begin, end) from `column` on, of channels from `channel` of the kernel on. */
 static void compute_band(const struct plan *plan, const struct fc_convolution *convolution,
                          int64_t n, int64_t begin, int64_t end, int64_t column, int64_t channel,
-                         void *scratch)
+                         void *scratch, struct fc_depthwise_ahead *ahead)
 {
     const struct fc_depthwise_job *job = plan->job;
     const struct fc_channels *channels = &job->channels;
@@ -104,6 +105,7 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *c
         .residual_row = residual->stride_h,
         .residual_pixel = residual->stride_w,
         .activation = convolution->activation,
+        .ahead = ahead,
     };
     if (convolution->bias)
         strip.bias = (const char *)convolution->bias + channel * job->element;
@@ -119,6 +121,35 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *c
     }
 }
 
+/* Whether planes follow each other in memory. */
+static bool planes_together(const fc_image *image)
+{
+    return image->stride_w == 1 && image->stride_h == image->w &&
+           image->stride_c == image->h * image->w;
+}
+
+/* While planes are computed, those that x has next and those that y goes to are asked for: blocks of planes
+ * are read and written in squares, which no prefetcher follows, and to wait for them took as long again as
+ * all that is computed. 5 x 5 taps on 14 x 14 took 1.02 ms with 672 channels, now 0.88; 3 x 3 on 7 x 7 with
+ * 1024 0.34, now 0.29. */
+static struct fc_depthwise_ahead find_ahead(const struct plan *plan, int64_t n, int64_t channel,
+                                            int64_t channels)
+{
+    const fc_image *x = &plan->job->convolution->x, *y = &plan->job->convolution->y;
+    const ptrdiff_t element = plan->job->element;
+    if (!planes_together(x) || !planes_together(y))
+        return (struct fc_depthwise_ahead){0};
+    const int64_t lines = channels * fc_max(x->stride_c, y->stride_c) * element / FC_UNIT_BYTES;
+    const int64_t tiles = fc_ceil_div(y->h, FC_DEPTHWISE_ROWS) * fc_ceil_div(y->w, WIDEST_TILE) *
+                          fc_ceil_div(channels, plan->job->channels.unit);
+    return (struct fc_depthwise_ahead){
+        .x = (const char *)x->data +
+             (n * x->stride_n + (channel + channels) * x->stride_c) * element,
+        .y = (const char *)y->data + (n * y->stride_n + channel * y->stride_c) * element,
+        .each = fc_ceil_div(lines, tiles * plan->need),
+    };
+}
+
 static void compute_item(void *context, int64_t item, int worker)
 {
     const struct plan *plan = context;
@@ -131,7 +162,8 @@ static void compute_item(void *context, int64_t item, int worker)
     const int64_t begin = item % plan->bands * plan->band, n = item / plan->bands;
     const int64_t end = fc_min(begin + plan->band, convolution->axis[0].out);
     if (!plan->transposed) {
-        compute_band(plan, convolution, n, begin, end, column, channel, scratch);
+        compute_band(plan, convolution, n, begin, end, column, channel, scratch,
+                     &(struct fc_depthwise_ahead){0});
         return;
     }
     struct fc_convolution block = *convolution;
@@ -139,8 +171,9 @@ static void compute_item(void *context, int64_t item, int worker)
     char *x = scratch + plan->table_bytes;
     block.x = packed_image(x, &convolution->x, channels);
     block.y = packed_image(x + plan->x_bytes, &convolution->y, channels);
+    struct fc_depthwise_ahead ahead = find_ahead(plan, n, channel, channels);
     transpose(plan, &convolution->x, n, channel, &block.x, true);
-    compute_band(plan, &block, 0, begin, end, column, channel, scratch);
+    compute_band(plan, &block, 0, begin, end, column, channel, scratch, &ahead);
     transpose(plan, &convolution->y, n, channel, &block.y, false);
 }
 

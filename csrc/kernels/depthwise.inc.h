@@ -75,6 +75,16 @@ FC_INLINE const real *depthwise_weights(const struct fc_depthwise_pixels *strip,
     return (const real *)strip->kernel + first * taps + c % strip->panel;
 }
 
+FC_INLINE void fetch_depthwise(struct fc_depthwise_ahead *ahead)
+{
+    for (int64_t l = 0; l < ahead->each; l++) {
+        __builtin_prefetch(ahead->x, 0, 2);
+        __builtin_prefetch(ahead->y, 1);
+        ahead->x += FC_UNIT_BYTES;
+        ahead->y += FC_UNIT_BYTES;
+    }
+}
+
 /* One vector of channels of a tile from column `column` on; all but strip, column and c are
  * constants. */
 FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t column, int64_t c,
@@ -86,8 +96,10 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
     vreal sum[FC_DEPTHWISE_ROWS * DEPTHWISE_WIDE];
     FC_UNROLL (o, rows * columns)
         sum[o] = vzero();
+    struct fc_depthwise_ahead ahead = *strip->ahead;
     FC_UNROLL (r, (rows - 1) * stride + kh) {
         const void *const *pixel = strip->pixel[r] + column * stride;
+        fetch_depthwise(&ahead);
         vreal w[FC_DEPTHWISE_ROWS][5];
         FC_UNROLL (i, rows)
             if (r - i * stride >= 0 && r - i * stride < kh)
@@ -104,6 +116,7 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
                                 vfma(x, w[i][q - j * stride], sum[i * columns + j]);
         }
     }
+    *strip->ahead = ahead;
     put_depthwise(strip, sum, 0, column, rows, columns, c, partial, lanes);
 }
 
@@ -240,6 +253,10 @@ FC_INLINE void finish_plane_row(const struct fc_depthwise_plane *plane, int64_t 
         sum = activate(sum, plane->activation);
         if (plane->y_pixel == 1) {
             vstore_first(y + j, sum, lanes);
+            continue;
+        }
+        if (plane->y_pixel == 2) {
+            vstore_evens(y + 2 * j, sum, lanes);
             continue;
         }
         vstore(line, sum);
