@@ -38,7 +38,7 @@ _OUTPUTS = {
 _UNIT, _PART = 16, (128, 64)
 
 # How many times as much a kernel in pieces costs, and its gradient.
-_PIECES, _PIECES_DKERNEL = 1.7, 1.25
+_PIECES, _PIECES_DKERNEL = 1.5, 1.25
 
 # Channels beyond which a product costs STREAM's share, not PRODUCT, and the gap from which PHASES.
 _MOST_CHANNELS, _FAR = 512, 3

@@ -9,9 +9,11 @@
  * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and OUTPUT are what a transform costs
  * a value, and KERNEL what a transformed kernel's value costs where it is made inside the call, shared
  * by the images of a batch that is taken to be 8. A kernel gradient takes C to positions again for every
- * part of K, and K for every part of C. The constants were fitted to 78 shapes of 3x3, 5x5, 1x3, 1x7 and
- * their transposes, 16 to 512 channels, maps of 3 to 56: of those none that the model leaves to the wrong
- * side was more than 10 % off, on AVX-512. To fit them again: python -m benchmarks.choice --fit.
+ * part of K, and K for every part of C. PRODUCT and KERNEL were fitted to 78 shapes of 16 to 512 channels
+ * on maps of 3 to 56, INPUT and OUTPUT to 140 of 5 to 100 channels on maps of 7 to 32, 1x3 to 7x7: of 564
+ * rows, of either data format, 34 are left to the side that takes 10 % longer or more, 29 % at most, on
+ * AVX-512. Where INPUT and OUTPUT were 6 and 13, 8 to 16 channels took tiles, and 20 % longer, and 16 to 32
+ * of 1x7 30 %. To fit them again: python -m benchmarks.choice --fit.
  *
  * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
@@ -31,16 +33,18 @@
 #include "floating_point.h"
 #include "winograd_cut.h"
 
-static const double PRODUCT = 1.15, INPUT = 6, OUTPUT = 13, KERNEL = 8, BATCH = 8, STREAM = 30,
+static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 30,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
-static const double PIECES[] = {[FC_FLOAT32] = 1.7, [FC_FLOAT64] = 2.0}, PIECES_DKERNEL = 1.25,
-                    LINES = 1.19;
-static const double STRIDED[] = {[FC_FLOAT32] = 1.35, [FC_FLOAT64] = 1.65};
+static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
+                    LINES = 1.15;
+static const double STRIDED[] = {[FC_FLOAT32] = 1.3, [FC_FLOAT64] = 1.6};
 
-/* Direct sums have kernels of their own for fewer outputs than a unit: 3x3 from 100 to 12 channels they
- * are as fast, where 12 to 100 take 1.6 times as long. Of fewer inputs than 8 transforms cost more
- * than they spare: 6 to 16 channels take 1.15 times as long. */
-enum { FEWEST_IN = 8, FEWEST_OUT = 16 };
+/* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
+ * thirds of one they hold their own: 3x3 to 8 channels they take 0.86 to 1.15 times as long as tiles, to 10
+ * 0.91 to 1.15, but to 11 1.33 to 1.48 and to 12 1.16 to 1.57; in float64 to 5 channels 0.79 to 0.87, to 6
+ * 1.08 to 1.33. Of fewer inputs than 8 transforms cost more than they spare: 6 to 16 channels take 1.15
+ * times as long. */
+enum { FEWEST_IN = 8 };
 
 enum {
     MOST_CHANNELS = 4096,
@@ -214,7 +218,8 @@ static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convo
         return true;
     if (pass == FC_PASS_DKERNEL)
         return fc_fits_few_dkernel(convolution);
-    return kernel->c_in < FEWEST_IN || kernel->c_out < FEWEST_OUT;
+    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    return kernel->c_in < FEWEST_IN || kernel->c_out <= unit * 2 / 3;
 }
 
 /* Not inlined: its arithmetic must stay between the changes of the floating-point state. */

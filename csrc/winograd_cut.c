@@ -2,6 +2,7 @@
 #include "winograd_cut.h"
 
 #include "dispatch.h"
+#include "pack_rows.h"
 
 /* Blocks of 42 tiles are 3 groups of 14. Of 112, V, M and the kernel filled the second-level cache, which
  * x and y pass through: 3x3 with 64 channels at 56 x 56 took 4.6 ms and takes 4.2, with 128 at 28 x 28 4.0
@@ -31,11 +32,23 @@ static int points_for(const struct fc_winograd_form *form, int axis, int64_t out
     return all;
 }
 
+/* Whether the last output, alone in its tile, reads one pixel, by the first tap, and zeros beyond: as in the
+ * input gradient of a convolution without padding. Its product is that of the point 0. */
+static bool ends_with_one(const struct fc_winograd_form *form,
+                          const struct fc_convolution *convolution, int a)
+{
+    const struct fc_axis *axis = &convolution->axis[a];
+    return form->points[a] == 6 && form->pieces == 1 && axis->dilation == 1 &&
+           fc_pads_with_zero(convolution) && axis->in + axis->before - (axis->out - 1) <= 1;
+}
+
 /* One direction; returns its rows or columns of tiles. The first `large` phases have an output more
  * than the others. Short are the last tiles of all phases, or, of phases of one tile, the small ones. */
-static int64_t find_tiles(const struct fc_winograd_form *form, const struct fc_axis *axis, int a,
+static int64_t find_tiles(const struct fc_winograd_form *form,
+                          const struct fc_convolution *convolution, int a,
                           struct fc_winograd_cut *cut)
 {
+    const struct fc_axis *axis = &convolution->axis[a];
     const int64_t phases = axis->taps > 1 ? fc_max(fc_min(axis->dilation, axis->out), 1) : 1;
     const int64_t size = fc_ceil_div(axis->out, phases), large = axis->out - (size - 1) * phases;
     const int64_t tiles = fc_ceil_div(size, form->outputs[a]);
@@ -45,6 +58,8 @@ static int64_t find_tiles(const struct fc_winograd_form *form, const struct fc_a
     cut->points[a] = form->points[a];
     cut->full_points[a] = tiles > 1 ? form->points[a] : points_for(form, a, last);
     cut->short_points[a] = points_for(form, a, tiles > 1 ? last : last - 1);
+    if (tiles > 1 && last == 1 && ends_with_one(form, convolution, a))
+        cut->short_points[a] = 1;
     cut->full[a] = tiles > 1 ? (tiles - 1) * phases : large;
     if (cut->short_points[a] == cut->full_points[a])
         cut->full[a] = count;
@@ -55,8 +70,8 @@ struct fc_winograd_cut fc_winograd_find_images(const struct fc_winograd_form *fo
                                                const struct fc_convolution *convolution)
 {
     struct fc_winograd_cut cut = {.images = convolution->y.n};
-    cut.tile_rows = find_tiles(form, &convolution->axis[0], 0, &cut);
-    cut.tile_columns = find_tiles(form, &convolution->axis[1], 1, &cut);
+    cut.tile_rows = find_tiles(form, convolution, 0, &cut);
+    cut.tile_columns = find_tiles(form, convolution, 1, &cut);
     return cut;
 }
 
@@ -151,7 +166,7 @@ void fc_winograd_points_of(const struct fc_winograd_cut *cut, const struct fc_wi
 /* Whether tiles of so many points have point i. */
 static bool has_point(const struct fc_winograd_cut *cut, int axis, int points, int64_t i)
 {
-    return i < points - 1 || i == cut->points[axis] - 1;
+    return points == 1 ? i == 0 : i < points - 1 || i == cut->points[axis] - 1;
 }
 
 void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,

@@ -30,8 +30,8 @@ enum {
  *   from x[i * x_row + j * x_column + t * x_tile + c]
  * for the rows i and columns j that the transform takes; or, where `at` is given, one tile from
  * at[i * columns + j][c]: pixels anywhere. Tiles that end a row or column take `points` of the form's,
- * one or two fewer of 5 or 6, and as many fewer rows and columns (winograd_points.inc.h says which); of a
- * kernel, all. */
+ * one or two fewer of 5 or 6, or 1 of 6, and as many fewer rows and columns, at least 1
+ * (winograd_points.inc.h says which); of a kernel, all. */
 struct fc_winograd_spread {
     const void *x, *const *at;
     void *y;

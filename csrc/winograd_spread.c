@@ -207,8 +207,8 @@ static void spread_edge(const struct fc_winograd_source *source,
             const int64_t line = fc_winograd_line_of(cut, tiles, row),
                           place = fc_winograd_place_of(cut, tiles, column);
             fc_winograd_points_of(cut, tiles->block, line, place, points);
-            const int64_t rows = source->size[0] - (cut->points[0] - points[0]);
-            const int64_t columns = source->size[1] - (cut->points[1] - points[1]);
+            const int64_t rows = fc_max(source->size[0] - (cut->points[0] - points[0]), 1);
+            const int64_t columns = fc_max(source->size[1] - (cut->points[1] - points[1]), 1);
             const int64_t t = fc_winograd_tile_at(cut, tiles->block, line, place);
             find_lines(source, 1, column, w);
             for (int64_t i = 0; i < rows; i++)

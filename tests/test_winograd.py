@@ -91,6 +91,10 @@ LAYERS = {
     "stride 2, more outputs than are kept": Conv2DProblem(1, 14, 11, 112, 300, 3, 3, 2, 1),
     "4x4, stride 2": Conv2DProblem(2, 30, 18, 64, 40, 4, 4, 2, 1),
     "2x2": Conv2DProblem(2, 19, 30, 33, 48, 2, 2, 1, "same"),
+    "gradient that ends with one pixel": Conv2DProblem(5, 13, 17, 40, 48, 3, 3),
+    "gradient whose columns do": Conv2DProblem(2, 12, 21, 16, 33, 3, 3),
+    "outputs that end with one pixel": Conv2DProblem(3, 11, 7, 33, 40, 3, 3, 1, 2),
+    "5x5 that ends with one pixel": Conv2DProblem(2, 15, 5, 32, 24, 5, 5, 1, 4),
 }
 
 

@@ -17,7 +17,8 @@
  * A tile at the end of a row or column of 14 or 7 outputs needs 2 or 3 of the 4 that F(4, 3) makes. It
  * takes 4 or 5 of the 6 points, with the same transformed kernel: 484 products instead of 576 for a
  * map of 14 x 14, 121 instead of 144 for 7 x 7. F(4, 2) takes 3 or 4 of its 5. What a point left out, q,
- * takes from the factor of a point p, p - q, is in the constants of such a tile's inputs. */
+ * takes from the factor of a point p, p - q, is in the constants of such a tile's inputs. Of 6 points a tile
+ * takes 0 alone where its one output reads one input, by the first tap, and zeros beyond. */
 enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3 };
 
 /* Of 5, 6, 7 and 8 points. */

@@ -12,7 +12,7 @@ enum winograd_kind { WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_DY };
 FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int points, const int some,
                                     const int count, const vreal *x, vreal *y)
 {
-    if (points == 1)
+    if (points == 1 || some == 1)
         y[0] = x[0];
     else if (some < points && kind == WINOGRAD_INPUT)
         winograd_some_inputs(points, some, x, y);
@@ -24,11 +24,20 @@ FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int poi
         winograd_evaluate(points, count, kind == WINOGRAD_KERNEL, x, y);
 }
 
-/* Which of the points is one of some: infinity is the last of both. */
-FC_INLINE int winograd_which(int i, int some, int points) { return i == some - 1 ? points - 1 : i; }
+/* Which of the points is one of some: infinity is the last of both, but 0 the only one. */
+FC_INLINE int winograd_which(int i, int some, int points)
+{
+    return i == some - 1 && some > 1 ? points - 1 : i;
+}
 
-/* Does `work` with a constant for how many of the points of a direction, 0 to 2, a tile that takes `some` of
- * them does without; `count` numbers belong to all of them. */
+/* What is left of the numbers that belong to all points. */
+FC_INLINE int winograd_left(const int count, const int fewer)
+{
+    return count > fewer ? count - fewer : 1;
+}
+
+/* Does `work` with a constant for how many of the points of a direction, 0 to 2 or all but one, a tile that
+ * takes `some` of them does without; `count` numbers belong to all of them. */
 #define WINOGRAD_WITHOUT(fewer, points, some, count, work)       \
     do {                                                         \
         const bool divides = points == 5 || points == 6;         \
@@ -37,6 +46,9 @@ FC_INLINE int winograd_which(int i, int some, int points) { return i == some - 1
             work;                                                \
         } else if (divides && count > 2 && some == points - 2) { \
             enum { fewer = 2 };                                  \
+            work;                                                \
+        } else if (points == 6 && some == 1) {                   \
+            enum { fewer = 5 };                                  \
             work;                                                \
         } else {                                                 \
             enum { fewer = 0 };                                  \
@@ -89,7 +101,7 @@ FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
     real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
     const int some_h = kind == WINOGRAD_KERNEL ? points_h : spread->points[0];
     const int some_w = kind == WINOGRAD_KERNEL ? points_w : spread->points[1];
-    const int columns = count_w - (points_w - some_w);
+    const int columns = winograd_left(count_w, points_w - some_w);
     const ptrdiff_t step = spread->y_position;
     if (some_h == points_h && some_w == points_w) {
         winograd_spread_columns(spread, kind, points_h, points_h, count_h, count_w, x, c, half);
@@ -98,10 +110,10 @@ FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
     }
     WINOGRAD_WITHOUT(less, points_h, some_h, count_h,
                      winograd_spread_columns(spread, kind, points_h, points_h - less,
-                                             count_h - less, columns, x, c, half));
+                                             winograd_left(count_h, less), columns, x, c, half));
     WINOGRAD_WITHOUT(less, points_w, some_w, count_w,
                      winograd_spread_rows(kind, points_h, some_h, points_w, points_w - less,
-                                          count_w - less, half, y, step));
+                                          winograd_left(count_w, less), half, y, step));
 }
 
 FC_INLINE void winograd_spread(const struct fc_winograd_spread *spread,
@@ -159,7 +171,7 @@ FC_INLINE vreal winograd_real_lanes(vreal a, int lanes)
 FC_INLINE void winograd_gather_line(const bool scaled, const int points, const int some,
                                     const int count, const vreal *x, vreal *y)
 {
-    if (points == 1)
+    if (points == 1 || some == 1)
         y[0] = x[0];
     else if (some < points)
         winograd_some_sums(points, some, count, x, y);
@@ -217,7 +229,8 @@ FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, co
     const real *x = (const real *)gather->x + t * gather->x_tile + c;
     const int some_h = scaled ? points_h : gather->points[0];
     const int some_w = scaled ? points_w : gather->points[1];
-    const int64_t made = count_h - (points_h - some_h), columns = gather->columns - t * count_w;
+    const int64_t made = winograd_left(count_h, points_h - some_h),
+                  columns = gather->columns - t * count_w;
     const int64_t rows = made < gather->rows ? made : gather->rows;
     if (some_h == points_h && some_w == points_w) {
         winograd_gather_columns(gather, scaled, points_h, points_h, count_h, points_w, points_w, x,
@@ -227,10 +240,12 @@ FC_INLINE vreal winograd_gather_tile(const struct fc_winograd_gather *gather, co
     }
     WINOGRAD_WITHOUT(less, points_h, some_h, count_h,
                      winograd_gather_columns(gather, scaled, points_h, points_h - less,
-                                             count_h - less, points_w, some_w, x, half));
+                                             winograd_left(count_h, less), points_w, some_w, x,
+                                             half));
     WINOGRAD_WITHOUT(less, points_w, some_w, count_w,
                      return winograd_gather_rows(gather, scaled, points_w, points_w - less,
-                                                 count_w - less, rows, columns, half, t, c, check));
+                                                 winograd_left(count_w, less), rows, columns, half,
+                                                 t, c, check));
 }
 
 FC_INLINE bool winograd_gather(const struct fc_winograd_gather *gather, const bool scaled,
