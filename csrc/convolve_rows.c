@@ -11,8 +11,9 @@
  * More rows, up to 128, take a panel of columns a chain at a time, read where it lies, or turned in the
  * nearest cache before all rows meet it: neither plan nor packed kernel. 128 x 400 -> 120 took 66 us and
  * takes 61, 128 x 84 -> 10 3.9 and 3.2, its gradient 4.1 and 3.2; gradients of 16 rows of 512 -> 512 took
- * 94 us and take 64 (AVX2: 160 and 120), of 20 rows of 4096 -> 4096 10.6 ms and 6.6. Read where they
- * lie, large kernels lost up to a third, and 256 rows a little.
+ * 94 us and take 64 (AVX2: 160 and 120), of 20 rows of 4096 -> 4096 10.6 ms and 6.6. Kernels of half to
+ * one MB gained as well, 128 x 1600 -> 100 from 338 to 290 us; larger ones, read where they lie, lost up
+ * to a third (8 to 20 % at 2 MB), and 256 rows a little.
  *
  * The sums are those of the panels, term by term and chain by chain. */
 #include "convolve_rows.h"
@@ -26,7 +27,7 @@ enum {
     FEW_PIXELS = 16,
     FEW_TURNED = 8, /* or what a tile holds, if less: else squares are turned again for each tile */
     MOST_PIXELS = 128,
-    SMALL_KERNEL = 1 << 17, /* elements that more than a few rows read where they lie */
+    SMALL_KERNEL = 1 << 20, /* bytes that more than a few rows read where they lie */
     RANGE_BYTES = 4096, /* of columns: 1.2 times the speed of 2048, where streams end too soon */
     FEW_TERMS = 16
 };
@@ -43,10 +44,11 @@ struct job {
     size_t worker_bytes;
 };
 
-static bool is_small(const struct fc_kernel_view *kernel)
+static bool is_small(const struct fc_convolution *convolution)
 {
-    return kernel->c_in <= SMALL_KERNEL && kernel->c_out <= SMALL_KERNEL &&
-           kernel->c_in * kernel->c_out <= SMALL_KERNEL;
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const int64_t most = SMALL_KERNEL / (int64_t)fc_element_size(convolution->dtype);
+    return kernel->c_in <= most && kernel->c_out <= most && kernel->c_in * kernel->c_out <= most;
 }
 
 bool fc_fits_rows(const struct fc_convolution *convolution)
@@ -58,7 +60,7 @@ bool fc_fits_rows(const struct fc_convolution *convolution)
     return fc_is_dense(convolution) && kernel->groups == 1 && !convolution->packed &&
            (in_place || kernel->stride_c_in == 1) && x->stride_c == 1 && y->stride_c == 1 &&
            (!residual->data || residual->stride_c == 1) && y->n == 1 && y->h == 1 &&
-           y->w <= (in_place && !is_small(kernel) ? FEW_PIXELS : MOST_PIXELS);
+           y->w <= (in_place && !is_small(convolution) ? FEW_PIXELS : MOST_PIXELS);
 }
 
 /* A worker's sums of a range: the chains at work, and the totals of those that have ended. */
