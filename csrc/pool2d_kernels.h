@@ -169,6 +169,7 @@ struct fc_pool2d_lines {
     int64_t planes, rows, columns;
     ptrdiff_t x_plane, x_row, dy_plane, dy_row, index_plane, index_row, y_plane, y_row;
     ptrdiff_t x_pixel, dy_pixel, index_pixel, y_pixel; /* of the kernels below */
+    ptrdiff_t x_ahead, dy_ahead, index_ahead, y_ahead; /* from planes to those of the next call */
 };
 
 /* The way back where channels lie together: planes are lanes, a vector or more of them, and rows have up to
