@@ -73,13 +73,15 @@ struct fc_pool2d_scatter {
  *   dx[p * dx_column + l] = sum over i < rows, j < taps of dy[p * dy_column + i * dy_row + j * dy_tap + l]
  *       where numbers[p * number_column + i * number_row + j * number_tap + l] is
  *       first + p * first_column + i * first_row + j * first_tap, for p < columns, l < lanes
- * One chain of additions that begins with zero. Whole vectors of numbers are read. */
+ * One chain of additions that begins with zero. Whole vectors of numbers are read. With `stream` whole vectors
+ * of dx begin at multiples of their bytes, and may go past the caches. */
 struct fc_pool2d_award {
     const void *numbers, *dy;
     void *dx;
     int64_t columns, lanes, rows, taps;
     ptrdiff_t number_column, number_row, number_tap, dy_column, dy_row, dy_tap, dx_column;
     int64_t first, first_column, first_row, first_tap;
+    bool stream;
 };
 
 /* Stored indices to numbers of taps: for p < columns, l < lanes
@@ -169,6 +171,7 @@ struct fc_pool2d_lines {
     int64_t planes, rows, columns;
     ptrdiff_t x_plane, x_row, dy_plane, dy_row, index_plane, index_row, y_plane, y_row;
     ptrdiff_t x_pixel, dy_pixel, index_pixel, y_pixel; /* of the kernels below */
+    ptrdiff_t x_ahead, dy_ahead, index_ahead, y_ahead; /* from planes to those of the next call */
 };
 
 /* The way back where channels lie together: planes are lanes, a vector or more of them, and rows have up to

@@ -12,6 +12,7 @@
 
 #include "parallel.h"
 #include "pool2d_winners.h"
+#include "stream.h"
 #include "workspace.h"
 
 enum {
@@ -27,7 +28,7 @@ struct plan {
     const struct fc_pool2d_axis *adjoint;
     const fc_image *dy, *indices, *dx;
     size_t size;
-    bool direct_dy, direct_dx;
+    bool direct_dy, direct_dx, stream;
     int64_t rows;    /* of dx in a step */
     int64_t windows; /* rows of windows that a step needs, at most */
     int64_t channel_blocks, bands, band_rows;
@@ -90,6 +91,9 @@ static bool make_plan(struct plan *plan)
                       (pass->wide || plan->dx->stride_w == pass->channels);
     if (!choose_step(plan))
         return false;
+    const ptrdiff_t size = (ptrdiff_t)plan->size;
+    plan->stream = plan->direct_dx && fc_streams_image(plan->dx, false, size) &&
+                   pass->channels * size % FC_CACHE_LINE == 0;
     plan->pixel = pass->channels;
     plan->window_row = plan->dy->w * plan->pixel;
     pass->y.stride_c = pass->indices.stride_c = 1;
@@ -232,6 +236,7 @@ static struct fc_pool2d_award set_steps(const struct part *part)
         .dy_tap = horizontal->step * dy_pixel,
         .dy_column = across->advance * (wide ? dy_pixel : dy_row),
         .dx_column = across->period * (wide ? dx_pixel : dx_row),
+        .stream = plan->stream,
         .first_row = -(vertical->step * vertical->axis.stride / vertical->axis.dilation) *
                      horizontal->axis.taps,
         .first_tap = -(horizontal->step * horizontal->axis.stride / horizontal->axis.dilation),

@@ -29,6 +29,7 @@ LAYERS = {
     "inception 3x3 stride 1": PoolProblem(1, 17, 18, 33, 3, 1, 1),
     "rows of 16": PoolProblem(1, 3, 16, 35, 3, 1, 1),
     "rows of 14": PoolProblem(2, 14, 14, 19, 3, 1, 1),
+    "rows of 12, many channels": PoolProblem(2, 5, 12, 150, 3, 1, 1),
     "rows of 9": PoolProblem(1, 2, 9, 18, 3, 1, 1),
     "a column": PoolProblem(2, 5, 1, 17, 3, 1, 1),
     "rows of 20": PoolProblem(1, 20, 20, 150, 3, 1, 1),

@@ -66,11 +66,14 @@ def test_results_past_the_caches(
 
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
-def test_gradients_of_pooling_past_the_caches(isa: str, data_format: str, dtype: str) -> None:
+@pytest.mark.parametrize("pool_size", [2, 3])
+def test_gradients_of_pooling_past_the_caches(
+    isa: str, pool_size: int, data_format: str, dtype: str
+) -> None:
     """dy is where the window's first maximum is, found again or told."""
     lanes = 128 // np.dtype(dtype).itemsize
     shape = (1, 514, 512, lanes) if data_format == "channels_last" else (1, lanes, 514, 512)
-    words: dict[str, Any] = {"pool_size": 2, "data_format": data_format}
+    words: dict[str, Any] = {"pool_size": pool_size, "strides": 2, "data_format": data_format}
     x = numbers(shape, dtype, 0)
     y = functional.max_pool2d(x, **words)
     dy = numbers(y.shape, dtype, 1)
@@ -80,9 +83,8 @@ def test_gradients_of_pooling_past_the_caches(isa: str, data_format: str, dtype:
     flat = np.moveaxis(expected, plane, (2, 3))
     batch, channel = np.ogrid[:1, :lanes]
     at = np.moveaxis(index, plane, (2, 3)).reshape(1, lanes, -1)
-    flat[batch[..., None], channel[..., None], at // 512, at % 512] = np.moveaxis(
-        dy, plane, (2, 3)
-    ).reshape(1, lanes, -1)
+    gradients = np.moveaxis(dy, plane, (2, 3)).reshape(1, lanes, -1)
+    np.add.at(flat, (batch[..., None], channel[..., None], at // 512, at % 512), gradients)
     for dx in (
         functional.max_pool2d_backward(dy, x, **words),
         functional.max_pool2d_backward(dy, x, indices=index, **words),

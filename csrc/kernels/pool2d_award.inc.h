@@ -47,6 +47,8 @@ FC_INLINE void award_block(const struct fc_pool2d_award *award, int64_t p, int64
     FC_UNROLL (v, vectors)
         if (partial)
             vstore_first(dx, sum[v], first);
+        else if (award->stream)
+            vstream(dx + v * LANES, sum[v]);
         else
             vstore(dx + v * LANES, sum[v]);
 }
