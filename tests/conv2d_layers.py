@@ -40,6 +40,7 @@ LAYERS = {
         2, 9, 8, 24, 24, 5, 3, (1, 2), 2, 1, 24, padding_mode="reflect"
     ),
     "depthwise padding value": Conv2DProblem(2, 9, 8, 24, 24, 3, 3, 1, 2, 1, 24, padding_value=3.0),
+    "depthwise stride 2, large planes": Conv2DProblem(2, 260, 261, 11, 22, 3, 3, 2, 1, 1, 11),
     "depthwise multiplier 2": Conv2DProblem(1, 9, 9, 20, 40, 3, 3, 1, 1, 1, 20),
     "resnext 4 channels a group": Conv2DProblem(2, 13, 14, 44, 44, 3, 3, 1, 1, 1, 11),
     "groups of 3 to 5 channels": Conv2DProblem(2, 9, 10, 21, 35, 3, 3, 1, 1, 1, 7),

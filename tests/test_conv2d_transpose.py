@@ -26,6 +26,7 @@ LAYERS = {
     "pytorch doubling": TransposeProblem(1, 9, 9, 20, 12, 3, 3, 2, 1, output_padding=1),
     "stride 3": TransposeProblem(1, 7, 8, 17, 9, 5, 4, 3, 2),
     "depthwise": TransposeProblem(1, 7, 8, 33, 33, 3, 3, 2, "same", 1, 33),
+    "depthwise, large planes": TransposeProblem(1, 130, 131, 11, 11, 3, 3, 2, "same", 1, 11),
     "groups": TransposeProblem(2, 5, 5, 32, 16, 3, 3, 1, "same", 1, 4),
     "dilated": TransposeProblem(1, 6, 5, 16, 16, 3, 3, 2, 1, 3, output_padding=(1, 2)),
     "one pixel": TransposeProblem(3, 1, 1, 100, 64, 4, 4),
