@@ -85,21 +85,20 @@ FC_INLINE void fetch_depthwise(struct fc_depthwise_ahead *ahead)
     }
 }
 
-/* One vector of channels of a tile from column `column` on; all but strip, column and c are
- * constants. */
+/* One vector of channels of a tile from column `column` on; all but the first four are constants. */
 FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t column, int64_t c,
-                                const bool partial, int lanes, const int kh, const int kw,
-                                const int stride, const int rows, const int columns)
+                                struct fc_depthwise_ahead *ahead, const bool partial, int lanes,
+                                const int kh, const int kw, const int stride, const int rows,
+                                const int columns)
 {
     ptrdiff_t step;
     const real *weights = depthwise_weights(strip, c, kh * kw, &step);
     vreal sum[FC_DEPTHWISE_ROWS * DEPTHWISE_WIDE];
     FC_UNROLL (o, rows * columns)
         sum[o] = vzero();
-    struct fc_depthwise_ahead ahead = *strip->ahead;
     FC_UNROLL (r, (rows - 1) * stride + kh) {
         const void *const *pixel = strip->pixel[r] + column * stride;
-        fetch_depthwise(&ahead);
+        fetch_depthwise(ahead);
         vreal w[FC_DEPTHWISE_ROWS][5];
         FC_UNROLL (i, rows)
             if (r - i * stride >= 0 && r - i * stride < kh)
@@ -116,19 +115,20 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
                                 vfma(x, w[i][q - j * stride], sum[i * columns + j]);
         }
     }
-    *strip->ahead = ahead;
     put_depthwise(strip, sum, 0, column, rows, columns, c, partial, lanes);
 }
 
 FC_INLINE void depthwise_tile(const struct fc_depthwise_pixels *strip, int64_t column, const int kh,
                               const int kw, const int stride, const int rows, const int columns)
 {
+    struct fc_depthwise_ahead ahead = *strip->ahead;
     int64_t c = 0;
     for (; c + LANES <= strip->channels; c += LANES)
-        depthwise_vector(strip, column, c, false, LANES, kh, kw, stride, rows, columns);
+        depthwise_vector(strip, column, c, &ahead, false, LANES, kh, kw, stride, rows, columns);
     if (c < strip->channels)
-        depthwise_vector(strip, column, c, true, (int)(strip->channels - c), kh, kw, stride, rows,
-                         columns);
+        depthwise_vector(strip, column, c, &ahead, true, (int)(strip->channels - c), kh, kw, stride,
+                         rows, columns);
+    *strip->ahead = ahead;
 }
 
 /* The last tile of a row begins where it ends with the row: what it shares with the one before it is
