@@ -46,11 +46,6 @@ static struct phase find_phase(const struct fc_axis *axis, int64_t begin, int64_
     return phase;
 }
 
-enum {
-    NEAR_BYTES = 1 << 19, /* of planes of dx whose phases follow each other */
-    LEAST_GROUPS = 8      /* at once: a call takes a microsecond or two */
-};
-
 /* A rectangle of positions of the padded input; dx holds just these. */
 struct region {
     int64_t begin[2], end[2];
@@ -172,6 +167,11 @@ static bool convolve_gaps(const fc_conv2d_params *params, const struct fc_window
     *status = fc_convolve_with_gaps(&convolution, &gaps);
     return true;
 }
+
+enum {
+    NEAR_BYTES = 1 << 19, /* of planes of dx whose phases follow each other */
+    LEAST_GROUPS = 8      /* at once: a call takes a microsecond or two */
+};
 
 /* All phases of groups [group, group + count) of image n, one channel of dx each. */
 static fc_status convolve_groups(const fc_conv2d_params *params, const struct fc_window *window,

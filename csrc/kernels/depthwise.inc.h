@@ -232,37 +232,17 @@ static void depthwise_pixels(const struct fc_depthwise_pixels *strip)
 /* ------------------------------------------------------------------ planes */
 
 /* Row i of outputs, from the strip to y. */
-FC_INLINE void finish_plane_row(const struct fc_depthwise_plane *plane, int64_t i)
+static void finish_plane_row(const struct fc_depthwise_plane *plane, int64_t i)
 {
-    const real *sums = (const real *)plane->strip + i * plane->pitch;
-    real *y = (real *)plane->y + i * plane->y_row;
-    const real *residual = plane->residual;
-    real line[LANES];
-    if (residual)
-        residual += i * plane->residual_row;
-    for (int64_t j = 0; j < plane->columns; j += LANES) {
-        const int lanes = (int)(plane->columns - j < LANES ? plane->columns - j : LANES);
-        vreal sum = vload(sums + j);
-        if (plane->bias)
-            sum = vadd(sum, vset1(*(const real *)plane->bias));
-        if (residual) {
-            for (int l = 0; l < lanes; l++)
-                line[l] = residual[(j + l) * plane->residual_pixel];
-            sum = vadd(sum, vload_first(line, lanes));
-        }
-        sum = activate(sum, plane->activation);
-        if (plane->y_pixel == 1) {
-            vstore_first(y + j, sum, lanes);
-            continue;
-        }
-        if (plane->y_pixel == 2) {
-            vstore_evens(y + 2 * j, sum, lanes);
-            continue;
-        }
-        vstore(line, sum);
-        for (int l = 0; l < lanes; l++)
-            y[(j + l) * plane->y_pixel] = line[l];
-    }
+    const struct fc_finish finish = {
+        .block = {.y = (real *)plane->y + i * plane->y_row, .y_pixel = plane->y_pixel},
+        .bias = plane->bias,
+        .residual =
+            plane->residual ? (const real *)plane->residual + i * plane->residual_row : NULL,
+        .residual_pixel = plane->residual_pixel,
+        .activation = plane->activation,
+    };
+    finish_row(&finish, (const real *)plane->strip + i * plane->pitch, 0, plane->columns, 0);
 }
 
 /* Four vectors of the long row of outputs; taps is a constant where it is a usual number. */

@@ -185,7 +185,7 @@ FC_INLINE int64_t slide_planes(struct slide *slide, const struct fc_pool2d_lines
 {
     const int64_t step = vectors * LANES, rest = vectors / 2 * LANES;
     const int64_t planes = lines->planes;
-    if (step > planes || lines->columns * step > SLIDE_ROW)
+    if (l >= planes || step > planes || lines->columns * step > SLIDE_ROW)
         return l;
     slide_clear(slide, lines->columns, vectors);
     for (; l + rest < planes; l += step)
