@@ -318,6 +318,9 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     if (status != FC_OK || dx->n == 0 || dx->c == 0)
         return status;
     const bool average = params->pooling == FC_AVG;
+    const bool pixels = dx->h > 0 && dx->w > 0; /* else windows lie in padding alone */
+    if (!pixels && (average || !indices))
+        return FC_OK;
     struct fc_pool2d_pass pass = {.pooling = params->pooling,
                                   .dtype = params->dtype,
                                   .adjoint = average,
@@ -347,7 +350,7 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     struct fc_pool2d_axis adjoint[2];
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&adjoint[d], &window.axis[d], true);
-    if (!is_sparse(&window, !indices)) {
+    if (pixels && !is_sparse(&window, !indices)) {
         status = take_gradients(&pass, adjoint, dy, indices, dx, &done);
         if (done || status != FC_OK)
             return status;

@@ -31,6 +31,9 @@ LAYERS = {
     "very wide": PoolProblem(1, 2, 2001, 3, 2, 1),
     "very tall": PoolProblem(1, 2001, 2, 3, (3, 1), (2, 1), (1, 0)),
     "one pixel": PoolProblem(2, 1, 1, 9, 1),
+    "no pixels": PoolProblem(2, 0, 0, 17, 3, 1, 2),
+    "no rows": PoolProblem(2, 0, 5, 3, 3, 1, 2),
+    "no columns": PoolProblem(2, 5, 0, 3, 3, 1, 2),
 }
 
 

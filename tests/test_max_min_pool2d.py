@@ -52,6 +52,9 @@ LAYERS = {
     "a window": PoolProblem(2, 5, 7, 35, (5, 7)),
     "a large window": PoolProblem(1, 50, 45, 19, (50, 45)),
     "one pixel": PoolProblem(2, 1, 1, 9, 1),
+    "no pixels": PoolProblem(2, 0, 0, 17, 3, 1, 2),
+    "no rows": PoolProblem(2, 0, 5, 3, 3, 1, 2),
+    "no columns": PoolProblem(2, 5, 0, 3, 3, 1, 2),
 }
 
 
