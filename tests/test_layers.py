@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -227,6 +228,31 @@ def test_many_threads_build_a_layer_once() -> None:
     for y, dkernel in results:
         np.testing.assert_array_equal(y, results[0][0])
         np.testing.assert_array_equal(dkernel, results[0][1])
+
+
+class Twice(Layer):
+    """A layer of ones own that is made of another, which it builds with itself."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.inner = Dense(3)
+
+    def _build(self, shape: Any, rng: np.random.Generator) -> dict[str, Array]:
+        self.inner.build(shape, rng)
+        return {}
+
+    def _forward(self, x: Array, training: Any) -> Any:
+        y, backprop = self.inner.forward(x, training=training)
+        return 2 * y, lambda dy, need_dx: (backprop(2 * dy)[0], [])
+
+
+def test_a_layer_may_build_another() -> None:
+    layer, y = Twice(), []
+    caller = threading.Thread(target=lambda: y.append(layer([[1.0, 2.0]])), daemon=True)
+    caller.start()
+    caller.join(30)
+    assert y, "the build waits for itself"
+    np.testing.assert_array_equal(y[0], 2 * layer.inner([[1.0, 2.0]]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

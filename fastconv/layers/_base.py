@@ -74,7 +74,8 @@ class Backprop:
         return self.pullback(gradient, need_dx)
 
 
-_building = threading.Lock()  # two threads may make the first call of one layer at once
+# Two threads may make the first call of one layer at once; a layer may build others in `_build`.
+_building = threading.RLock()
 
 
 class Layer(Weighted, Configured, ABC):
