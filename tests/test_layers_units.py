@@ -134,9 +134,12 @@ def test_a_seed_of_its_own_goes_before_the_runs() -> None:
     np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.filterwarnings("error")
 def test_dropout_of_an_infinite_number_gives_zero() -> None:
-    y, _ = Dropout(1.0).forward([np.inf, np.nan], training=True)
+    y, backprop = Dropout(1.0).forward([np.inf, np.nan], training=True)
     assert y.tolist() == [0.0, 0.0]
+    dx, _ = backprop([np.nan, -np.inf])
+    assert_same_bits(dx, np.zeros(2, np.float32))
 
 
 def test_one_decision_for_an_axis() -> None:

@@ -41,7 +41,7 @@ class _Dropping(Layer):
         )
         drawn = rng.random(self._mask_shape(x.shape), np.float32)
         mask = np.broadcast_to(drawn >= self.rate, x.shape)
-        scale = 0.0 if self.rate == 1 else 1.0 / (1.0 - self.rate)
+        scale = 1.0 if self.rate == 1 else 1.0 / (1.0 - self.rate)  # at 1 the mask keeps nothing
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
             return (kept(dy * scale, mask) if need_dx else None), []
