@@ -23,6 +23,12 @@ class Weighted:
     _untrained: ClassVar[tuple[str, ...]] = ()
     """The weights that no gradient changes, the last ones of the layer."""
 
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        """Make a copy's weights read-only again, which those of a pickle or a deep copy are not."""
+        vars(self).update(state)
+        for weight in self._weights.values():
+            weight.setflags(write=False)
+
     def _known_shape(self) -> Shape:
         """Return the shape that the layer was built for."""
         if self._built_shape is None:

@@ -22,11 +22,18 @@ Predictor: TypeAlias = Callable[[npt.NDArray[Any]], Array]
 class Model(Trained):
     """A function of one input, made of layers, that can be trained.
 
+    A deep copy and a pickle hold all of it, the optimizer and what that remembers included, so that
+    their training goes on with the same bits.
+
     A kind of model says how its layers are connected: in `build`, `__call__`, `forward` and
     `_prepare`.
     """
 
     _ready: _Ready | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is packed for `predict`: a copy packs its own."""
+        return {**vars(self), "_ready": None}
 
     # -- what a kind of model gives
 
