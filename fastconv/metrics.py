@@ -122,7 +122,8 @@ class BinaryAccuracy(Metric):
 
     def values(self, y_true: npt.ArrayLike, y_pred: npt.NDArray[Any]) -> Values:
         """Return a bool for each number, from y_true (..., c), or (...) where c is 1."""
-        hits: npt.NDArray[np.bool_] = (y_pred > self.threshold) == probabilities(y_true, y_pred)
+        predicted = _checks.floats("y_pred", y_pred)
+        hits: npt.NDArray[np.bool_] = (y_pred > self.threshold) == probabilities(y_true, predicted)
         return hits
 
 
@@ -239,8 +240,9 @@ class _Accuracy(Metric):
 
 
 def _classes(y_true: npt.ArrayLike, y_pred: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Return the classes of one-hot labels."""
-    found: npt.NDArray[np.intp] = probabilities(y_true, y_pred).argmax(axis=-1)
+    """Return the classes of one-hot labels, or of distributions: the predictions may be integers."""
+    shares = probabilities(y_true, _checks.floats("y_pred", y_pred))
+    found: npt.NDArray[np.intp] = shares.argmax(axis=-1)
     return found
 
 

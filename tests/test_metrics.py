@@ -92,3 +92,10 @@ def test_which_way_is_better() -> None:
     for name in ("accuracy", "binary_accuracy", "top_k_categorical_accuracy"):
         assert metrics.get(name).mode == "max"
     assert metrics.get("mae").mode == "min"
+
+
+def test_predictions_may_be_integers() -> None:
+    y_true, y_pred = [[0.2, 0.8], [0.9, 0.1]], np.array([[0, 1], [0, 1]])
+    assert metrics.CategoricalAccuracy()(y_true, y_pred) == 0.5
+    assert metrics.TopKCategoricalAccuracy(1)(y_true, y_pred) == 0.5
+    assert metrics.BinaryAccuracy()([0.5, 0, 1], np.array([[0], [0], [1]])) == pytest.approx(2 / 3)
