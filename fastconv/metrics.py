@@ -240,7 +240,7 @@ class _Accuracy(Metric):
 
 
 def _classes(y_true: npt.ArrayLike, y_pred: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-    """Return the classes of one-hot labels, or of distributions: the predictions may be integers."""
+    """Return the classes of one-hot labels or distributions; predictions may be integers."""
     shares = probabilities(y_true, _checks.floats("y_pred", y_pred))
     found: npt.NDArray[np.intp] = shares.argmax(axis=-1)
     return found

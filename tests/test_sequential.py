@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -171,6 +172,23 @@ def test_what_a_model_cannot_hold() -> None:
     for seed, error in ((-1, ValueError), (True, TypeError), (1.5, TypeError)):
         with pytest.raises(error, match="seed must be"):
             Sequential(seed=seed)  # type: ignore[arg-type]
+    for wrong, words in (
+        ({"name": None}, "name must be a word, received None"),  # no file could give it back
+        ({"layers": layer}, "layers must be a list of Layer objects, received <"),
+        ({"layers": 3}, "layers must be a list of Layer objects, received 3"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            Sequential(**wrong)  # type: ignore[arg-type]
+
+
+def test_two_layers_of_one_name_are_not_written_as_one(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    model = Sequential([Dense(3, input_shape=(3,)), Dense(3)])
+    model.layers[1].name = "dense_1"
+    for write in (model.save, model.save_weights):
+        with pytest.raises(ValueError, match="names of their own, received 'dense_1' for two"):
+            write(tmp_path / "model.safetensors")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unbuilt_model_says_so() -> None:

@@ -52,10 +52,23 @@ class Layered(ABC):
 
     @property
     def named_weights(self) -> dict[str, Array]:
-        """All weights, read-only, by their name in files, such as ``conv2d_1/kernel``."""
-        return {
-            name: weight for layer in self.layers for name, weight in layer.named_weights.items()
-        }
+        """All weights, read-only, by their name in files, such as ``conv2d_1/kernel``.
+
+        Raises
+        ------
+        ValueError
+            A layer was given the name of another one.
+        """
+        found: dict[str, Array] = {}
+        for layer in self.layers:
+            own = layer.named_weights
+            if found.keys() & own.keys():
+                raise ValueError(
+                    f"layers must have names of their own, received {layer.name!r} for two of "
+                    f"model {self.name!r}"
+                )
+            found |= own
+        return found
 
     @property
     def trainable_weights(self) -> list[Array]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -52,6 +52,10 @@ class Sequential(Model):
         name: str = "sequential",
         seed: int | None = None,
     ) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"name must be a word, received {name!r}")
+        if layers is not None and not isinstance(layers, Iterable):
+            raise TypeError(f"layers must be a list of Layer objects, received {layers!r}")
         self.name = name
         self._seed = _random.seed_or_fresh("seed", seed)
         self._layers: list[Layer] = []
