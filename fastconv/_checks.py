@@ -40,9 +40,13 @@ def real(name: str, value: object, least: float = 0.0, below: float = float("inf
         value, (int, float, np.integer, np.floating)
     ):
         raise TypeError(f"{name} must be {allowed}, received {value!r}")
-    if not least <= float(value) < below:
+    try:
+        number = float(value)
+    except OverflowError:  # an int beyond all floats
+        number = math.nan
+    if not least <= number < below:
         raise ValueError(f"{name} must be {allowed}, received {value}")
-    return float(value)
+    return number
 
 
 def flag(name: str, value: object) -> bool:
@@ -81,7 +85,10 @@ def data_format(value: str | None) -> DataFormat:
 
 def float_dtype(value: npt.DTypeLike | None) -> np.dtype[np.floating[Any]]:
     """Return the dtype float32 or float64; None is float32."""
-    found: np.dtype[Any] = _DTYPES[0] if value is None else np.dtype(value)
+    try:
+        found: np.dtype[Any] = _DTYPES[0] if value is None else np.dtype(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"dtype must be float32 or float64, received {value!r}") from error
     if found not in _DTYPES:
         raise ValueError(f"dtype must be float32 or float64, received {found}")
     return found
@@ -148,7 +155,10 @@ def array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     masked = sys.modules.get("numpy.ma")  # importing it costs 10 ms; unimported, nothing is masked
     if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it first, as with {name}.filled(0)")
-    found = np.asarray(value)
+    try:
+        found = np.asarray(value)
+    except ValueError as error:  # such as rows of several lengths
+        raise ValueError(f"{name} cannot be made an array: {error}") from error
     if found.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, received an array of dtype {found.dtype}")
     return found

@@ -283,6 +283,7 @@ def test_csv_logger(tmp_path: Path) -> None:
     ("make", "error", "words"),
     [
         (lambda: EarlyStopping(patience=-1), ValueError, "patience must be at least 0"),
+        (lambda: EarlyStopping(min_delta="0"), TypeError, "min_delta must be a number"),
         (lambda: EarlyStopping(mode="best"), ValueError, "mode must be 'auto', 'min' or 'max'"),
         (lambda: EarlyStopping(3), TypeError, "monitor must be a name"),
         (lambda: EarlyStopping(verbose=2), ValueError, "verbose must be 0 or 1"),

@@ -9,9 +9,11 @@ import numpy.ma
 import pytest
 
 from fastconv.layers import (
+    ELU,
     Activation,
     Conv2D,
     Dense,
+    Dropout,
     Layer,
     MaxPooling2D,
     Softmax,
@@ -37,6 +39,9 @@ from fastconv.layers import (
         (lambda: Conv2D(4, 3, input_shape=5), TypeError, "input_shape must be a tuple"),
         (lambda: Conv2D(4, 3, input_shape=(5, -1)), ValueError, r"input_shape\[1\] .* -1"),
         (lambda: Conv2D(4, 3, dtype="float16"), ValueError, "dtype .* received float16"),
+        (lambda: Conv2D(4, 3, dtype="floof"), TypeError, "dtype must be .* received 'floof'"),
+        (lambda: Dropout(10**400), ValueError, "rate must be a number from 0, received 1000"),
+        (lambda: ELU(-(10**400)), ValueError, "alpha must be a number from -inf, received -1000"),
         (lambda: Conv2D(4, 3, name="a/b"), ValueError, "name .* received 'a/b'"),
         (lambda: Conv2D(4, 3, kernel_regularizer=None), TypeError, "no argument 'kernel_regul"),  # type: ignore[call-arg]
         (lambda: Dense(2, trainable="no"), TypeError, "trainable must be True or False"),  # type: ignore[arg-type]

@@ -86,3 +86,10 @@ def test_the_first_step_has_the_first_rate() -> None:
 def test_wrong_arguments(make: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_boundaries_and_values_are_lists() -> None:
+    with pytest.raises(TypeError, match="boundaries must be a list of numbers, received 5"):
+        PiecewiseConstantDecay(5, [1.0, 0.1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="values must be a list of numbers, received 0"):
+        PiecewiseConstantDecay([5], 0.1)  # type: ignore[arg-type]

@@ -206,6 +206,7 @@ def test_an_uncompiled_model_says_so() -> None:
         ({"x": np.zeros((4, 8, 8))}, ValueError, r"built for.*received shape \(None, 8, 8\)"),
         ({"y": [0, 1, 2, 10]}, ValueError, r"0\.\.9.*received 10"),
         ({"y": [0.0, 1, 2, 3]}, TypeError, "y_true must hold integers"),
+        ({"x": [[1.0], [2.0, 3.0]]}, ValueError, "x cannot be made an array: .*inhomogeneous"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1, received 0"),
         ({"batch_size": True}, TypeError, "batch_size must be an integer"),
         ({"epochs": 0}, ValueError, "epochs must be at least 1, received 0"),

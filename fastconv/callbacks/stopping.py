@@ -59,7 +59,7 @@ class EarlyStopping(MonitoringCallback):
         restore_best_weights: bool = False,
         start_from_epoch: int = 0,
     ) -> None:
-        super().__init__(monitor, mode, abs(min_delta))
+        super().__init__(monitor, mode, abs(_checks.real("min_delta", min_delta, -math.inf)))
         self.patience = _checks.integer("patience", patience, 0)
         self.verbose = flag_of(verbose)
         self.baseline = (
