@@ -89,6 +89,16 @@ def test_the_cut_follows_the_model() -> None:
     assert cut(model, 130) == [130]
 
 
+def test_the_cut_follows_what_is_frozen() -> None:
+    model = deep(Dense(2000, dtype="float64"))
+    assert cut(model, 1000) == [250] * 4
+    for layer in model.layers[:-1]:
+        layer.trainable = False
+    frozen = deep(Dense(2000, dtype="float64", trainable=False))
+    frozen.layers[0].trainable = False
+    assert cut(model, 1000) == cut(frozen, 1000) != [250] * 4
+
+
 @pytest.mark.parametrize("weighed", [False, True])
 def test_a_step_in_parts_is_the_step_of_the_batch(weighed: bool) -> None:
     words = {"sample_weight": np.linspace(0.5, 2, 75)} if weighed else {}

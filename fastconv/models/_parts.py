@@ -45,14 +45,16 @@ class Parts:
     """How batches of examples of one size are cut for some layers."""
 
     layers: Sequence[Layer]
+    trainable: Sequence[bool]
     size: tuple[int, ...]
     most: int | None
 
     @classmethod
     def of(cls, layers: Sequence[Layer], size: tuple[int, ...]) -> Parts:
         """Return the cut for a chain of built layers and inputs of this size."""
+        trainable = [layer.trainable for layer in layers]
         if not all(map(_is_apart, layers)):
-            return cls(layers, size, None)
+            return cls(layers, trainable, size, None)
         shape: Shape = (None, *size)
         outputs = 0
         for layer in layers:
@@ -60,11 +62,15 @@ class Parts:
             outputs += math.prod(extent or 0 for extent in shape[1:]) * layer.dtype.itemsize
         # Each part reads all weights and adds to all their gradients: it is to have as many bytes.
         weights = sum(weight.nbytes for layer in layers for weight in layer.trainable_weights)
-        return cls(layers, size, max(_LEAST, max(_ENOUGH, weights) // max(outputs, 1)))
+        return cls(layers, trainable, size, max(_LEAST, max(_ENOUGH, weights) // max(outputs, 1)))
 
     def holds(self, layers: Sequence[Layer], size: tuple[int, ...]) -> bool:
-        """Return whether these are still the layers and the size."""
-        return self.size == size and same_objects(self.layers, layers)
+        """Return whether these are still the layers, as frozen as they were, and the size."""
+        return (
+            self.size == size
+            and same_objects(self.layers, layers)
+            and all(a is b.trainable for a, b in zip(self.trainable, layers, strict=True))
+        )
 
     def cut(self, count: int, loss: Loss) -> list[slice]:
         """Return a batch of `count` examples cut into parts as equal as can be."""
