@@ -119,7 +119,8 @@ class Optimizer(ABC):
         ):
             raise ValueError(
                 "weights are not those that this optimizer began with: an optimizer trains one "
-                "model; give each its own"
+                "model; give each its own, and compile anew, with a new one, where layers were "
+                "frozen or thawed"
             )
         rate = self.learning_rate
         with flushed_denormals():
