@@ -53,6 +53,21 @@ def test_weights_come_back_from_a_file(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
+def test_transposed_weights_come_back_from_a_file(tmp_path: Path) -> None:
+    path, rng = tmp_path / "model.safetensors", np.random.default_rng(0)
+    model = Sequential([Conv2D(4, 3, input_shape=(5, 5, 2)), Dense(3)], seed=0)
+    torch_s = rng.random((4, 2, 3, 3), np.float32)
+    model.layers[0].kernel = torch_s.transpose(2, 3, 1, 0)
+    model.layers[1].set_weights([rng.random((3, 4), np.float32).T, np.ones(3, np.float32)])
+    x = rng.random((2, 5, 5, 2))
+    expected = model(x)
+    model.save(path)
+    assert_same_bits(load_model(path)(x), expected)
+    model.load_weights(path)
+    assert_same_bits(model.layers[0].kernel, torch_s.transpose(2, 3, 1, 0))
+    assert_same_bits(model(x), expected)
+
+
 def test_files_that_do_not_fit(tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors.numpy")
     model, path = small(1), tmp_path / "weights.safetensors"

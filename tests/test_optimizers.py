@@ -140,7 +140,7 @@ def test_an_optimizer_trains_one_model() -> None:
     for optimizer in (SGD(momentum=0.5), Adam()):
         optimizer.update([np.zeros(3)], [np.zeros(3)])
         for other in ([np.zeros(4)], [np.zeros(3), np.zeros(3)]):
-            with pytest.raises(ValueError, match="trains one model.*frozen or thawed"):
+            with pytest.raises(ValueError, match=r"trains one model.*frozen or thawed"):
                 optimizer.update(other, other)
 
 

@@ -29,7 +29,9 @@ def write(
     """
     safetensors = _extras.require("safetensors.numpy", "writing weights")
     target = Path(path)
-    data: bytes = safetensors.save(dict(weights), dict(words) if words else None)
+    # safetensors writes an array's memory as it lies: a transposed one would come back jumbled.
+    rows = {name: np.asarray(weight, order="C") for name, weight in weights.items()}
+    data: bytes = safetensors.save(rows, dict(words) if words else None)
     temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
     try:
         with temporary.open("xb") as file:
