@@ -113,7 +113,9 @@ def filters(layer: Layer) -> Figure:
 def feature_maps(model: Model, image: npt.ArrayLike, layer: str | None = None) -> Figure:
     """Return what the layers make of one image: a tile for each channel, eight in a row.
 
-    A layer whose output is no image, asked for by its name, is shown as bars, one a number.
+    A layer whose output is no image, asked for by its name, is shown as bars, one a number. The
+    image itself stands beside them: grey, in colours if it has three channels, or else channel by
+    channel. A layer without a `data_format` has that of the one before it.
 
     Parameters
     ----------
@@ -137,14 +139,11 @@ def feature_maps(model: Model, image: npt.ArrayLike, layer: str | None = None) -
     figure = _figure(11.0, max(sum(heights) + 0.2, 1.8))
     left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=[2, 9])[0]
     axes = left.subplots(subplot_kw={"anchor": "N"})
-    axes.imshow(_channels_last(found[None], model.layers[0])[0].squeeze(), cmap="gray")
-    _titled(axes, "image")
+    _draw_image(axes, found, _layouts(model)[0])
     panels = right.subplots(len(shown), 1, squeeze=False, height_ratios=heights)[:, 0]
     for axes, (name, maps) in zip(panels, shown, strict=True):
         if maps.ndim == 1:
-            axes.bar(range(maps.size), maps)
-            axes.set_title(f"{name}: {maps.size} numbers", fontsize=9, loc="left")
-            axes.spines[["top", "right"]].set_visible(False)
+            _draw_numbers(axes, name, maps)
             continue
         drawn = axes.imshow(_mosaic(np.moveaxis(maps, -1, 0), _COLUMNS), cmap="viridis")
         _scale(axes, drawn)
@@ -161,10 +160,10 @@ def _maps(model: Model, image: npt.NDArray[Any], name: str | None) -> list[tuple
         )
     x: Array = image[None]
     found = []
-    for layer in model.layers:
+    for layer, layout in zip(model.layers, _layouts(model), strict=True):
         x = layer(x)
         if x.ndim == 4 and name in (None, layer.name):
-            found.append((layer.name, _channels_last(x, layer)[0]))
+            found.append((layer.name, _channels_last(x[0], layout)))
         elif name == layer.name:
             found.append((layer.name, x[0].ravel()))
     if not found:
@@ -181,10 +180,39 @@ def _inches(maps: Array) -> float:
     return float(_TILE * rows * height / width + 0.35)
 
 
-def _channels_last(x: npt.NDArray[Any], layer: Layer) -> npt.NDArray[Any]:
-    """Return a batch of images in the layout (n, h, w, c)."""
-    first = getattr(layer, "data_format", "channels_last") == "channels_first"
-    return np.moveaxis(x, 1, -1) if first else x
+def _layouts(model: Model) -> list[str]:
+    """Return the layout of each layer: its own, or that of the last one that has one."""
+    known = [getattr(layer, "data_format", None) for layer in model.layers]
+    layouts = [next(filter(None, known), "channels_last")]  # before the first that has one
+    for layout in known:
+        layouts.append(layout or layouts[-1])
+    return layouts[1:]
+
+
+def _channels_last(image: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+    """Return an image in the layout (h, w, c)."""
+    return np.moveaxis(image, 0, -1) if layout == "channels_first" else image
+
+
+def _draw_image(axes: Axes, example: npt.NDArray[Any], layout: str) -> None:
+    """Draw a model's input: a picture, its channels one below the other, or bars."""
+    if example.ndim == 1:
+        _draw_numbers(axes, "input", example)
+        return
+    image = _channels_last(example, layout) if example.ndim == 3 else example
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    elif image.ndim == 3 and image.shape[-1] != 3:
+        image = _mosaic(np.moveaxis(image[..., :_MOST_CHANNELS], -1, 0), 1)
+    axes.imshow(image, cmap="gray")
+    _titled(axes, "image")
+
+
+def _draw_numbers(axes: Axes, name: str, numbers: npt.NDArray[Any]) -> None:
+    """Draw a bar for each number."""
+    axes.bar(range(numbers.size), numbers)
+    axes.set_title(f"{name}: {numbers.size} numbers", fontsize=9, loc="left")
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _mosaic(tiles: npt.NDArray[Any], columns: int) -> npt.NDArray[Any]:

@@ -17,6 +17,8 @@ from fastconv.layers import (
     DepthwiseConv2D,
     Flatten,
     MaxPooling2D,
+    ReLU,
+    Rescaling,
     SeparableConv2D,
 )
 from fastconv.models import History, Sequential, lenet5
@@ -141,6 +143,30 @@ def test_numbers_of_a_layer_that_makes_no_image() -> None:
     flat = Sequential([Dense(2, input_shape=(3,))])
     with pytest.raises(ValueError, match="no layer to show"):
         plots.feature_maps(flat, [1.0, 2.0, 3.0])
+
+
+def test_inputs_of_every_kind_stand_beside_the_maps() -> None:
+    rng = np.random.default_rng(0)
+    six, row = rng.random((30, 8, 6)), rng.random((1, 28, 1))
+    for image, shown in ((six, six[..., 5]), (row, row[..., 0])):
+        model = Sequential([Conv2D(2, 1, input_shape=image.shape)], seed=0)
+        axes = titled(plots.feature_maps(model, image))["image"]
+        np.testing.assert_array_equal(drawn(axes)[-len(image) :], shown)
+    numbers = rng.random(5)
+    flat = Sequential([Dense(2, input_shape=(5,))], seed=0)
+    axes = titled(plots.feature_maps(flat, numbers, "dense_1"))["input"]
+    np.testing.assert_array_equal([bar.get_height() for bar in axes.patches], numbers)
+
+
+def test_layers_without_a_layout_have_that_of_their_neighbours() -> None:
+    convolution = Conv2D(2, 1, data_format="channels_first")
+    model = Sequential([Rescaling(2.0, input_shape=(1, 40, 30)), convolution, ReLU()], seed=0)
+    image = np.random.default_rng(0).random((1, 40, 30)).astype(np.float32)
+    found = titled(plots.feature_maps(model, image))
+    assert list(found) == ["image", "rescaling_1", "conv2d_1", "relu_1"]
+    np.testing.assert_array_equal(drawn(found["image"]), image[0])
+    np.testing.assert_array_equal(drawn(found["rescaling_1"]), 2 * image[0])
+    np.testing.assert_array_equal(drawn(found["relu_1"])[:, :30], model(image[None])[0, 0])
 
 
 def test_maps_of_a_wide_photograph_keep_their_proportions() -> None:
