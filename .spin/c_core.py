@@ -162,7 +162,7 @@ def no_memory(calls: int) -> None:
     names = [TESTS / "no_memory.c", TESTS / "scratch.c"]
     refusing, measuring = _programs(_compilers()[0], names, link=COUNTED)
     _driver("no-memory", refusing, calls)
-    _driver("scratch", measuring)
+    _driver("scratch", measuring, task="no-memory")
 
 
 @click.command()
@@ -321,11 +321,16 @@ def _compare_digests(printed: str, where: str) -> None:
 
 
 def _driver(
-    name: str, program: Path | str, *arguments: object, under: Sequence[str] = (), **options: str
+    name: str,
+    program: Path | str,
+    *arguments: object,
+    task: str = "",
+    under: Sequence[str] = (),
+    **options: str,
 ) -> None:
     """Run a program whose last line says what it counted, and record that.
 
-    The line is ``trust: NAME one=1 other=2``.
+    The line is ``trust: NAME one=1 other=2``; the task is called as the promise is, unless told.
     """
     words = [*under, str(program), *map(str, arguments)]
     click.secho(f"$ {' '.join(words)}", bold=True)
@@ -339,4 +344,4 @@ def _driver(
         raise click.ClickException(f"{Path(program).name}: status {done.returncode}")
     counts = [word.split("=") for word in found[0].split()]
     figure = ", ".join(f"{int(count):,} {what.replace('_', ' ')}" for what, count in counts)
-    record(name, f"spin {name}", figure, timer())
+    record(name, f"spin {task or name}", figure, timer())
