@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pytest
 
 from closeness import assert_same_bits
-from fastconv import functional
-from fastconv.layers import Conv2D
+from fastconv import activations, functional
+from fastconv.layers import Conv2D, Dense
 from fastconv.models import Sequential
 from networks import blobs, compiled, small
 
@@ -60,3 +60,13 @@ def test_predict_packs_once_and_again_when_weights_or_size_change(
     for size in (8, 9, 9, 8):
         free.predict(np.zeros((1, size, size, 1)))
     assert packed == once * 3 + [(8, 8), (9, 9), (8, 8)]
+
+
+@pytest.mark.parametrize("before", ["linear", "relu", "tanh"])
+def test_predict_follows_an_activation_that_is_replaced(before: str) -> None:
+    x = np.random.default_rng(0).standard_normal((5, 3))
+    model = Sequential([Dense(4, before, input_shape=(3,))], seed=0)
+    model.predict(x)
+    layer: Any = model.layers[0]
+    layer.activation = activations.sigmoid
+    np.testing.assert_allclose(model.predict(x), model(x), rtol=1e-5)

@@ -56,7 +56,8 @@ class Model(Trained):
         """Return the output for x, batch by batch.
 
         Kernels are packed for the size of x once, and used again by the next call with that size
-        until a weight is replaced. The last bits can differ from those of a call of the model.
+        until a weight or an activation is replaced. The last bits can differ from those of a call
+        of the model.
 
         Parameters
         ----------
@@ -77,7 +78,8 @@ class Model(Trained):
     def _function(self, size: tuple[int, ...]) -> Predictor:
         """Return the model prepared for inputs of this size: the last one made, while it holds."""
         layers = self.layers
-        parts = [*layers, *[weight for layer in layers for weight in layer.weights]]
+        parts: list[object] = [*layers, *[getattr(layer, "activation", None) for layer in layers]]
+        parts += [weight for layer in layers for weight in layer.weights]
         ready = self._ready
         if ready is None or not ready.holds(size, parts):
             ready = self._ready = _Ready(size, parts, self._prepare(size))
@@ -86,7 +88,7 @@ class Model(Trained):
 
 @dataclass(frozen=True)
 class _Ready:
-    """A model prepared for one input size, and what that rests on: its layers and weights.
+    """A model prepared for one input size, and what that rests on: layers, activations, weights.
 
     Weights are never written to, only replaced: the same arrays are the same weights.
     """
