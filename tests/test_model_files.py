@@ -205,6 +205,9 @@ def test_layers_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'Doubling' is no layer.*custom_objects") as e:
         load_model(path)
     assert str(path) in str(e.value)
+    for wrong in (3, Doubling(), dict):
+        with pytest.raises(ValueError, match=r"custom_objects\['Doubling'\] must be a class of la"):
+            load_model(path, {"Doubling": wrong})  # type: ignore[dict-item]
     again = load_model(path, {"Doubling": Doubling})
     assert again.layers[0]([[1.0, 2.0]]).tolist() == [[3.0, 6.0]]
 

@@ -39,7 +39,10 @@ def made(description: object, custom_objects: CustomObjects | None = None) -> La
 def _class(name: str, custom_objects: CustomObjects) -> type[Layer]:
     """Return the class of this name; only layers are looked at."""
     if name in custom_objects:
-        return custom_objects[name]
+        own = custom_objects[name]
+        if not (isinstance(own, type) and issubclass(own, Layer)):
+            raise TypeError(f"custom_objects[{name!r}] must be a class of layers, received {own!r}")
+        return own
     kind = getattr(layers, name, None) if name in layers.__all__ else None
     if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer:
         return kind
