@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
@@ -21,16 +23,32 @@ DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
 
 Meaning = TypeVar("Meaning")
 
+_MOST = (1 << 62) - 1  # as for the functions below: larger sizes have no place in C's arithmetic
+
 _DTYPES: tuple[np.dtype[np.floating[Any]], ...] = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-def integer(name: str, value: object, least: int = 1) -> int:
+def integer(name: str, value: object, least: int = 1, most: float = _MOST) -> int:
     """Return `value` as an int of at least `least`; a bool is not an int."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
         raise TypeError(f"{name} must be an integer of at least {least}, received {value!r}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, received {value}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most}, received {value}")
     return int(value)
+
+
+def seed(name: str, value: object) -> int:
+    """Return `value` as an int from 0, however large."""
+    return integer(name, value, 0, math.inf)
+
+
+def path(name: str, value: object) -> Path:
+    """Return `value`, a word or a path object, as a path."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, received {value!r}")
+    return Path(value)
 
 
 def real(name: str, value: object, least: float = 0.0, below: float = float("inf")) -> float:

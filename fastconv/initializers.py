@@ -133,7 +133,7 @@ class VarianceScaling(Initializer):
             )
         self.mode = mode
         self.distribution = distribution
-        self.seed = None if seed is None else _checks.integer("seed", seed, 0)
+        self.seed = None if seed is None else _checks.seed("seed", seed)
 
     def __call__(
         self,

@@ -225,7 +225,7 @@ def test_checkpoint_begins_where_another_training_ended(tmp_path: Path) -> None:
 
 
 def test_checkpoint_names_must_be_known(tmp_path: Path) -> None:
-    for word in ("{val_auc}", "{0}", "{"):
+    for word in ("{val_auc}", "{0}", "{", "{epoch.number}"):
         with pytest.raises(ValueError, match=r"filepath.*cannot be filled from epoch, loss, acc"):
             run([1], ModelCheckpoint(str(tmp_path / word)))
 
@@ -291,6 +291,8 @@ def test_csv_logger(tmp_path: Path) -> None:
         (lambda: ReduceLROnPlateau(factor=1.0), ValueError, "factor must be.*below 1"),
         (lambda: ReduceLROnPlateau(min_lr=-1), ValueError, "min_lr"),
         (lambda: LearningRateScheduler(0.1), TypeError, "schedule must be a function"),
+        (lambda: CSVLogger(None), TypeError, "filename must be a path, received None"),
+        (lambda: ModelCheckpoint(b"x"), TypeError, "filepath must be a path, received b'x'"),
         (lambda: CSVLogger("x", ", "), ValueError, "separator must be one character"),
         (lambda: ModelCheckpoint("x", save_best_only="yes"), TypeError, "save_best_only"),
     ],

@@ -215,6 +215,7 @@ def test_a_nan_stays_in_its_neighbourhood() -> None:
         (lambda: Resizing(5, 5, bounding_box_format="xy"), TypeError, "'bounding_box_format'"),
         (lambda: CenterCrop(5, 2.5), TypeError, "width must be an integer .* received 2.5"),
         (lambda: Rescaling("1/255"), TypeError, "scale must be a number"),
+        (lambda: Rescaling(np.array(2.0)), TypeError, r"scale must be a number.*array\(2"),
         (lambda: Rescaling(1, [1, "b"]), TypeError, r"offset\[1\] must be a number"),
         (lambda: GlobalMaxPooling2D(keepdims=1), TypeError, "keepdims must be True or False"),
         (lambda: GlobalMaxPooling2D("NHWC"), ValueError, "data_format .* received 'NHWC'"),

@@ -24,6 +24,8 @@ from fastconv.layers import (
     ("make", "error", "words"),
     [
         (lambda: Conv2D(0, 3), ValueError, "filters must be at least 1, received 0"),
+        (lambda: Conv2D(2**62, 3), ValueError, "filters must be at most .* received 4611"),
+        (lambda: Dropout(0.5, seed=-(10**30)), ValueError, "seed must be at least 0"),
         (lambda: Conv2D(True, 3), TypeError, "filters must be an integer .* received True"),
         (lambda: Conv2D(4, (3, 3, 3)), ValueError, r"kernel_size .* received \(3, 3, 3\)"),
         (lambda: Conv2D(4, 3, strides=0), ValueError, "strides must be at least 1, received 0"),

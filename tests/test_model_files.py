@@ -296,6 +296,10 @@ def test_files_that_hold_no_model(tmp_path: Path) -> None:
             load_model(path)
     with pytest.raises(FileNotFoundError):
         load_model(tmp_path / "nothing")
+    for wrong in (None, b"file.safetensors", 3):
+        for use in (load_model, small().load_weights, small().save):
+            with pytest.raises(TypeError, match="the file must be a path, received"):
+                use(wrong)  # type: ignore[operator]
 
 
 # Python tells of all that it is asked to do; only what happens while files are read is kept.

@@ -91,5 +91,7 @@ def test_wrong_arguments(make: Any, words: str) -> None:
 def test_boundaries_and_values_are_lists() -> None:
     with pytest.raises(TypeError, match="boundaries must be a list of numbers, received 5"):
         PiecewiseConstantDecay(5, [1.0, 0.1])  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="boundaries must be a list of numbers, received array"):
+        PiecewiseConstantDecay(np.array(5), [1.0, 0.1])  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="values must be a list of numbers, received 0"):
         PiecewiseConstantDecay([5], 0.1)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ class ModelCheckpoint(MonitoringCallback):
         initial_value_threshold: float | None = None,
     ) -> None:
         super().__init__(monitor, mode)
-        self.filepath = os.fspath(filepath)
+        self.filepath = str(_checks.path("filepath", filepath))
         self.verbose = flag_of(verbose)
         self.save_best_only = _checks.flag("save_best_only", save_best_only)
         self.save_weights_only = _checks.flag("save_weights_only", save_weights_only)
@@ -87,7 +87,7 @@ class ModelCheckpoint(MonitoringCallback):
         """Return the file's name for this epoch."""
         try:
             return self.filepath.format(**{**logs, "epoch": epoch + 1})
-        except (KeyError, IndexError, ValueError) as error:
+        except (AttributeError, LookupError, ValueError) as error:
             raise ValueError(
                 f"filepath {self.filepath!r} cannot be filled from epoch, {', '.join(logs)}: "
                 f"{error}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-from pathlib import Path
 
 from fastconv import _checks
 from fastconv.callbacks._base import Callback, Logs
@@ -36,7 +35,7 @@ class CSVLogger(Callback):
     ) -> None:
         if not isinstance(separator, str) or len(separator) != 1:
             raise ValueError(f"separator must be one character, received {separator!r}")
-        self.filename = Path(filename)
+        self.filename = _checks.path("filename", filename)
         self.separator = separator
         self.append = _checks.flag("append", append)
 

@@ -25,7 +25,7 @@ class _Dropping(Layer):
         self.rate = _checks.real("rate", rate)
         if self.rate > 1:
             raise ValueError(f"rate must be a number from 0 to 1, received {rate}")
-        self.seed = None if seed is None else _checks.integer("seed", seed, 0)
+        self.seed = None if seed is None else _checks.seed("seed", seed)
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of the mask, with 1 where one decision holds for a whole axis."""

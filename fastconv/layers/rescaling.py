@@ -60,7 +60,11 @@ class Rescaling(Layer):
 
 def _numbers(name: str, value: object) -> float | tuple[float, ...]:
     """Return a number, or several."""
-    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
+    if (
+        isinstance(value, (Sequence, np.ndarray))
+        and not isinstance(value, str)
+        and getattr(value, "ndim", True)
+    ):
         return tuple(
             _checks.real(f"{name}[{index}]", number, least=-math.inf)
             for index, number in enumerate(value)

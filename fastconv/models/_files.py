@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from fastconv import _extras
+from fastconv import _checks, _extras
 from fastconv._checks import Array
 from fastconv.models import _safetensors
 
@@ -28,7 +28,7 @@ def write(
     The file appears under its name only when it is complete.
     """
     safetensors = _extras.require("safetensors.numpy", "writing weights")
-    target = Path(path)
+    target = _checks.path("the file", path)
     # safetensors writes an array's memory as it lies: a transposed one would come back jumbled.
     rows = {name: np.asarray(weight, order="C") for name, weight in weights.items()}
     data: bytes = safetensors.save(rows, dict(words) if words else None)
@@ -56,7 +56,7 @@ def read(path: str | os.PathLike[str], wanted: Mapping[str, Array]) -> dict[str,
     FileNotFoundError
         There is no such file.
     """
-    source = Path(path)
+    source = _checks.path("the file", path)
     with source.open("rb") as file:
         header = _header(source, file)
         found = header.tensors
@@ -89,7 +89,7 @@ def metadata(path: str | os.PathLike[str]) -> tuple[dict[str, str], int]:
     FileNotFoundError
         There is no such file.
     """
-    source = Path(path)
+    source = _checks.path("the file", path)
     with source.open("rb") as file:
         header = _header(source, file)
     return header.words, sum(math.prod(tensor.shape) for tensor in header.tensors.values())

@@ -16,7 +16,7 @@ WEIGHTS, SHUFFLING = range(2)
 def seed_or_fresh(name: str, seed: int | None) -> int:
     """Return the seed, or an unpredictable one for None."""
     if seed is not None:
-        return _checks.integer(name, seed, 0)
+        return _checks.seed(name, seed)
     entropy = np.random.SeedSequence().entropy
     assert isinstance(entropy, int)
     return entropy

@@ -177,7 +177,7 @@ class Trained(Layered):
             batch_size=batch_size,
             epochs=range(begin, _checks.integer("epochs", epochs, begin + 1)),
             shuffle=_checks.flag("shuffle", shuffle),
-            seed=self._seed if seed is None else _checks.integer("seed", seed, 0),
+            seed=self._seed if seed is None else _checks.seed("seed", seed),
             validation=held,
         )
         steps = len(_examples.batches(len(given), batch_size))

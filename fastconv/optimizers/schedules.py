@@ -151,7 +151,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
         for name, given in (("boundaries", boundaries), ("values", values)):
-            if not isinstance(given, (Sequence, np.ndarray)):
+            if not isinstance(given, (Sequence, np.ndarray)) or not getattr(given, "ndim", True):
                 raise TypeError(f"{name} must be a list of numbers, received {given!r}")
         self.boundaries = [_checks.integer("boundaries", b, 0) for b in boundaries]
         self.values = [_checks.real("values", v) for v in values]
