@@ -212,6 +212,15 @@ def test_layers_of_ones_own(tmp_path: Path) -> None:
     assert again.layers[0]([[1.0, 2.0]]).tolist() == [[3.0, 6.0]]
 
 
+def test_a_layer_of_ones_own_with_a_name_of_fastconvs(tmp_path: Path) -> None:
+    own, path = type("Dense", (Doubling,), {}), tmp_path / "model.safetensors"
+    Sequential([own(3, input_shape=(2,))]).save(path)
+    with pytest.raises(ValueError, match=r"'Dense' is no layer of fastconv.*custom_objects"):
+        load_model(path)
+    again = load_model(path, {"Dense": own})
+    assert again([[1.0, 2.0]]).tolist() == [[3.0, 6.0]]
+
+
 def test_what_cannot_be_written(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     own = ActivationFunction("own", lambda x: x, lambda dy, y, x: dy)

@@ -12,8 +12,13 @@ CustomObjects = Mapping[str, type[Layer]]
 
 
 def described(layer: Layer) -> dict[str, Any]:
-    """Return a layer as JSON can hold it: the name of its class, and its arguments."""
-    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    """Return a layer as JSON can hold it: the name of its class, and its arguments.
+
+    "own" marks a class that is not fastconv's, which may have the name of one that is.
+    """
+    kind = type(layer)
+    own = {} if getattr(layers, kind.__name__, None) is kind else {"own": True}
+    return {"class_name": kind.__name__, "config": layer.get_config(), **own}
 
 
 def made(description: object, custom_objects: CustomObjects | None = None) -> Layer:
@@ -26,8 +31,8 @@ def made(description: object, custom_objects: CustomObjects | None = None) -> La
         `custom_objects`, or the arguments are not that class's.
     """
     match description:
-        case {"class_name": str(name), "config": dict(config)}:
-            kind = _class(name, custom_objects or {})
+        case {"class_name": str(name), "config": dict(config), **more}:
+            kind = _class(name, custom_objects or {}, own=bool(more.get("own")))
         case _:
             raise ValueError(f"a layer must have class_name and config, received {description!r}")
     try:
@@ -36,14 +41,16 @@ def made(description: object, custom_objects: CustomObjects | None = None) -> La
         raise ValueError(f"no {name} can be made from {config!r}: {error}") from error
 
 
-def _class(name: str, custom_objects: CustomObjects) -> type[Layer]:
-    """Return the class of this name; only layers are looked at."""
+def _class(name: str, custom_objects: CustomObjects, own: bool) -> type[Layer]:
+    """Return the class of this name; only layers are looked at, and fastconv's unless `own`."""
     if name in custom_objects:
-        own = custom_objects[name]
-        if not (isinstance(own, type) and issubclass(own, Layer)):
-            raise TypeError(f"custom_objects[{name!r}] must be a class of layers, received {own!r}")
-        return own
-    kind = getattr(layers, name, None) if name in layers.__all__ else None
+        given = custom_objects[name]
+        if not (isinstance(given, type) and issubclass(given, Layer)):
+            raise TypeError(
+                f"custom_objects[{name!r}] must be a class of layers, received {given!r}"
+            )
+        return given
+    kind = getattr(layers, name, None) if name in layers.__all__ and not own else None
     if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer:
         return kind
     raise ValueError(
