@@ -66,6 +66,27 @@ def test_a_name_given_by_hand_is_not_given_again() -> None:
     assert [layer.name for layer in model.layers] == ["dense_2", "dense_1", "dense_3"]
 
 
+def test_a_layer_may_be_renamed() -> None:
+    old = Sequential([Dense(3, input_shape=(3,)), Dense(2)], seed=0)
+    with pytest.raises(ValueError, match="'dense_1' is taken"):
+        Sequential([Dense(3, input_shape=(3,)), *old.layers])
+    for layer in old.layers:
+        layer.name = f"old_{layer.name}"
+    fresh = Dense(2)
+    fresh.name = "head"
+    model = Sequential([Dense(3, input_shape=(3,)), *old.layers, fresh], seed=0)
+    assert [layer.name for layer in model.layers] == [
+        "dense_1",
+        "old_dense_1",
+        "old_dense_2",
+        "head",
+    ]
+    assert list(model.named_weights)[2:4] == ["old_dense_1/kernel", "old_dense_1/bias"]
+    for wrong in ("a/b", "", None, 3):  # no file could give them back
+        with pytest.raises(ValueError, match="name must be a word without a slash, received"):
+            fresh.name = wrong  # type: ignore[assignment]
+
+
 def test_when_it_is_built_does_not_change_the_weights() -> None:
     at_once, later, by_hand = small(), small(input_shape=None), small(input_shape=None)
     assert at_once.built

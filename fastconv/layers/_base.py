@@ -107,9 +107,7 @@ class Layer(Weighted, Configured, ABC):
                 f"{', '.join(LayerOptions.__annotations__)}"
             )
         name = options.get("name")
-        if name is not None and (not isinstance(name, str) or not name or "/" in name):
-            raise ValueError(f"name must be a word without a slash or None, received {name!r}")
-        self.name = name or _snake_case(type(self).__name__)
+        self.name = _snake_case(type(self).__name__) if name is None else name
         self.is_named = name is not None
         self.dtype = _checks.float_dtype(options.get("dtype"))
         self.trainable = _checks.flag("trainable", options.get("trainable", True))
@@ -119,6 +117,18 @@ class Layer(Weighted, Configured, ABC):
         )
         self._built_shape = None
         self._weights = {}
+
+    @property
+    def name(self) -> str:
+        """What messages and files call the layer; another may be assigned to it."""
+        return self._name
+
+    @name.setter
+    def name(self, value: str) -> None:
+        if not isinstance(value, str) or not value or "/" in value:
+            raise ValueError(f"name must be a word without a slash, received {value!r}")
+        self._name = value
+        self.is_named = True
 
     # -- calling
 
