@@ -105,6 +105,19 @@ def test_a_method_that_is_never_called_is_refused() -> None:
                 pass
 
 
+def test_a_callback_may_have_another_parent_that_watches_its_children() -> None:
+    class Parent:
+        words: Any = None
+
+        def __init_subclass__(cls, **words: Any) -> None:
+            cls.words = words
+
+    class Child(Callback, Parent, colour="red"):
+        pass
+
+    assert Child.words == {"colour": "red"}
+
+
 def test_stop_training_ends_an_epoch_at_once() -> None:
     class Stop(Callback):
         def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:

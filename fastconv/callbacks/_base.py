@@ -36,8 +36,9 @@ class Callback:
     model: Trained
     params: Mapping[str, Any]
 
-    def __init_subclass__(cls) -> None:
+    def __init_subclass__(cls, **words: Any) -> None:
         """Refuse a method that looks like one of the moments and is none."""
+        super().__init_subclass__(**words)
         for name in vars(cls):
             if name.startswith("on_") and not hasattr(Callback, name):
                 moments = ", ".join(known for known in vars(Callback) if known.startswith("on_"))
