@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import types
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import fastconv
 import pytorch
 from closeness import assert_same_bits
 from fastconv import _fastconv_core as _core
-from fastconv.callbacks import EarlyStopping
+from fastconv.callbacks import Callback, EarlyStopping
 from fastconv.layers import (
     BatchNormalization,
     Conv2D,
@@ -26,7 +28,7 @@ from fastconv.layers import (
     Softmax,
 )
 from fastconv.losses import SparseCategoricalCrossentropy
-from fastconv.models import History, Sequential
+from fastconv.models import History, Sequential, _progress
 from fastconv.optimizers import SGD, Adam
 from networks import blobs, compiled, small
 
@@ -176,6 +178,19 @@ def test_progress_is_one_line_an_epoch(capsys: pytest.CaptureFixture[str]) -> No
         assert line.endswith(" images/s")
     model.fit(*blobs(20), verbose=0)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_rate_of_an_epoch_that_was_stopped(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stop(Callback):
+        def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> None:
+            self.model.stop_training = True
+
+    clock = types.SimpleNamespace(perf_counter=itertools.count().__next__)  # a second a look
+    monkeypatch.setattr(_progress, "time", clock)
+    compiled(small()).fit(*blobs(40), 8, verbose=2, callbacks=[Stop()])
+    assert capsys.readouterr().out.endswith("  8 images/s\n")
 
 
 def test_progress_bar(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,19 +63,21 @@ class Progress:
     def begin(self, epoch: int) -> None:
         """Tell of the beginning of an epoch, counted from 0."""
         self._title = f"epoch {epoch + 1}/{self._epochs}"
+        self._done = 0
         self._begun = time.perf_counter()
         if self._with_bar:
             self._bar = bar(self._examples, self._title)
 
     def advance(self, examples: int, values: Mapping[str, float]) -> None:
         """Tell of a batch done, and of the epoch's means so far."""
+        self._done += examples
         if self._bar is not None:
             self._bar.set_postfix_str(_words(values, ", "), refresh=False)
             self._bar.update(examples)
 
     def trained(self) -> None:
         """Tell that the epoch's training is done, and validation begins."""
-        self._rate = self._examples / max(time.perf_counter() - self._begun, 1e-9)
+        self._rate = self._done / max(time.perf_counter() - self._begun, 1e-9)
         self.close()
 
     def end(self, values: Mapping[str, float]) -> None:
