@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import gradients
 import pytorch
 from fastconv import losses
+from fastconv.layers import Dense
 from fastconv.losses import SparseCategoricalCrossentropy
+from fastconv.models import Sequential
 
 Array = npt.NDArray[Any]
 
@@ -94,6 +96,25 @@ def test_extremes_stay_finite() -> None:
     found, backprop = SparseCategoricalCrossentropy(from_logits=True).forward([1], far)
     assert found[0] == pytest.approx(2e30)
     assert backprop(1.0).tolist() == [[1.0, -1.0, 0.0]]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("activation", "loss", "y_true"),
+    [
+        ("softmax", "sparse_categorical_crossentropy", [0]),
+        ("softmax", "categorical_crossentropy", [[1, 0, 0]]),
+        ("sigmoid", "binary_crossentropy", [[1, 0, 0]]),
+    ],
+)
+def test_a_heavy_weight_on_a_probability_of_zero(activation: str, loss: str, y_true: Any) -> None:
+    model = Sequential([Dense(3, activation, input_shape=(1,))])
+    model.compile("sgd", loss)
+    model.set_weights([np.array([[-200, 200, 0]], np.float32), np.zeros(3, np.float32)])
+    model.train_on_batch([[1]], y_true, sample_weight=[1e30])
+    kernel, bias = model.get_weights()
+    np.testing.assert_array_equal(kernel[0, :2], [-200, 200])
+    assert np.isfinite([kernel[0], bias]).all()
 
 
 def test_nan_is_not_hidden() -> None:

@@ -9,7 +9,7 @@ from fastconv import _checks, functional
 from fastconv._checks import Array
 from fastconv.activations import row_sums
 from fastconv.losses._base import Loss, LossBackprop, probabilities
-from fastconv.losses.crossentropy import at_least_normal
+from fastconv.losses.crossentropy import at_least_normal, finite
 
 __all__ = ["BinaryCrossentropy"]
 
@@ -76,7 +76,8 @@ class BinaryCrossentropy(Loss):
         def backprop(weight: float | Array) -> Array:
             scale: Array = np.asarray(weight, y_pred.dtype) / width
             slopes = functional.sigmoid(y_pred) - t if self.from_logits else (1 - t) / q - t / p
-            return slopes * scale[..., None]
+            with np.errstate(over="ignore"):
+                return finite(slopes * scale[..., None])
 
         losses: Array = row_sums(each)[..., 0] / width
         return losses, backprop

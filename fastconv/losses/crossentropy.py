@@ -70,7 +70,8 @@ class SparseCategoricalCrossentropy(Loss):
                 dy[each] -= weights
             else:
                 dy = np.zeros_like(rows)
-                dy[each] = -weights / found
+                with np.errstate(over="ignore"):
+                    dy[each] = finite(-weights / found)
             return dy.reshape(y_pred.shape)
 
         return losses.reshape(labels.shape), backprop
@@ -135,7 +136,10 @@ class CategoricalCrossentropy(Loss):
 
         def backprop(weight: float | Array) -> Array:
             weights = np.asarray(weight, y_pred.dtype)[..., None]
-            return (p * row_sums(t) - t if self.from_logits else -t / p) * weights
+            if self.from_logits:
+                return (p * row_sums(t) - t) * weights
+            with np.errstate(over="ignore"):
+                return finite(-t / p * weights)
 
         return losses[..., 0], backprop
 
@@ -148,6 +152,16 @@ def at_least_normal(values: Array) -> Array:
     least = np.finfo(values.dtype).smallest_normal
     found: Array = np.where(values < least, least, values)
     return found
+
+
+def finite(gradient: Array) -> Array:
+    """Return a gradient with the largest number of its dtype in place of infinity.
+
+    A weight of 5 and a probability that has become 0 overflow together in float32; a softmax or a
+    sigmoid before the loss would multiply that infinity by 0, and every weight would be NaN.
+    """
+    most = np.finfo(gradient.dtype).max
+    return np.clip(gradient, -most, most)
 
 
 def _from_probabilities(rows: Array, each: Each) -> tuple[Array, Array]:
