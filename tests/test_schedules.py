@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import in_keras
-from fastconv.optimizers import SGD
+from closeness import assert_same_bits
+from fastconv.optimizers import SGD, Adam, AdamW, RMSprop
 from fastconv.optimizers.schedules import (
     CosineDecay,
     ExponentialDecay,
+    LearningRateSchedule,
     PiecewiseConstantDecay,
     _cos_pi,
 )
@@ -70,6 +72,30 @@ def test_the_first_step_has_the_first_rate() -> None:
     assert moves == [1.0, 0.5, 0.25, 0.25]
     with pytest.raises(TypeError, match="takes it from a schedule, PiecewiseConstantDecay"):
         sgd.learning_rate = 0.1
+
+
+class Own(LearningRateSchedule):
+    """A schedule of one's own, which gives what it was told."""
+
+    def __init__(self, rate: Any) -> None:
+        self.rate = rate
+
+    def __call__(self, step: int) -> float:
+        return self.rate
+
+
+@pytest.mark.parametrize("kind", [SGD, Adam, AdamW, RMSprop])
+def test_a_rate_of_float64_leaves_weights_float32(kind: Any) -> None:
+    w = np.ones(3, np.float32)
+    (expected,) = kind(0.125, weight_decay=0.5).update([w], [w])
+    (found,) = kind(Own(np.float64(0.125)), weight_decay=0.5).update([w], [w])
+    assert_same_bits(found, expected)
+
+
+def test_what_is_no_rate() -> None:
+    for rate, error in ((-0.1, ValueError), (math.nan, ValueError), (None, TypeError)):
+        with pytest.raises(error, match="learning_rate must be a number from 0"):
+            SGD(Own(rate)).update([np.ones(3)], [np.ones(3)])
 
 
 @pytest.mark.parametrize(

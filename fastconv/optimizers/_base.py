@@ -84,7 +84,8 @@ class Optimizer(ABC):
     def learning_rate(self) -> float:
         """The length of the next step; it may be set between steps, unless a schedule gives it."""
         if isinstance(self._rate, LearningRateSchedule):
-            return self._rate(self.iterations)
+            # Its float64 from NumPy would make float64 of float32 weights.
+            return _checks.real("learning_rate", self._rate(self.iterations))
         return self._rate
 
     @learning_rate.setter
