@@ -116,6 +116,45 @@ def test_a_failed_write_leaves_the_old_file(
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_name_as_long_as_any(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    path = tmp_path / ("x" * 255)
+    small(1).save(path)
+    assert_same_bits(load_model(path).get_weights()[0], small(1).get_weights()[0])
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    (tmp_path / "there").mkdir()
+    link, file = tmp_path / "link", tmp_path / "there" / "file"
+    link.symlink_to(file)
+    for seed in (1, 2):  # the file is not there yet, and then it is
+        small(seed).save(link)
+        assert link.is_symlink()
+        assert_same_bits(load_model(file).get_weights()[0], small(seed).get_weights()[0])
+    assert [*(tmp_path / "there").iterdir()] == [file]
+
+
+def test_a_private_file_stays_private(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    path = tmp_path / "model.safetensors"
+    small(1).save(path)
+    path.chmod(0o600)
+    small(2).save(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_is_no_file_is_not_replaced(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, tmp_path):
+        with pytest.raises(ValueError, match=f"{path} is there and is no file"):
+            small(1).save(path)
+    assert pipe.is_fifo()
+    assert [*tmp_path.iterdir()] == [pipe]
+
+
 def test_set_weights_takes_all_or_none() -> None:
     model = small(0)
     before = model.get_weights()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -25,16 +26,26 @@ def write(
 ) -> None:
     """Write named arrays and, as metadata, named words.
 
-    The file appears under its name only when it is complete.
+    The file appears under its name only when it is complete. Where there is one, it is the one that
+    a link leads to which is replaced, and its permissions stay.
+
+    Raises
+    ------
+    ValueError
+        The name is that of something else than a file.
     """
     safetensors = _extras.require("safetensors.numpy", "writing weights")
-    target = _checks.path("the file", path)
+    target = Path(os.path.realpath(_checks.path("the file", path)))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"{path} is there and is no file, so it cannot be replaced by one")
     # safetensors writes an array's memory as it lies: a transposed one would come back jumbled.
     rows = {name: np.asarray(weight, order="C") for name, weight in weights.items()}
     data: bytes = safetensors.save(rows, dict(words) if words else None)
-    temporary = target.with_name(f".{target.name}.{os.urandom(8).hex()}")
+    temporary = target.with_name(f".{os.urandom(16).hex()}")  # short: a name may have 255 bytes
     try:
         with temporary.open("xb") as file:
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
