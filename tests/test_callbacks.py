@@ -292,6 +292,20 @@ def test_csv_logger(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+@pytest.mark.parametrize("lines", [["epoch,loss,accuracy"], ["epoch,loss,accuracy", "0,1.5,0.5"]])
+def test_lines_are_added_to_a_file_without_a_last_end(
+    lines: list[str], end: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("\n".join(lines) + end, newline="")
+    log = CSVLogger(path, append=True)
+    compiled(small()).fit(*blobs(8), epochs=2, initial_epoch=1, verbose=0, callbacks=[log])
+    found = path.read_text().splitlines()
+    assert found[:-1] == lines
+    assert found[-1].startswith("1,")
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -307,6 +321,7 @@ def test_csv_logger(tmp_path: Path) -> None:
         (lambda: CSVLogger(None), TypeError, "filename must be a path, received None"),
         (lambda: ModelCheckpoint(b"x"), TypeError, "filepath must be a path, received b'x'"),
         (lambda: CSVLogger("x", ", "), ValueError, "separator must be one character"),
+        (lambda: CSVLogger("x", "\n"), ValueError, "neither a quote nor the end of a line"),
         (lambda: ModelCheckpoint("x", save_best_only="yes"), TypeError, "save_best_only"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
 
 from fastconv import _checks
@@ -21,7 +22,7 @@ class CSVLogger(Callback):
     filename
         The file.
     separator
-        One character, between two values.
+        One character, between two values; neither a quote nor the end of a line.
     append
         Whether lines are added to a file that is there, whose names must be the same.
 
@@ -33,8 +34,11 @@ class CSVLogger(Callback):
     def __init__(
         self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False
     ) -> None:
-        if not isinstance(separator, str) or len(separator) != 1:
-            raise ValueError(f"separator must be one character, received {separator!r}")
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '"\r\n':
+            raise ValueError(
+                "separator must be one character, neither a quote nor the end of a line, received "
+                f"{separator!r}"
+            )
         self.filename = _checks.path("filename", filename)
         self.separator = separator
         self.append = _checks.flag("append", append)
@@ -43,8 +47,12 @@ class CSVLogger(Callback):
         """Begin the file, or read the names that it has."""
         self._names: list[str] | None = None
         if self.append and self.filename.exists():
-            with self.filename.open(newline="", encoding="utf-8") as file:
-                self._names = next(csv.reader(file, delimiter=self.separator), None)
+            with self.filename.open("r+", newline="", encoding="utf-8") as file:
+                text = file.read()
+                if text and text[-1] not in "\r\n":  # as an editor may leave it
+                    file.write("\r\n")
+            lines = io.StringIO(text, newline="")
+            self._names = next(csv.reader(lines, delimiter=self.separator), None)
         else:
             self.filename.write_text("", encoding="utf-8")
 
