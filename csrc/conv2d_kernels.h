@@ -42,6 +42,8 @@ struct fc_fetch {
  *   conv_tile: sum(p, k) = sum over runs r and elements l of x(r, p, l) * kernel(r, l)[k]
  *   conv_pair: the same; the second half of an even number of pixels lies x_second, y_second and so
  *              on from the first
+ *   conv_shared: conv_pair of one unit, one chain and twice the pixels, where run r of the second half is
+ *              what run r + 1 of the first reads; only where tile_units are more than one
  *   lane_tile: sum(p, k) = sum over runs r of x(r, p, k) * kernel(r, 0)[k]     (one chain)
  *   y[p * y_step + k] = activation(partial + sums of chains + bias[k] + residual), what is NULL left
  *   out.
@@ -129,6 +131,7 @@ struct fc_conv2d_kernels {
     int tile_pixels, tile_units, dkernel_elements;
     void (*conv_tile)(const struct fc_tile *tile);
     void (*conv_pair)(const struct fc_tile *tile);
+    void (*conv_shared)(const struct fc_tile *tile);
     void (*lane_tile)(const struct fc_tile *tile);
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*plane_dkernel_tile)(const struct fc_dkernel_tile *tile);

@@ -115,12 +115,16 @@ static void list_terms(struct item *item, int64_t count)
 {
     const struct fc_planes_plan *plan = item->job->plan;
     const struct fc_axis *axis = item->job->convolution->axis;
+    const int64_t rows = item->patch.x_rows;
     ptrdiff_t *offset = item->offset;
     for (int64_t i = 0; i < axis[0].taps; i++)
-        for (int64_t j = 0; j < axis[1].taps; j++)
+        for (int64_t j = 0; j < axis[1].taps; j++) {
+            const ptrdiff_t shift = plan->shifted ? j * count * rows * plan->pitch
+                                                  : j % axis[1].stride * plan->half +
+                                                        j / axis[1].stride * axis[1].dilation;
             for (int64_t c = 0; c < count; c++)
-                *offset++ = (c * item->patch.x_rows + i) * plan->pitch +
-                            j % axis[1].stride * plan->half + j / axis[1].stride * axis[1].dilation;
+                *offset++ = (c * rows + i) * plan->pitch + shift;
+        }
     item->tile.weight_step = plan->taps * count;
 }
 
@@ -225,6 +229,37 @@ static void split_row(const struct item *item, int64_t r, int64_t c, int64_t cou
     }
 }
 
+/* Channels [c, c + count) as a column of taps meets them, from x_column on: rows of y's length. */
+static void pack_column(const struct item *item, int64_t x_column, int64_t c, int64_t count,
+                        char *to)
+{
+    const struct job *job = item->job;
+    const fc_image *x = &job->convolution->x;
+    const struct fc_patch *patch = &item->patch;
+    const int64_t pitch = job->plan->pitch, plane = patch->x_rows * pitch;
+    const int64_t begin = fc_max(x_column, 0), end = fc_min(x_column + pitch, x->w);
+    const int64_t top = fc_max(patch->x_row, 0);
+    const int64_t rows = fc_min(patch->x_row + patch->x_rows, x->h) - top;
+    if (end - begin < pitch || rows < patch->x_rows)
+        memset(to, 0, (size_t)(count * plane * job->element));
+    if (end <= begin || rows <= 0)
+        return;
+    const bool together = rows == patch->x_rows && x->stride_c == rows * x->stride_h;
+    for (int64_t i = 0; i < (together ? 1 : count); i++)
+        job->kernels->copy_block(&(struct fc_block){
+            .x = (const char *)x->data + (item->n * x->stride_n + top * x->stride_h +
+                                          begin * x->stride_w + (c + i) * x->stride_c) *
+                                             job->element,
+            .y = to + (i * plane + (top - patch->x_row) * pitch + begin - x_column) * job->element,
+            .x_pixel = x->stride_h,
+            .x_channel = x->stride_w,
+            .y_pixel = pitch,
+            .y_channel = 1,
+            .pixels = together ? count * rows : rows,
+            .channels = end - begin,
+        });
+}
+
 /* Channels [c, c + count) as planes: of zero padding nothing but zeros is known, and filled at once. */
 static void pack_planes(const struct item *item, int64_t c, int64_t count)
 {
@@ -232,6 +267,12 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
     const fc_image *x = &job->convolution->x;
     const struct fc_patch *patch = &item->patch;
     const int64_t pitch = job->plan->pitch;
+    if (job->plan->shifted) {
+        const int64_t bytes = count * patch->x_rows * pitch * job->element;
+        for (int64_t j = 0; j < job->convolution->axis[1].taps; j++)
+            pack_column(item, patch->x_column + j, c, count, item->x + j * bytes);
+        return;
+    }
     if (!fc_pads_with_zero(job->convolution)) {
         fc_pack_planes(&job->padded, item->n, patch, pitch, c, count, item->x);
         return;

@@ -15,7 +15,8 @@ enum {
     MOST_UNITS = 4,           /* of a tile, on any instruction set */
     MOST_STEM_CHANNELS = 4,
     MOST_STEM_TAPS = 64,
-    MOST_STEM_OUTPUTS = 128
+    MOST_STEM_OUTPUTS = 128,
+    MOST_SHIFTED = 64 /* planes, of which rows shorter than a tile are never cut */
 };
 
 /* Whether rows of y are as far apart as the rows of x they read, and few of these are padding. */
@@ -41,6 +42,19 @@ static bool fits_stem(const struct fc_convolution *convolution)
         return is_flat(axis);
     return axis[0].dilation == 1 && axis[1].dilation == 1 && fc_pads_with_zero(convolution) &&
            x->stride_w == 1 && 4 * axis[1].out >= 3 * fc_ceil_div(axis[1].out, pair) * pair;
+}
+
+/* Rows shorter than a tile, of planes of y that lie as one: all of a tile's vectors are full, whatever the
+ * length of a row. */
+static bool can_shift(const struct fc_convolution *convolution, int64_t channels)
+{
+    const struct fc_axis *axis = convolution->axis;
+    const fc_image *y = &convolution->y;
+    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    return is_flat(axis) && axis[1].stride == 1 && axis[1].dilation == 1 && y->stride_w == 1 &&
+           y->stride_h == y->w && !convolution->residual.data && y->w < MOST_UNITS * unit &&
+           fc_pads_with_zero(convolution) && axis[0].taps * axis[1].taps > 1 &&
+           axis[0].taps * axis[1].taps <= MOST_STEM_TAPS && axis[1].taps * channels <= MOST_SHIFTED;
 }
 
 /* lanes filled: w of whole units here, c_out of one unit there */
@@ -82,18 +96,20 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
     plan->block =
         fits_few(convolution) ? fc_min(fc_max(FC_BLOCK_TERMS / plan->taps, 1), c_in) : c_in;
     const bool planes = convolution->y.stride_w == 1 && !convolution->residual.data;
-    plan->flat =
-        is_flat(axis) && axis[1].stride == 1 && !(planes && fills_units(axis[1].out, plan->unit));
-    plan->direct = planes && !plan->flat;
+    plan->shifted = can_shift(convolution, plan->block);
+    plan->flat = plan->shifted || (is_flat(axis) && axis[1].stride == 1 &&
+                                   !(planes && fills_units(axis[1].out, plan->unit)));
+    plan->direct = plan->shifted || (planes && !plan->flat);
     plan->stream = plan->direct && fc_streams_image(&convolution->y, true, (ptrdiff_t)element);
     plan->skip_rows = !plan->flat && fc_pads_with_zero(convolution);
     const bool strip = !plan->direct || plan->block < c_in;
+    const int64_t copies = plan->shifted ? axis[1].taps : 1;
     fc_cut_blocks(axis, BLOCK_COLUMNS,
                   strip ? fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out) : BLOCK_OUTPUTS,
-                  SCRATCH_BYTES / element / plan->block, &plan->blocks);
+                  SCRATCH_BYTES / element / (plan->block * copies), &plan->blocks);
     /* At stride 2 a row is its even columns and then its odd ones, each with room for every tap. */
     plan->half = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
-    plan->pitch = axis[1].stride * plan->half;
+    plan->pitch = plan->shifted ? axis[1].out : axis[1].stride * plan->half;
     plan->strip_pitch =
         plan->flat ? plan->pitch
                    : fc_ceil_div(plan->half, MOST_UNITS * plan->unit) * MOST_UNITS * plan->unit;
@@ -104,7 +120,7 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
 
     const int64_t rows = (plan->blocks.rows - 1) * plan->blocks.row_stride + axis[0].taps;
     int64_t x, weights;
-    if (__builtin_mul_overflow(rows * plan->block, plan->pitch * element, &x) ||
+    if (__builtin_mul_overflow(rows * plan->block * copies, plan->pitch * element, &x) ||
         __builtin_mul_overflow(plan->taps * c_out * element, c_in, &weights))
         return false;
     /* Tiles read whole units at every tap's shift. */

@@ -15,6 +15,8 @@ struct fc_planes_plan {
     bool flat, skip_rows; /* rows follow each other; taps in padding are left out */
     bool direct; /* tiles finish y, whose planes they make, and the last sums need no strip */
     bool stream; /* y goes past the caches */
+    /* x is kept once a column of taps, shifted, in rows as long as those of y, which thus follow each other */
+    bool shifted;
     int width;
 };
 

@@ -145,14 +145,15 @@ static inline __attribute__((always_inline)) void fetch_planes(const struct fc_c
                       (columns - 1) * step + 1);
 }
 
-/* The outputs of one line, or of each line of a pair, in tiles of near-equal size. */
+/* The outputs of one line, or of each line of a pair, in tiles of near-equal size. A pair whose second line
+ * shares rows of x with the first is as wide as one. */
 static void compute_line(struct fc_convolve_item *item, const struct line *line, int64_t count,
-                         const struct line *pair)
+                         const struct line *pair, bool shared)
 {
     const struct fc_conv2d_kernels *kernels = item->job->kernels;
     const ptrdiff_t element = item->job->element;
     struct fc_tile *tile = &item->tile;
-    const int64_t most = kernels->tile_pixels / (pair ? 2 : 1);
+    const int64_t most = kernels->tile_pixels / (pair && !shared ? 2 : 1);
     const int64_t tiles = fc_ceil_div(count, most);
     int64_t first = 0;
     for (int64_t t = 1; t <= tiles; t++) {
@@ -171,6 +172,8 @@ static void compute_line(struct fc_convolve_item *item, const struct line *line,
         fc_ahead_share(&item->x_ahead, tile->runs.count, &tile->ahead[1]);
         if (item->job->plan->channels.lanes)
             kernels->lane_tile(tile);
+        else if (shared)
+            kernels->conv_shared(tile);
         else if (pair)
             kernels->conv_pair(tile);
         else
@@ -217,6 +220,17 @@ static int64_t tiles_of(const struct fc_convolve_item *item, int64_t lines, int6
                : lines * fc_ceil_div(length, pixels);
 }
 
+/* Whether rows of outputs that follow each other share rows of x, each a run: of one unit, whose tiles load a
+ * number for each multiply-add, two such rows load one for two. 3x3 of 16 to 16 channels and 5x5 of 6 to 16 went
+ * from 66 and 61 % of the peak to 77. */
+static bool shares_rows(const struct fc_convolve_item *item, const struct fc_source *source)
+{
+    const struct fc_axis *axis = item->job->convolution->axis;
+    return item->tile.units == 1 && item->job->kernels->tile_units > 1 &&
+           !item->job->plan->channels.lanes && item->channels <= item->slab && axis[0].taps > 1 &&
+           axis[1].dilation == 1 && source->next == source->row && item->tile.runs.count > 1;
+}
+
 /* Every output of a region with those taps, row by row or column by column, whichever takes fewer
  * tiles: an edge 2 columns wide and 6 rows high is one tile, not three. */
 static void compute_region(struct fc_convolve_item *item, const struct aim *aim,
@@ -227,18 +241,19 @@ static void compute_region(struct fc_convolve_item *item, const struct aim *aim,
                                      tiles_of(item, columns, region->rows));
     const int64_t lines = upright ? columns : rows;
     const int64_t length = upright ? region->rows : region->columns;
-    const bool pairs = pairs_lines(item, length);
     aim_tile(item, aim, upright);
     choose_terms(item, aim->source, taps);
+    const bool shared = !upright && shares_rows(item, aim->source);
+    const bool pairs = !shared && pairs_lines(item, length);
     for (int64_t i = 0; i < lines; i++) {
         struct line line, second;
         aim_line(item, aim, region, upright, i, &line);
-        if (pairs && i + 1 < lines) {
+        if ((pairs && i + 1 < lines) || (shared && (i + 1) % region->rows != 0)) {
             aim_line(item, aim, region, upright, ++i, &second);
             aim_second(item, &line, &second);
-            compute_line(item, &line, length, &second);
+            compute_line(item, &line, length, &second, shared);
         } else {
-            compute_line(item, &line, length, NULL);
+            compute_line(item, &line, length, NULL, false);
         }
     }
 }
@@ -280,9 +295,16 @@ static void compute_patch(struct fc_convolve_item *item, const struct aim *aim)
     }
 }
 
-/* A channel's pixels lie apart from its neighbours': the strip's row is turned into place. */
-static void turn_row(const struct fc_convolve_item *item, const char *strip, int64_t image,
-                     int64_t row, int64_t k, int64_t columns)
+/* Whether an image's rows lie one after the other, as those of the strip do. */
+static bool rows_follow(const struct fc_convolve_item *item, const fc_image *image)
+{
+    return item->patch.columns == image->w && image->stride_h == image->w * image->stride_w &&
+           item->job->plan->blocks.row_phases == 1;
+}
+
+/* A channel's pixels lie apart from its neighbours': the strip's rows are turned into place. */
+static void turn_rows(const struct fc_convolve_item *item, const char *strip, int64_t image,
+                      int64_t row, int64_t rows, int64_t k, int64_t columns)
 {
     const struct fc_convolution *convolution = item->job->convolution;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
@@ -293,7 +315,7 @@ static void turn_row(const struct fc_convolve_item *item, const char *strip, int
                   .x_channel = 1,
                   .y_pixel = y->stride_w,
                   .y_channel = y->stride_c,
-                  .pixels = item->patch.columns,
+                  .pixels = rows * item->patch.columns,
                   .channels = columns},
         .bias = convolution->bias ? (const char *)convolution->bias + k * item->job->element : NULL,
         .residual = residual->data ? y_at(item, residual, image, row, 0, k) : NULL,
@@ -336,10 +358,15 @@ void fc_compute_panel(struct fc_convolve_item *item, int64_t p, int64_t c, int64
     }
     if (!last || in_place(job->convolution))
         return;
+    /* A square is 16 pixels: 7 of a 10 x 10 map where row by row they would be 10. */
+    const fc_image *residual = &job->convolution->residual;
+    const bool together =
+        rows_follow(item, &job->convolution->y) && (!residual->data || rows_follow(item, residual));
+    const int64_t rows = together ? item->patch.rows : 1;
     for (int64_t i = 0; i < item->images; i++)
-        for (int64_t r = 0; r < item->patch.rows; r++)
-            turn_row(item,
-                     strip + (i * item->patch.rows + r) * item->patch.columns * channels->panel *
-                                 job->element,
-                     i, fc_patch_row(&job->plan->blocks, &item->patch, r), y_first, outputs);
+        for (int64_t r = 0; r < item->patch.rows; r += rows)
+            turn_rows(item,
+                      strip + (i * item->patch.rows + r) * item->patch.columns * channels->panel *
+                                  job->element,
+                      i, fc_patch_row(&job->plan->blocks, &item->patch, r), rows, y_first, outputs);
 }

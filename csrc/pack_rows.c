@@ -159,7 +159,17 @@ static void pack_row(const struct stream *stream, const struct fc_patch *patch, 
 
 static void pack_stream(const struct stream *stream, const struct fc_patch *patch, char *to)
 {
+    const fc_image *x = &stream->padded->x;
     const int64_t bytes = stream->row * (int64_t)stream->padded->element;
+    /* Whole rows that follow each other at both ends are one. */
+    if (patch->x_column == 0 && patch->x_columns == x->w && x->stride_h == x->w * x->stride_w &&
+        patch->x_row >= 0 && patch->x_row + patch->x_rows <= x->h && patch->x_row_gap == 1 &&
+        stream->row == x->w * stream->pixel) {
+        copy_pixels(stream,
+                    stream->x + patch->x_row * x->stride_h * (int64_t)stream->padded->element, 0,
+                    patch->x_rows * x->w, to);
+        return;
+    }
     for (int64_t r = 0; r < patch->x_rows; r++)
         pack_row(stream, patch, patch->x_row + r * patch->x_row_gap, to + r * bytes);
 }

@@ -32,6 +32,7 @@
 enum {
     UNIT_VECTORS = FC_UNIT_BYTES / (int)sizeof(vreal),
     TILE_UNITS = TILE_VECTORS / UNIT_VECTORS,
+    SUM_PIXELS = TILE_PIXELS * TILE_UNITS, /* of one unit */
     NEAR_BYTES = 512
 };
 _Static_assert((TILE_PIXELS)*TILE_UNITS <= FC_TILE_UNITS, "the total of a tile has room");
@@ -95,7 +96,7 @@ FC_INLINE bool streams_tile(const int pixels, const int half, const int vectors)
  * through memory a bias took 280 cycles a tile, of 380 that 27 terms of a first layer take. All that is
  * read of the tile is read before the first store, which the compiler must take for a change of it. */
 FC_INLINE void finish_tile(const struct fc_tile *tile, const bool stream, const int pixels,
-                           const int half, const int vectors, vreal sum[TILE_PIXELS][TILE_VECTORS])
+                           const int half, const int vectors, vreal sum[SUM_PIXELS][TILE_VECTORS])
 {
     if (tile->residual || tile->activation == FC_RELU6 || tile->columns != vectors * LANES) {
         real sums[TILE_PIXELS * TILE_VECTORS * LANES];
@@ -162,7 +163,7 @@ FC_INLINE void fetch_kernel(const real *kernel, const int vectors)
 }
 
 FC_INLINE void add_partial(const struct fc_tile *tile, const int pixels, const int half,
-                           const int vectors, vreal sum[TILE_PIXELS][TILE_VECTORS])
+                           const int vectors, vreal sum[SUM_PIXELS][TILE_VECTORS])
 {
     const ptrdiff_t step = tile->partial_step;
     const real *partial = tile->partial, *second = partial + tile->partial_second;
@@ -177,7 +178,7 @@ FC_INLINE void add_partial(const struct fc_tile *tile, const int pixels, const i
 
 /* The total of the chains so far, in the nearest cache while the next one is summed. */
 FC_INLINE void add_total(const real *total, const int pixels, const int vectors,
-                         vreal sum[TILE_PIXELS][TILE_VECTORS])
+                         vreal sum[SUM_PIXELS][TILE_VECTORS])
 {
     FC_UNROLL (p, pixels)
         FC_UNROLL (v, vectors)
@@ -188,7 +189,7 @@ FC_INLINE void add_total(const real *total, const int pixels, const int vectors,
 FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int pixels,
                          const int half, const int vectors)
 {
-    vreal sum[TILE_PIXELS][TILE_VECTORS];
+    vreal sum[SUM_PIXELS][TILE_VECTORS];
     real *total = tile->total;
     const struct fc_chain all = {tile->runs.count, tile->runs.length};
     const struct fc_chain *chain = lanes || !tile->chains ? &all : tile->chains;
@@ -239,6 +240,61 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
     finish_tile(tile, stream, pixels, half, vectors, sum);
 }
 
+/* What row r of x adds to the first row of outputs, to the second, or to both: `vectors` of the sums, from
+ * `first` on. */
+FC_INLINE void shared_run(const struct fc_tile *tile, int64_t r, const int first, const int vectors,
+                          const int pixels, vreal sum[SUM_PIXELS][TILE_VECTORS])
+{
+    const struct fc_runs *runs = &tile->runs;
+    const int64_t length = tile->chains ? tile->chains->length : runs->length;
+    const int64_t of_first = r < runs->count ? r : r - 1, of_second = r > 0 ? r - 1 : 0;
+    const ptrdiff_t step = runs->step, kernel_step = tile->kernel_step;
+    const real *x = (const real *)tile->x + runs->offset[of_first];
+    if (of_first < r)
+        x += tile->x_second;
+    const real *base[5] = {x, x + 3 * step, x + 6 * step, x + 9 * step, x + 12 * step};
+    const real *kernel = tile->kernel;
+    const real *rows[2] = {kernel + runs->kernel_offset[of_first],
+                           kernel + runs->kernel_offset[of_second]};
+    if (of_first == r)
+        fetch_lines(tile->ahead, r);
+    for (int64_t l = 0; l < length; l++) {
+        vreal k[TILE_VECTORS];
+        FC_UNROLL (v, vectors)
+            k[v] = vload(rows[(first + v) / UNIT_VECTORS] + (first + v) % UNIT_VECTORS * LANES +
+                         l * kernel_step);
+        FC_UNROLL (p, pixels) {
+            const vreal a = vset1(base[p / 3][p % 3 * step + l]);
+            FC_UNROLL (v, vectors)
+                sum[p][first + v] = vfma(a, k[v], sum[p][first + v]);
+        }
+    }
+}
+
+/* Two rows of one unit: each number of a row of x that both read is loaded once for two multiply-adds, P + 2
+ * loads for 2 x P, where a row alone takes P + 1 for P and is bound by them. */
+FC_INLINE void shared_sums(const struct fc_tile *tile, const int pixels)
+{
+    enum { UNIT = UNIT_VECTORS, BOTH = TILE_UNITS > 1 ? 2 * UNIT_VECTORS : UNIT_VECTORS };
+    vreal both[SUM_PIXELS][TILE_VECTORS], sum[SUM_PIXELS][TILE_VECTORS];
+    FC_UNROLL (p, pixels)
+        FC_UNROLL (v, BOTH)
+            both[p][v] = vzero();
+    fetch_y(tile, 2 * pixels, pixels, UNIT);
+    shared_run(tile, 0, 0, UNIT, pixels, both);
+    for (int64_t r = 1; r < tile->runs.count; r++)
+        shared_run(tile, r, 0, BOTH, pixels, both);
+    shared_run(tile, tile->runs.count, BOTH - UNIT, UNIT, pixels, both);
+    FC_UNROLL (p, pixels)
+        FC_UNROLL (v, UNIT) {
+            sum[p][v] = both[p][v];
+            sum[pixels + p][v] = both[p][BOTH - UNIT + v];
+        }
+    if (tile->partial)
+        add_partial(tile, 2 * pixels, pixels, UNIT, sum);
+    finish_tile(tile, false, 2 * pixels, pixels, UNIT, sum);
+}
+
 /* The same body for each number of pixels, so that a ragged row costs no more than its pixels. */
 #define FC_TILE_CASE(lanes, key, pixels)                       \
     case key:                                                  \
@@ -263,6 +319,19 @@ static void conv_pair(const struct fc_tile *tile)
     switch (tile->pixels / 2) {
         PAIR_CASES(FC_PAIR_CASE)
     }
+}
+
+#define FC_SHARED_CASE(pixels)     \
+    case pixels:                   \
+        shared_sums(tile, pixels); \
+        return;
+
+static void conv_shared(const struct fc_tile *tile)
+{
+    if (TILE_UNITS > 1)
+        switch (tile->pixels / 2) {
+            TILE_CASES(FC_SHARED_CASE)
+        }
 }
 
 static void lane_tile(const struct fc_tile *tile)

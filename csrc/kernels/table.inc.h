@@ -31,6 +31,7 @@ const struct fc_kernels FC_TABLE = {
                .dkernel_elements = TILE_PIXELS,
                .conv_tile = conv_tile,
                .conv_pair = conv_pair,
+               .conv_shared = conv_shared,
                .lane_tile = lane_tile,
                .dkernel_tile = dkernel_tile,
                .plane_dkernel_tile = plane_dkernel_tile,
