@@ -144,6 +144,17 @@ static void cut_blocks(const struct fc_convolution *convolution, struct fc_dkern
     fc_cut_blocks(axis, columns, BLOCK_PIXELS, pixels, &plan->blocks);
 }
 
+/* Whether a tile takes all three rows of a kernel: of 3 numbers each, or up to 9 for one unit of outputs. Rows of
+ * padding are zeros then, as columns are, on every instruction set, whatever its tiles take. */
+static bool takes_whole(const struct fc_convolution *convolution,
+                        const struct fc_dkernel_plan *plan)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const int64_t row = kernel->kw * kernel->c_in;
+    return plan->merged && kernel->kh == FC_TILE_ROWS &&
+           (row == 3 || ((row == 6 || row == 9) && kernel->c_out <= plan->channels.unit));
+}
+
 /* How channels and taps fill tiles. A slab is what one tile takes, so that x streams through the
  * first-level cache, and is packed as whole vectors, some channels of the next slab among them. */
 static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
@@ -155,6 +166,9 @@ static void plan_slabs(const struct fc_convolution *convolution, struct fc_dkern
     const int64_t tile = even_pieces(plan->part_channels, elements, 1);
     plan->merged = convolution->kernel.kw > 1 && convolution->axis[1].dilation == 1 &&
                    plan->part_channels <= FC_SLAB && tile <= MERGED_CHANNELS && !plan->exact;
+    plan->whole = takes_whole(convolution, plan);
+    if (plan->whole)
+        plan->skip = false;
     channels->slab = plan->direct || plan->merged ? plan->part_channels : tile;
     plan->pitch =
         plan->merged ? channels->slab : fc_ceil_div(channels->slab, FC_SLAB / 2) * (FC_SLAB / 2);

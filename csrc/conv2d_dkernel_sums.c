@@ -70,6 +70,7 @@ struct run {
     const char *x;
     char *sums, *dkernel;
     int64_t elements;
+    bool rows; /* three, in one tile */
 };
 
 /* Near-equal tiles of a run's elements, over the rows laid out. */
@@ -81,7 +82,7 @@ static void add_run(struct fc_dkernel_part *part, int64_t p, const struct run *r
     const struct fc_kernel_view *kernel = &job->convolution->kernel;
     const int64_t width = fc_panel_width(channels, p);
     const int64_t most = kernels->tile_units * channels->unit;
-    const int64_t tiles = fc_ceil_div(run->elements, kernels->dkernel_elements);
+    const int64_t tiles = run->rows ? 1 : fc_ceil_div(run->elements, kernels->dkernel_elements);
     struct fc_dkernel_tile *tile = &part->tile;
     tile->partial_step = width;
     tile->dkernel_step = run->dkernel ? kernel->stride_c_in : width;
@@ -105,7 +106,7 @@ static void add_run(struct fc_dkernel_part *part, int64_t p, const struct run *r
             } else {
                 tile->x = run->x + first * job->element;
                 fc_dkernel_ahead_take(&part->ahead, tile);
-                kernels->dkernel_tile(tile);
+                (run->rows ? kernels->rows_dkernel_tile : kernels->dkernel_tile)(tile);
             }
         }
     }
@@ -129,9 +130,9 @@ static int64_t enter_slab(struct fc_dkernel_part *part, int64_t i, int64_t j, in
     return first + region->row * part->x_row + region->column * part->tile.x_step;
 }
 
-/* Tap (i, j) or, if merged, row i of taps. */
+/* Tap (i, j) or, if merged, row i of taps, or, if `whole`, all rows. */
 static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t j,
-                    const struct region *region)
+                    const struct region *region, bool whole)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_dkernel_plan *plan = job->plan;
@@ -160,8 +161,10 @@ static void add_tap(struct fc_dkernel_part *part, int64_t p, int64_t i, int64_t 
             .x = part->x + (s * slab_x + first) * job->element,
             .sums = sums + (taps * c + tap * slab) * width * job->element,
             .dkernel = lands ? dkernel + c * kernel->stride_c_in * job->element : NULL,
-            .elements = plan->merged ? kernel->kw * slab : slab,
+            .elements = plan->merged ? kernel->kw * slab * (whole ? kernel->kh : 1) : slab,
+            .rows = whole,
         };
+        part->tile.x_element = plan->tap_row * part->patch.x_columns * pitch;
         add_run(part, p, &run, dy);
     }
 }
@@ -170,11 +173,12 @@ static void add_panel(struct fc_dkernel_part *part, int64_t p)
 {
     const struct fc_dkernel_job *job = part->job;
     const struct fc_axis *axis = job->convolution->axis;
-    for (int64_t i = 0; i < axis[0].taps; i++)
+    const bool whole = job->plan->whole && job->kernels->tile_units > 1;
+    for (int64_t i = 0; i < (whole ? 1 : axis[0].taps); i++)
         for (int64_t j = 0; j < (job->plan->merged ? 1 : axis[1].taps); j++) {
             const struct region region = region_of(part, i, j);
             if (region.rows * region.columns > 0 || part->first || part->last)
-                add_tap(part, p, i, j, &region);
+                add_tap(part, p, i, j, &region, whole);
         }
 }
 

@@ -12,7 +12,8 @@ enum {
     FC_PANEL_UNITS = 2,   /* the kernel is packed in panels of two units of c_out */
     FC_SLAB = 16,         /* x is packed in slabs of at most 16 channels */
     FC_BLOCK_TERMS = 128, /* terms that are summed before the sum is added to the total */
-    FC_TILE_UNITS = 28    /* the most units that a tile holds, of all its pixels */
+    FC_TILE_UNITS = 28,   /* the most units that a tile holds, of all its pixels */
+    FC_TILE_ROWS = 3      /* rows of a kernel that one tile of its gradient takes together */
 };
 
 /* Where the terms of a sum are found: element l of run r is x[offset[r] + p * step + l] for pixel p,
@@ -70,6 +71,8 @@ struct fc_tile {
 /* A tile of a kernel gradient over images x rows x width pixels:
  *   dkernel_tile:       dkernel[l][k] = partial[l][k] + sum over pixels of x[l] * dy[k]
  *   plane_dkernel_tile: dkernel[l][k] = partial[l][k] + sum over pixels of x[l * x_element] * dy[k]
+ *   rows_dkernel_tile:  the same for elements l of FC_TILE_ROWS rows, x_element apart, that lie together in each:
+ *                       9 of all, or 18 or 27 of one unit; only where tile_units are more than one
  *   lane_dkernel_tile:  dkernel[r][k] = partial[r][k] + sum over pixels of x[offset[r] + k] * dy[k]
  * for l, r < elements, without partial where it is NULL; it may be the same memory as dkernel. The sum
  * is one chain over the pixels in row-major order, then added once. A pixel's x is x_image * image +
@@ -135,6 +138,7 @@ struct fc_conv2d_kernels {
     void (*lane_tile)(const struct fc_tile *tile);
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*plane_dkernel_tile)(const struct fc_dkernel_tile *tile);
+    void (*rows_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*lane_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*copy_block)(const struct fc_block *block);
     void (*copy_slabs)(const struct fc_slabs *slabs);

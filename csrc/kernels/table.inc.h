@@ -35,6 +35,7 @@ const struct fc_kernels FC_TABLE = {
                .lane_tile = lane_tile,
                .dkernel_tile = dkernel_tile,
                .plane_dkernel_tile = plane_dkernel_tile,
+               .rows_dkernel_tile = rows_dkernel_tile,
                .lane_dkernel_tile = lane_dkernel_tile,
                .copy_block = copy_block,
                .copy_slabs = copy_slabs,
