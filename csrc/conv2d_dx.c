@@ -26,10 +26,10 @@ static struct phase find_phase(const struct fc_axis *axis, int64_t begin, int64_
 {
     struct phase phase = {.first = begin + r};
     const int64_t shift = phase.first + axis->before;
-    const int64_t step = axis->stride / fc_greatest_common_divisor(axis->stride, axis->dilation);
+    const int64_t common = fc_greatest_common_divisor(axis->stride, axis->dilation);
+    const int64_t step = fc_min(axis->stride / common, axis->taps);
     int64_t first_tap = 0;
-    while (first_tap < fc_min(step, axis->taps) &&
-           (shift - first_tap * axis->dilation) % axis->stride)
+    while (first_tap < step && (shift - first_tap * axis->dilation) % axis->stride)
         first_tap++;
     const int64_t taps = first_tap < step ? fc_ceil_div(axis->taps - first_tap, step) : 0;
     phase.tap_step = step;
@@ -39,7 +39,7 @@ static struct phase find_phase(const struct fc_axis *axis, int64_t begin, int64_
         .out = fc_max(fc_ceil_div(end - phase.first, axis->stride), 0),
         .taps = taps,
         .stride = 1,
-        .dilation = step * axis->dilation / axis->stride,
+        .dilation = axis->dilation / common,
     };
     if (taps)
         phase.axis.before = -(shift - phase.last_tap * axis->dilation) / axis->stride;
@@ -65,8 +65,8 @@ static struct fc_convolution find_convolution(const fc_conv2d_params *params,
                                   element;
     y.h = phase[0].axis.out;
     y.w = phase[1].axis.out;
-    y.stride_h *= params->strides[0];
-    y.stride_w *= params->strides[1];
+    y.stride_h *= fc_min(params->strides[0], region->end[0] - region->begin[0]);
+    y.stride_w *= fc_min(params->strides[1], region->end[1] - region->begin[1]);
     const char *last =
         (const char *)kernel->data +
         (phase[0].last_tap * kernel->stride_kh + phase[1].last_tap * kernel->stride_kw) * element;
@@ -127,15 +127,14 @@ static fc_status convolve_region(const fc_conv2d_params *params, const struct fc
     for (int64_t i = 0; i < phases[0]; i++) {
         struct phase phase[2] = {find_phase(&axis[0], region->begin[0], region->end[0], i)};
         if (!bias && (phase[0].axis.taps == 0 || planes)) /* whole rows */
-            zero_phase(params, region, (int64_t[]){i, 0}, (int64_t[]){axis[0].stride, 1});
+            zero_phase(params, region, (int64_t[]){i, 0}, (int64_t[]){phases[0], 1});
         if (!bias && phase[0].axis.taps == 0)
             continue;
         for (int64_t j = 0; j < phases[1]; j++) {
             phase[1] = find_phase(&axis[1], region->begin[1], region->end[1], j);
             if (phase[1].axis.taps == 0 && !bias) {
                 if (!planes)
-                    zero_phase(params, region, (int64_t[]){i, j},
-                               (int64_t[]){axis[0].stride, axis[1].stride});
+                    zero_phase(params, region, (int64_t[]){i, j}, phases);
                 continue;
             }
             const struct fc_convolution convolution =
@@ -356,7 +355,8 @@ static bool spreads(const fc_conv2d_params *params, const struct fc_window *wind
                     const fc_image *dx, struct fc_spread *spread)
 {
     const struct fc_axis *axis = window->axis;
-    if (axis[0].stride * axis[1].stride == 1 || axis[0].dilation != 1 || axis[1].dilation != 1)
+    const bool strided = axis[0].stride > 1 || axis[1].stride > 1;
+    if (!strided || axis[0].dilation != 1 || axis[1].dilation != 1)
         return false;
     struct fc_kernel_view view = fc_view_kernel(kernel, params->groups);
     view.c_in = view.c_out;

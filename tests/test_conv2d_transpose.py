@@ -184,3 +184,16 @@ def test_no_input_channels(isa: str) -> None:
     a = TransposeProblem(1, 4, 5, 0, 6, 3, 3).draw_arrays()
     y = functional.conv2d_transpose(a["x"], a["kernel"], a["bias"])
     np.testing.assert_array_equal(y, np.broadcast_to(a["bias"], (1, 6, 7, 6)))
+
+
+def test_products_of_large_strides_and_dilations() -> None:
+    """No size is computed from stride times dilation, here 2**64 and less than a stride more."""
+    stride, dilation = 76828693, 240102276291
+    x, kernel, bias = np.ones((1, 1, 2, 3)), np.ones((1, 2, 4, 3)), np.arange(4.0)
+    words = {"strides": (stride, 1), "dilation_rate": (dilation, 1)}
+    padding, output_padding = ((stride - 1, 0), (0, 0)), (stride + 2, 0)
+    y = functional.conv2d_transpose(
+        x, kernel, bias, padding=padding, output_padding=output_padding, **words
+    )
+    assert y.shape == (1, 4, 3, 4)  # rows stride - 1 to stride + 2, which no tap reaches
+    np.testing.assert_array_equal(y, np.broadcast_to(bias, y.shape))
