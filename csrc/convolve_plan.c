@@ -170,7 +170,7 @@ static int64_t packed_pixels(const struct fc_convolve_plan *plan)
 static int64_t pixels_for(const struct fc_convolve_plan *plan, int64_t channels, size_t element)
 {
     const int64_t lanes = plan->channels.lanes ? plan->channels.panel : 1;
-    return fc_max(SCRATCH_BYTES / ((int64_t)element * lanes * fc_max(channels, 1)), 1);
+    return fc_max(SCRATCH_BYTES / (int64_t)element / lanes / fc_max(channels, 1), 1);
 }
 
 /* A dilated kernel takes a block of every dilation-th row, 42 outputs of a 14 x 14 map, and 2048 channels of
@@ -220,7 +220,8 @@ static void plan_block(const struct fc_convolution *convolution, struct fc_convo
     }
     struct fc_blocks narrow;
     fc_cut_blocks(axis, CHUNK_COLUMNS, CHUNK_COLUMNS, INT64_MAX, &narrow);
-    const int64_t least = fc_max(fc_block_pixels(axis, &narrow), 1) * plan->patches;
+    const int64_t pixels = fc_max(fc_block_pixels(axis, &narrow), 1);
+    const int64_t least = fc_min(pixels, SCRATCH_BYTES) * plan->patches;
     if (least > pixels_for(plan, plan->chunk, element)) {
         const int64_t fit = pixels_for(plan, least, element);
         plan->chunk = fc_max(fit / plan->channels.block, 1) * plan->channels.block;
@@ -236,7 +237,7 @@ static void plan_images(const struct fc_convolution *convolution, struct fc_conv
 {
     const size_t element = fc_element_size(convolution->dtype);
     const int64_t n = convolution->y.n, outputs = plan->blocks.rows * plan->blocks.columns;
-    const int64_t pixels = fc_max(packed_pixels(plan), 1);
+    const int64_t pixels = fc_min(fc_max(packed_pixels(plan), 1), SCRATCH_BYTES);
     plan->images = 1;
     if (plan->channels.lanes || fc_block_count(&plan->blocks) > 1)
         return;

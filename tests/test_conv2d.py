@@ -167,6 +167,17 @@ def test_enormous_strides() -> None:
     assert_same_bits(y, functional.conv2d(a["x"], a["kernel"], strides=3))
 
 
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_enormous_strides_and_padding(isa: str, dtype: str) -> None:
+    """The rectangle under two outputs each way would have 2**61 or 2**62 pixels, 2**64 bytes."""
+    strides = (2**30 - 1 if dtype == "float64" else 2**31 - 1, 2**31 - 1)
+    x, kernel = np.full((1, 1, 1, 2), 3, dtype), np.full((1, 1, 2, 20), 2, dtype)
+    y = functional.conv2d(x, kernel, strides=strides, padding=((strides[0], 0), (strides[1], 0)))
+    expected = np.zeros((1, 2, 2, 20), dtype)
+    expected[0, 1, 1] = 12
+    np.testing.assert_array_equal(y, expected)
+
+
 # -------------------------------------------------------------------------------- empty and none
 
 
