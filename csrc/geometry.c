@@ -328,3 +328,12 @@ bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t
 {
     return image->n == n && image->h == h && image->w == w && image->c == c;
 }
+
+bool fc_fits_memory(const fc_image *image)
+{
+    const int64_t sizes[] = {image->h, image->w, image->c};
+    int64_t most = INT64_C(1) << 48;
+    for (int i = 0; i < 3; i++)
+        most /= fc_max(sizes[i], 1);
+    return most > 0;
+}

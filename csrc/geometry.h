@@ -49,6 +49,10 @@ fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype);
 /* Whether image has these sizes. */
 bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t c);
 
+/* Whether one image of these sizes, which is not there yet, could lie in any memory: 2^48 numbers, so that
+ * products of its pixels and a few small numbers cannot overflow. */
+bool fc_fits_memory(const fc_image *image);
+
 /* Floor and ceiling of a / b for b > 0. */
 static inline int64_t fc_floor_div(int64_t a, int64_t b)
 {

@@ -77,6 +77,8 @@ fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kerne
         return status;
     const fc_image y = {.h = window.axis[0].out, .w = window.axis[1].out, .c = kernel->c_out};
     status = fc_check_conv2d(params, &x, kernel, &y, &window);
+    if (status == FC_OK && !(fc_fits_memory(&x) && fc_fits_memory(&y)))
+        status = FC_OVERFLOW;
     if (status != FC_OK)
         return status;
 

@@ -166,3 +166,12 @@ def test_another_channel_count_is_refused() -> None:
     packed = functional.pack_kernel(a["kernel"], input_size=(8, 8))
     with pytest.raises(ValueError, match=r"\b7\b"):
         functional.conv2d(np.ascontiguousarray(a["x"][..., :7]), packed)
+
+
+def test_images_that_no_memory_holds_are_refused() -> None:
+    """Sizes whose products of tiles and points are 2**57 of 64 bits, and the tiles below zero."""
+    kernel = np.ones((3, 3, 400, 16), np.float32)
+    with pytest.raises(ValueError, match="too large"):
+        functional.pack_kernel(kernel, input_size=(4 * 257 * 2**20, 2**37), padding="same")
+    packed = functional.pack_kernel(kernel[:, :, :1], input_size=(2**20, 2**20), padding="same")
+    assert packed.input_size == (2**20, 2**20)
