@@ -1,4 +1,5 @@
 /* packed_kernel.c: a kernel laid out for one geometry, and the forward pass with it. */
+#include <math.h>
 #include <stdlib.h>
 
 #include "choose.h"
@@ -124,6 +125,8 @@ static bool same_pair(const int64_t a[2], const int64_t b[2])
     return a[0] == b[0] && a[1] == b[1];
 }
 
+static bool same_value(double a, double b) { return a == b || (isnan(a) && isnan(b)); }
+
 static bool same_geometry(const fc_conv2d_params *a, const fc_conv2d_params *b)
 {
     return a->dtype == b->dtype && same_pair(a->strides, b->strides) &&
@@ -132,7 +135,7 @@ static bool same_geometry(const fc_conv2d_params *a, const fc_conv2d_params *b)
             (same_pair(a->explicit_padding[0], b->explicit_padding[0]) &&
              same_pair(a->explicit_padding[1], b->explicit_padding[1]))) &&
            a->groups == b->groups && a->padding_mode == b->padding_mode &&
-           (a->padding_mode != FC_CONSTANT || a->padding_value == b->padding_value) &&
+           (a->padding_mode != FC_CONSTANT || same_value(a->padding_value, b->padding_value)) &&
            a->algorithm == b->algorithm;
 }
 

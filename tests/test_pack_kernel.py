@@ -175,3 +175,12 @@ def test_images_that_no_memory_holds_are_refused() -> None:
         functional.pack_kernel(kernel, input_size=(4 * 257 * 2**20, 2**37), padding="same")
     packed = functional.pack_kernel(kernel[:, :, :1], input_size=(2**20, 2**20), padding="same")
     assert packed.input_size == (2**20, 2**20)
+
+
+def test_padding_with_nan() -> None:
+    """One NaN is another here."""
+    a = Conv2DProblem(1, 5, 5, 3, 4, 3, 3).draw_arrays()
+    words = {"padding": 1, "padding_value": float("nan")}
+    y = functional.conv2d(a["x"], functional.pack_kernel(a["kernel"], (5, 5), **words), **words)
+    assert np.isfinite(y[:, 1:-1, 1:-1]).all()
+    assert np.isnan(y).sum() == y.size - y[:, 1:-1, 1:-1].size
