@@ -149,7 +149,11 @@ cdef double real_number(object value, str name) except? -1:
         return value
     if isinstance(value, (bool, _numpy.bool_)) or not isinstance(value, _Real):
         raise _errors.bad_value(name, value, "a real number", TypeError)
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise _errors.bad_value(name, value, "a real number that fits into a float",
+                                ValueError) from None
 
 
 cdef int needed(object needs, bint *x, bint *kernel, bint *bias) except -1:

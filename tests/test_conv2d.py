@@ -178,6 +178,13 @@ def test_enormous_strides_and_padding(isa: str, dtype: str) -> None:
     np.testing.assert_array_equal(y, expected)
 
 
+def test_padding_value_beyond_any_float() -> None:
+    """An int may be larger than what a float holds."""
+    a = Conv2DProblem(1, 5, 5, 2, 3, 3, 3).draw_arrays()
+    with pytest.raises(ValueError, match="padding_value"):
+        functional.conv2d(a["x"], a["kernel"], padding=1, padding_value=10**400)
+
+
 # -------------------------------------------------------------------------------- empty and none
 
 
