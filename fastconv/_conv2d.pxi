@@ -201,8 +201,8 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
             residual_image = image_of(r, last)
             epilogue.residual = &residual_image
         if out is not None:
-            no_overlap(out, a, "x")
-            no_overlap(out, k, "kernel")
+            no_overlap(out, x, "x")
+            no_overlap(out, kernel if packed is None else None, "kernel")
             no_overlap(out, bias, "bias")
             no_overlap(out, residual, "residual")
         if packed is None:

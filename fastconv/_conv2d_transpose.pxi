@@ -90,8 +90,8 @@ def conv2d_transpose(x, kernel, bias=None, *, strides=1, padding="valid", output
             b = vector_array(bias, "bias", y_image.c, a, "x")
             bias_data = cnp.PyArray_DATA(b)
         if out is not None:
-            no_overlap(out, a, "x")
-            no_overlap(out, k, "kernel")
+            no_overlap(out, x, "x")
+            no_overlap(out, kernel, "kernel")
             no_overlap(out, bias, "bias")
         with nogil:
             status = fc_conv2d_transpose(&params, extra, &x_image, &weights, bias_data, &y_image)

@@ -61,8 +61,8 @@ def dense(x, kernel, bias=None, *, activation=None, out=None):
         b = vector_array(bias, "bias", weights.c_out, a, "x")
         epilogue.bias = cnp.PyArray_DATA(b)
     if out is not None:
-        no_overlap(out, a, "x")
-        no_overlap(out, k, "kernel")
+        no_overlap(out, x, "x")
+        no_overlap(out, kernel, "kernel")
         no_overlap(out, bias, "bias")
     y_image = row_of(y)
     cdef fc_status status

@@ -34,7 +34,7 @@ cdef object pool2d(fc_pool2d_params *params, object x, object out, bint last, bi
     if status == FC_OK:
         y = output_image(out, "out", &y_image, last, cnp.PyArray_TYPE(a))
         if out is not None:
-            no_overlap(out, a, "x")
+            no_overlap(out, x, "x")
         if indices:
             winners = output_image(None, "indices", &y_image, last, cnp.NPY_INT64)
             index_image = image_of(winners, last)

@@ -212,6 +212,21 @@ def test_out_that_overlaps_an_input(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", operations.TAKE_OUT)
+def test_out_that_overlaps_an_unaligned_input(name: str) -> None:
+    """That such an input is copied first makes no difference."""
+    operation = make(name)
+    expected = operation.results()["y"]
+    for key, a in operation.arrays.items():
+        memory = np.zeros(max(a.nbytes, expected.nbytes) + 1, np.uint8)
+        given = memory[1 : a.nbytes + 1].view(a.dtype).reshape(a.shape)
+        given[...] = a
+        out = memory[: expected.nbytes].view(expected.dtype).reshape(expected.shape)
+        with pytest.raises(ValueError, match=rf"out\b.*\b{key}\b"):
+            operation.call(**{key: given}, out=out)
+        assert_same_bits(given.copy(), a)
+
+
+@pytest.mark.parametrize("name", operations.TAKE_OUT)
 def test_out_beside_an_input(name: str) -> None:
     """Arrays that touch in memory do not overlap."""
     operation = make(name)
