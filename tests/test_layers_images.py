@@ -198,6 +198,31 @@ def test_a_nan_stays_in_its_neighbourhood() -> None:
     assert spread.sum() == 9
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize(
+    ("n_in", "n_out"), [(4, 4), (4, 8), (7, 3), (5, 7), (8, 5), (9, 1), (1, 6)]
+)
+def test_what_is_not_finite_reaches_whom_it_would_as_a_one(
+    n_in: int, n_out: int, antialias: bool, broken: float
+) -> None:
+    layer = Resizing(1, n_out, antialias=antialias, dtype="float64")
+    for place in range(n_in):
+        x = np.zeros((1, 1, n_in, 1))
+        x[0, 0, place] = 1
+        reached = layer(x) != 0
+        x[0, 0, place] = broken
+        np.testing.assert_array_equal(~np.isfinite(layer(x)), reached)
+    _, backprop = layer.forward(np.zeros((1, 1, n_in, 1)))
+    for place in range(n_out):
+        dy = np.zeros((1, 1, n_out, 1))
+        dy[0, 0, place] = 1
+        reached = backprop(dy)[0] != 0
+        dy[0, 0, place] = broken
+        np.testing.assert_array_equal(~np.isfinite(backprop(dy)[0]), reached)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [

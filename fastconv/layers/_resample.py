@@ -56,7 +56,8 @@ class Resampling:
     """``y[i] = sum_k weights[i, k] x[taps[i, k]]``, added in the order of k.
 
     Products and sums are NumPy's, one rounding each, so that the bits are the same on every CPU.
-    A row that needs fewer neighbours than the others has weights of 0.
+    A row that needs fewer neighbours than the others has weights of 0, for which 0 is added: what
+    stands there is no neighbour, and may be infinite.
     """
 
     taps: npt.NDArray[np.intp]
@@ -69,6 +70,8 @@ class Resampling:
         total: Array | None = None
         for taps, weights in zip(self.taps.T, self.weights.T, strict=True):
             term: Array = x.take(taps, axis=axis)
+            if (weights == 0.0).any():
+                term[(slice(None),) * axis + (weights == 0.0,)] = 0.0
             if (weights != 1.0).any():
                 term *= weights.astype(x.dtype).reshape(aligned)
             total = term if total is None else np.add(total, term, out=total)
