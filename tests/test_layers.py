@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -253,6 +255,32 @@ def test_a_layer_may_build_another() -> None:
     caller.join(30)
     assert y, "the build waits for itself"
     np.testing.assert_array_equal(y[0], 2 * layer.inner([[1.0, 2.0]]))
+
+
+def test_a_child_forked_while_a_layer_is_built_builds_its_own() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(Dense):
+        def _build(self, shape: Any, rng: np.random.Generator) -> dict[str, Array]:
+            begun.set()
+            go_on.wait(60)
+            return super()._build(shape, rng)
+
+    builder = threading.Thread(target=Slow(2), args=([[1.0, 2.0]],))
+    builder.start()
+    assert begun.wait(60)
+    child = os.fork()
+    if not child:
+        signal.alarm(20)  # waiting for ever ends with a status
+        try:
+            Dense(2)([[1.0, 2.0]])
+            os._exit(0)
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(child, 0)
+    go_on.set()
+    builder.join()
+    assert status == 0
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

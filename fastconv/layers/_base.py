@@ -10,6 +10,7 @@ next values come with the way back, as ``backprop.updates``, and the training lo
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -76,6 +77,15 @@ class Backprop:
 
 # Two threads may make the first call of one layer at once; a layer may build others in `_build`.
 _building = threading.RLock()
+
+
+def _renew_lock() -> None:
+    """Give a forked child, in which the thread that holds the lock is not, one of its own."""
+    global _building
+    _building = threading.RLock()
+
+
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 class Layer(Weighted, Configured, ABC):
