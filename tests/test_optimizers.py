@@ -185,6 +185,18 @@ def test_rmsprop_by_its_formula_with_a_large_epsilon(options: dict[str, Any]) ->
     np.testing.assert_allclose(found, w, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("error")
+def test_rmsprop_of_a_gradient_that_does_not_change() -> None:
+    rmsprop = RMSprop(0.001, centered=True)
+    weights = [np.ones(1000, np.float32)]
+    grads = [np.logspace(-3, 4, 1000, dtype=np.float32)]  # s - c^2 is rounded to less than 0
+    for _ in range(300):
+        before = weights
+        weights = rmsprop.update(weights, grads)
+        assert (weights[0] <= before[0]).all()
+    assert np.isfinite(weights[0]).all()
+
+
 def test_adamw_against_torch() -> None:
     weights, grads = problem()
     expected = torch_run(

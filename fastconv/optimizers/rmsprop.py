@@ -23,8 +23,9 @@ class RMSprop(Optimizer):
         d = g / sqrt(s + epsilon)
         w <- w - a d            or, with momentum,  v <- m v + a d,  w <- w - v
 
-    With `centered`, the variance s - c^2 takes the place of s below the root, where
-    c <- rho c + (1 - rho) g (Graves, 2013). PyTorch adds epsilon to the root, not below it.
+    With `centered`, the variance s - c^2, or 0 where rounding makes it less, takes the place of s
+    below the root, where c <- rho c + (1 - rho) g (Graves, 2013). PyTorch adds epsilon to the root,
+    not below it.
 
     Parameters
     ----------
@@ -78,6 +79,8 @@ class RMSprop(Optimizer):
             centre *= self.rho
             centre += grad * (1.0 - self.rho)
             spread -= centre * centre
+            # Of a gradient that hardly changes, rounding may make the variance negative.
+            np.maximum(spread, self.epsilon, out=spread)
         step: Array = grad * rate / np.sqrt(spread)
         if not self.momentum:
             return weight - step
