@@ -156,6 +156,11 @@ def axes_of(layer: str, axes: Sequence[int], shape: Shape) -> tuple[int, ...]:
     return tuple(found)
 
 
+def lasting(value: Any) -> Any:
+    """Return lists as tuples, through and through, which nobody changes afterwards."""
+    return tuple(map(lasting, value)) if isinstance(value, (list, tuple)) else value
+
+
 def agree(wanted: Shape, given: Shape) -> bool:
     """Return whether two shapes have one rank, and one size wherever both are fixed."""
     return len(wanted) == len(given) and all(

@@ -338,3 +338,12 @@ def test_set_weights_takes_all_or_none() -> None:
             np.testing.assert_array_equal(old, now)
     layer.set_weights([kernel, [1, 2]])
     assert layer.get_weights()[1].tolist() == [1.0, 2.0]
+
+
+def test_a_list_of_padding_may_be_changed_afterwards() -> None:
+    padding = [[1, 1], [1, 1]]
+    layers: list[Any] = [Conv2D(1, 3, padding=padding), AveragePooling2D(3, 1, padding)]
+    padding[0][0] = 0
+    for layer in layers:
+        assert layer.padding == ((1, 1), (1, 1))
+        assert layer(np.zeros((1, 5, 5, 1))).shape == (1, 5, 5, 1)

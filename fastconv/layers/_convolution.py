@@ -30,7 +30,7 @@ class Window:
     ) -> None:
         self.kernel_size = _checks.pair("kernel_size", kernel_size)
         self.strides = _checks.pair("strides", strides)
-        self.padding = padding
+        self.padding = _checks.lasting(padding)
         self.data_format = _checks.data_format(data_format)
         self.dilation_rate = _checks.pair("dilation_rate", dilation_rate)
 

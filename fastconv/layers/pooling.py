@@ -33,12 +33,12 @@ class _Pooling2D(Layer):
         super().__init__(**options)
         self.pool_size = _checks.pair("pool_size", pool_size)
         self.strides = self.pool_size if strides is None else _checks.pair("strides", strides)
-        self.padding = padding
+        self.padding = _checks.lasting(padding)
         self.data_format = _checks.data_format(data_format)
         self._geometry: dict[str, Any] = {
             "pool_size": self.pool_size,
             "strides": self.strides,
-            "padding": padding,
+            "padding": self.padding,
             "data_format": self.data_format,
         }
 
