@@ -117,6 +117,16 @@ def test_a_heavy_weight_on_a_probability_of_zero(activation: str, loss: str, y_t
     assert np.isfinite([kernel[0], bias]).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_classes_ruled_out_by_logits_of_minus_infinity() -> None:
+    y_pred = np.array([[1.0, -np.inf, 2.0]])
+    expected, _ = SparseCategoricalCrossentropy(from_logits=True).forward([2], y_pred)
+    found, backprop = losses.CategoricalCrossentropy(from_logits=True).forward([[0, 0, 1]], y_pred)
+    np.testing.assert_array_equal(found, expected)
+    p = 1 / (1 + math.e)
+    np.testing.assert_allclose(backprop(1.0), [[p, 0, -p]], rtol=1e-14)
+
+
 def test_nan_is_not_hidden() -> None:
     for from_logits in (False, True):
         assert math.isnan(SparseCategoricalCrossentropy(from_logits)([0], [[math.nan, 1.0]]))

@@ -129,7 +129,9 @@ class CategoricalCrossentropy(Loss):
             p = functional.softmax(y_pred)
             # Each term is t_j (log sum exp(y) - y_j), as in `_from_logits`: none is negative.
             scale = -functional.log(p.max(axis=-1, keepdims=True))
-            losses = row_sums(t * (scale + (y_pred.max(axis=-1, keepdims=True) - y_pred)))
+            # Where t_j is 0, it is 0 even at a logit of -inf, by which a class is ruled out.
+            shortfalls = y_pred.max(axis=-1, keepdims=True) - y_pred
+            losses = row_sums(t * np.where(t == 0, 0, scale + shortfalls))
         else:
             p = at_least_normal(y_pred)
             losses = row_sums(t * -functional.log(p))
