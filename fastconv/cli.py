@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +112,7 @@ def _train(options: argparse.Namespace) -> None:
         _core.set_num_threads(options.threads)
     data = _load(options.dataset, options.data_dir)
     options.output.mkdir(parents=True, exist_ok=True)
+    tempfile.TemporaryFile(dir=options.output).close()
 
     print(f"{data.title}: {len(data.x_train)} images to train with, {len(data.x_test)} to test")
     model = lenet5(seed=options.seed)

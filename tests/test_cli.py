@@ -67,6 +67,17 @@ def test_the_seed_and_not_the_threads_decide(tmp_path: Path, capsys: Output, ext
     assert last[0] == last[1]
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder where root cannot write")
+def test_a_folder_that_takes_no_files_is_found_before_the_training(
+    capsys: Output, extras: None
+) -> None:
+    assert cli.main(["train", "--dataset", "digits", "--output", "/proc/self"]) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("fastconv: ")
+    assert "/proc/self" in printed.err
+    assert not printed.out
+
+
 def test_train_on_fashion_mnist(
     tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch, extras: None
 ) -> None:
