@@ -253,38 +253,46 @@ static void add_rows(void *context, int64_t n, int worker)
         }
 }
 
-/* Rows [begin, end) x columns [begin, end) of the padding of one image, a few rows at a time. */
+/* A strip of the padding of image n. */
+static fc_status fold_strip(const fc_conv2d_params *params, const struct fc_window *window,
+                            const fc_image *dy, const fc_weights *kernel, const fc_image *dx,
+                            int64_t n, const struct region *strip)
+{
+    const int64_t element = (int64_t)fc_element_size(params->dtype);
+    fc_image one = *dy, target = *dx;
+    one.data = (char *)dy->data + n * dy->stride_n * element;
+    target.data = (char *)dx->data + n * dx->stride_n * element;
+    one.n = target.n = 1;
+    const fc_status status = convolve_region(params, window, &one, kernel, NULL, strip);
+    struct fold fold = {params, strip, target};
+    if (status == FC_OK)
+        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_rows, &fold);
+    return status;
+}
+
+/* Rows [begin, end) x columns [begin, end) of the padding, some rows at a time, or a part of one. */
 static fc_status fold_rectangle(const fc_conv2d_params *params, const struct fc_window *window,
                                 const fc_image *dy, const fc_weights *kernel, const fc_image *dx,
                                 const int64_t begin[2], const int64_t end[2])
 {
     enum { STRIP_ELEMENTS = 1 << 18 };
-    const int64_t row = (end[1] - begin[1]) * dx->c;
-    if (row <= 0 || begin[0] >= end[0])
+    if (dx->c == 0 || begin[0] >= end[0] || begin[1] >= end[1])
         return FC_OK;
+    const int64_t columns = fc_min(fc_max(STRIP_ELEMENTS / dx->c, 1), end[1] - begin[1]);
+    const int64_t row = columns * dx->c;
     const int64_t rows = fc_min(fc_max(STRIP_ELEMENTS / row, 1), end[0] - begin[0]);
     void *scratch = fc_workspace_acquire((size_t)(rows * row) * fc_element_size(params->dtype));
     if (!scratch)
         return FC_NO_MEMORY;
     fc_status status = FC_OK;
     for (int64_t n = 0; n < dx->n; n++)
-        for (int64_t r = begin[0]; r < end[0] && status == FC_OK; r += rows) {
-            const int64_t stop = fc_min(r + rows, end[0]);
-            const struct region strip = {
-                .begin = {r, begin[1]},
-                .end = {stop, end[1]},
-                .dx = {scratch, 1, stop - r, end[1] - begin[1], dx->c, rows * row, row, dx->c, 1},
-            };
-            fc_image one = *dy, target = *dx;
-            const int64_t element = (int64_t)fc_element_size(params->dtype);
-            one.data = (char *)dy->data + n * dy->stride_n * element;
-            target.data = (char *)dx->data + n * dx->stride_n * element;
-            one.n = target.n = 1;
-            status = convolve_region(params, window, &one, kernel, NULL, &strip);
-            struct fold fold = {params, &strip, target};
-            if (status == FC_OK)
-                fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_rows, &fold);
-        }
+        for (int64_t h = begin[0]; h < end[0]; h += rows)
+            for (int64_t w = begin[1]; w < end[1] && status == FC_OK; w += columns) {
+                const int64_t stop = fc_min(h + rows, end[0]), last = fc_min(w + columns, end[1]);
+                const fc_image some = {scratch, 1, stop - h, last - w, dx->c, 0, row, dx->c, 1};
+                status = fold_strip(params, window, dy, kernel, dx, n,
+                                    &(struct region){{h, w}, {stop, last}, some});
+            }
     fc_workspace_release(scratch);
     return status;
 }

@@ -32,6 +32,7 @@ static const struct layer {
     {"depthwise", 32, 32, 3, 1, 1, 32, FC_CONSTANT},
     {"11x11", 4, 8, 11, 1, 1, 1, FC_CONSTANT},
     {"reflected", 8, 8, 5, 1, 1, 1, FC_REFLECT},
+    {"reflected wide", 64, 8, 3, 1, 1, 1, FC_REFLECT},
     {"5x5 wide", 96, 96, 5, 1, 1, 1, FC_CONSTANT},
     {"deep", 256, 256, 3, 1, 1, 1, FC_CONSTANT},
     {"1x1 deep", 512, 384, 1, 1, 1, 1, FC_CONSTANT},

@@ -157,6 +157,19 @@ def test_no_input_channels(isa: str, data_format: str) -> None:
     np.testing.assert_array_equal(grads.dbias, a["dy"].sum(axis=axes))
 
 
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+def test_rows_of_padding_that_scratch_holds_in_parts(mode: str, data_format: str) -> None:
+    """Rows of padding of 1.2 times what is computed at once: a strip and a part of one."""
+    words = {"padding_mode": mode, "data_format": data_format}
+    problem = Conv2DProblem(2, 4, 1201, 260, 2, 3, 4, (1, 2), ((2, 1), (1, 2)), **words)
+    a = problem.draw_arrays(strategies.whole_numbers)
+    geometry = {**problem.geometry, "algorithm": "direct"}
+    dx = functional.conv2d_backward(a["dy"], a["x"], a["kernel"], needs=("x",), **geometry).dx
+    expected = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **problem.geometry).dx
+    np.testing.assert_array_equal(dx, expected)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_non_finite_values_stay_in_their_field(isa: str, value: float) -> None:
     """A NaN in dy changes the dx and dkernel that it takes part in, and no bit of others.
