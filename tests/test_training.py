@@ -153,6 +153,23 @@ def test_a_frozen_layer_stays_as_it_is() -> None:
     assert not np.array_equal(before[2], after[2])
 
 
+def test_what_an_optimizer_remembers_does_not_pass_to_a_layer_that_is_thawed() -> None:
+    x = np.random.default_rng(0).random((8, 3))
+    model = Sequential([Dense(3, input_shape=(3,)), Dense(3), Dense(3)], seed=0)
+    model.layers[0].trainable = False
+    model.compile(SGD(0.1, momentum=0.9), "mse")
+    model.fit(x, x, verbose=0)
+    model.layers[0].trainable, model.layers[2].trainable = True, False  # shapes are the same
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"as frozen as in the optimizer's first step.*compile"):
+        model.fit(x, x, verbose=0)
+    for weight, old in zip(model.get_weights(), before, strict=True):
+        assert_same_bits(weight, old)
+    model.compile(SGD(0.1, momentum=0.9), "mse")
+    model.fit(x, x, verbose=0)
+    assert_same_bits(model.layers[2].kernel, before[4])
+
+
 def test_from_logits() -> None:
     x, y = blobs(60)
     layers = [Flatten(input_shape=(8, 8, 1)), Dense(3)]

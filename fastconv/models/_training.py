@@ -144,6 +144,7 @@ def step(model: Trained, recipe: Recipe, seed: int, given: Examples, means: Mean
     An interrupt comes before all changes of weights and optimizer, or after them.
     """
     number = recipe.optimizer.iterations
+    recipe.optimizer.follow([layer.trainable for layer in model.layers if layer.weights])
     passes: list[_Pass] = []
     grads: list[Array] = []
     for index, part in enumerate(model.parts(given.x.shape[1:]).cut(len(given), recipe.loss)):

@@ -79,6 +79,7 @@ class Optimizer(ABC):
                 f"{self.clipnorm}, {self.clipvalue} and {self.global_clipnorm}"
             )
         self._slots: list[tuple[Array, ...]] | None = None
+        self._trained: list[bool] = []
 
     @property
     def learning_rate(self) -> float:
@@ -96,6 +97,22 @@ class Optimizer(ABC):
                 f"{type(self._rate).__name__}"
             )
         self._rate = _checks.real("learning_rate", value)
+
+    def follow(self, trainable: list[bool]) -> None:
+        """Take note of which layers are trained; what is remembered is of their weights alone.
+
+        Raises
+        ------
+        ValueError
+            They are others than in the first step.
+        """
+        if self._slots is None:
+            self._trained = trainable
+        elif self._trained != trainable:
+            raise ValueError(
+                "layers must be as frozen as in the optimizer's first step, received a model with "
+                "others frozen or thawed: compile anew, with a new optimizer"
+            )
 
     def update(self, weights: Sequence[Array], grads: Sequence[Array]) -> list[Array]:
         """Return the weights after a step, as new arrays.
