@@ -119,6 +119,8 @@ class Layered(ABC):
 
         Raises
         ------
+        ValueError
+            The name is that of something else than a file, such as a folder.
         ImportError
             safetensors is not installed.
         """
@@ -135,6 +137,8 @@ class Layered(ABC):
         ------
         TypeError
             An argument of a layer is nothing that can be written.
+        ValueError
+            The name is that of something else than a file, such as a folder.
         ImportError
             safetensors is not installed.
         """
