@@ -39,7 +39,8 @@ struct job {
     ptrdiff_t element;
     void (*tile)(const struct fc_dense_tile *tile);
     int64_t range, terms; /* columns of an item, terms of a tile */
-    bool turns;           /* the terms of a range, before they meet pixels */
+    int64_t rest; /* terms of a last chain, at most, that a tile takes with the chain before */
+    bool turns;   /* the terms of a range, before they meet pixels */
     char *scratch;
     size_t worker_bytes;
 };
@@ -79,7 +80,7 @@ static void turn(const struct job *job, struct fc_dense_tile *tile, const char *
         .x_channel = job->convolution->kernel.stride_c_out,
         .y_pixel = job->range,
         .y_channel = 1,
-        .pixels = tile->terms,
+        .pixels = tile->terms + tile->rest,
         .channels = tile->columns,
     });
     tile->kernel = turned;
@@ -94,7 +95,7 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
     const struct fc_convolution *convolution = job->convolution;
     const fc_image *x = &convolution->x, *y = &convolution->y, *residual = &convolution->residual;
     const int64_t pixels = y->w, tiles = fc_ceil_div(pixels, job->kernels->conv2d.tile_pixels);
-    const bool last = c + tile->terms == job->channels.c_in;
+    const bool last = c + tile->terms + tile->rest == job->channels.c_in;
     tile->kernel =
         (const char *)convolution->kernel.data +
         (c * convolution->kernel.stride_c_in + k * convolution->kernel.stride_c_out) * job->element;
@@ -143,14 +144,15 @@ static void compute_range(void *context, int64_t item, int worker)
             tile.terms = fc_min(job->terms, end - c);
             tile.begins = c == begin;
             tile.ends = c + tile.terms == end;
-            if (c + tile.terms == c_in) {
+            tile.rest = tile.ends && c_in - end <= job->rest ? c_in - end : 0;
+            if (c + tile.terms + tile.rest == c_in) {
                 tile.activation = convolution->activation;
                 tile.y_step = convolution->y.stride_w;
                 if (convolution->bias)
                     tile.bias = (const char *)convolution->bias + k * job->element;
             }
             add_terms(job, &tile, k, begin, c, &sums);
-            c += tile.terms;
+            c += tile.terms + tile.rest;
         } while (c < end);
     } while (c < c_in);
 }
@@ -172,18 +174,20 @@ fc_status fc_convolve_rows(const struct fc_convolution *convolution)
     const bool turned = convolution->kernel.stride_c_out != 1;
     job.tile = job.kernels->dense.tile;
     job.terms = job.channels.block;
+    job.rest = FC_SLAB - 1; /* 16 terms are as fast in a call of their own */
     const int64_t most = turned ? fc_min(FEW_TURNED, job.kernels->conv2d.tile_pixels) : FEW_PIXELS;
     if (convolution->y.w > most) {
         job.turns = turned;
         job.range = FC_PANEL_UNITS * job.channels.unit;
     } else if (turned) {
         job.tile = job.kernels->dense.turned_tile;
+        job.rest = 0;
         job.range = job.channels.unit;
     } else {
         job.terms = FEW_TERMS;
         job.range = fc_ceil_div(units, ranges) * job.channels.unit;
     }
-    const int64_t turned_rows = job.turns ? job.terms : 0;
+    const int64_t turned_rows = job.turns ? job.terms + job.rest : 0;
     job.worker_bytes = (size_t)((2 * convolution->y.w + turned_rows) * job.range * element);
     job.scratch = fc_workspace_acquire(job.worker_bytes * (size_t)width);
     if (!job.scratch)

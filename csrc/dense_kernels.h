@@ -12,6 +12,7 @@
  *   sum(p, k) = chain(p, k), 0 where it begins, then for l < terms, in order, by a multiply-add:
  *               + x[p * x_step + l] * kernel[l * kernel_step + k]     tile
  *               + x[p * x_step + l] * kernel[k * kernel_step + l]     turned_tile
+ * tile may take `rest` more terms where the chain ends, which are a chain of their own, added to the first.
  * Where the chain goes on, the sum becomes chain(p, k); where it ends,
  *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
  * chain and partial hold whole units, chain_step and partial_step apart; of all else nothing beyond
@@ -20,7 +21,7 @@ struct fc_dense_tile {
     const void *x, *kernel, *partial, *bias, *residual;
     void *chain, *y;
     ptrdiff_t x_step, kernel_step, chain_step, partial_step, residual_step, y_step;
-    int64_t terms, columns;
+    int64_t terms, rest, columns;
     int pixels;
     bool begins, ends;
     fc_activation activation;

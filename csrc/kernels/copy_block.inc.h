@@ -1,24 +1,8 @@
 /* copy_block.inc.h: blocks of pixels x channels from one layout to another.
  *
  * Where the channels lie together on one side and the pixels on the other, LANES x LANES squares are
- * transposed in registers: log2(LANES) rounds of interleaving, each of LANES instructions, so that
- * 256 float32 take 64 shuffles in AVX-512: a quarter of a cycle an element, where a loop over
+ * transposed in registers (transpose.inc.h): an eighth to a quarter of a cycle an element, where a loop over
  * elements takes one to two. */
-
-/* a[i][j] = a[j][i]: each round interleaves row i with row i + LANES / 2. */
-FC_INLINE void transpose(vreal a[LANES])
-{
-    FC_UNROLLED for (int round = 1; round < LANES; round *= 2)
-    {
-        vreal b[LANES];
-        FC_UNROLL (i, LANES / 2) {
-            b[2 * i] = vzip_low(a[i], a[i + LANES / 2]);
-            b[2 * i + 1] = vzip_high(a[i], a[i + LANES / 2]);
-        }
-        FC_UNROLL (i, LANES)
-            a[i] = b[i];
-    }
-}
 
 /* y[j * y_row + i] = x[i * x_row + j] for rows x columns, at most LANES of each. */
 static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int rows,
@@ -27,13 +11,15 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
     vreal a[LANES];
     const bool whole = rows == LANES && columns == LANES;
     enum { AHEAD = 256 / (int)sizeof(real) };
-    FC_UNROLL (i, LANES)
-        __builtin_prefetch(x + i * x_row + AHEAD);
-    FC_UNROLL (i, LANES)
-        a[i] = whole      ? vload(x + i * x_row)
-               : i < rows ? vload_first(x + i * x_row, columns)
-                          : vzero();
-    transpose(a);
+    if (whole) {
+        const struct turned turned = turned_at(x, x_row);
+        FC_UNROLL (q, LANES / PIECE)
+            load_turned(&turned, q * PIECE, AHEAD, a + q * PIECE);
+    } else {
+        FC_UNROLL (i, LANES)
+            a[i] = i < rows ? vload_first(x + i * x_row, columns) : vzero();
+        transpose(a);
+    }
     FC_UNROLL (j, LANES)
         if (whole)
             vstore(y + j * y_row, a[j]);

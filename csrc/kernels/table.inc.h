@@ -2,6 +2,7 @@
  *
  * Included once by each isa file, after its vector vocabulary. */
 #include "conv_tile.inc.h"
+#include "transpose.inc.h"
 #include "copy_block.inc.h"
 #include "dense.inc.h"
 #include "dkernel_tile.inc.h"

@@ -153,6 +153,23 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
     return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x31);
 }
 
+/* 16 bytes from each row. */
+enum { PIECE = 16 / (int)sizeof(real) };
+FC_INLINE vreal vload_pieces(const real *const row[2], ptrdiff_t at)
+{
+#if FC_REAL == 32
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[0] + at)),
+                                _mm_loadu_ps(row[1] + at), 1);
+#else
+    return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(row[0] + at)),
+                                _mm_loadu_pd(row[1] + at), 1);
+#endif
+}
+
+/* The lower and the upper halves of each piece of a and b, interleaved. */
+FC_INLINE vreal vzip_pieces_low(vreal a, vreal b) { return FC_OP(unpacklo)(a, b); }
+FC_INLINE vreal vzip_pieces_high(vreal a, vreal b) { return FC_OP(unpackhi)(a, b); }
+
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 #if FC_REAL == 32
 #define FC_QUARTERS(a) \

@@ -145,6 +145,25 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
 }
 #endif
 
+/* 16 bytes from each row, by loads that the shuffles' port need not take part in. */
+enum { PIECE = 16 / (int)sizeof(real) };
+#if FC_REAL == 32
+#define FC_INSERT(a, p, at) _mm512_insertf32x4(a, _mm_loadu_ps(p), at)
+FC_INLINE vreal vload_piece(const real *p) { return _mm512_castps128_ps512(_mm_loadu_ps(p)); }
+#else
+#define FC_INSERT(a, p, at) _mm512_insertf64x2(a, _mm_loadu_pd(p), at)
+FC_INLINE vreal vload_piece(const real *p) { return _mm512_castpd128_pd512(_mm_loadu_pd(p)); }
+#endif
+FC_INLINE vreal vload_pieces(const real *const row[4], ptrdiff_t at)
+{
+    const vreal a = FC_INSERT(vload_piece(row[0] + at), row[1] + at, 1);
+    return FC_INSERT(FC_INSERT(a, row[2] + at, 2), row[3] + at, 3);
+}
+
+/* The lower and the upper halves of each piece of a and b, interleaved. */
+FC_INLINE vreal vzip_pieces_low(vreal a, vreal b) { return FC_OP(unpacklo)(a, b); }
+FC_INLINE vreal vzip_pieces_high(vreal a, vreal b) { return FC_OP(unpackhi)(a, b); }
+
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 #if FC_REAL == 32
 FC_INLINE vreal vevens(vreal a, vreal b)

@@ -123,6 +123,14 @@ FC_INLINE vreal vpermute(vreal a, vint order)
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
 
+/* 16 bytes from each row: a vector is one such piece. */
+enum { PIECE = LANES };
+FC_INLINE vreal vload_pieces(const real *const row[1], ptrdiff_t at) { return vload(row[0] + at); }
+
+/* The lower and the upper halves of each piece of a and b, interleaved. */
+FC_INLINE vreal vzip_pieces_low(vreal a, vreal b) { return vzip_low(a, b); }
+FC_INLINE vreal vzip_pieces_high(vreal a, vreal b) { return vzip_high(a, b); }
+
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 FC_INLINE vreal vevens(vreal a, vreal b) { return FC_OP(uzp1)(a, b); }
 FC_INLINE vreal vodds(vreal a, vreal b) { return FC_OP(uzp2)(a, b); }

@@ -1,0 +1,60 @@
+/* transpose.inc.h: squares of LANES x LANES elements, turned in registers.
+ *
+ * What is there already takes log2(LANES) rounds of interleaving, each of LANES instructions: 64 shuffles for 256
+ * float32 in AVX-512, 48 for 64 in AVX2, all on one port. What is read whole comes in pieces of 16 bytes, straight to
+ * where they belong, by loads that need other ports, and takes log2(PIECE) rounds: 32 shuffles, and 16. The rows of
+ * a square then become columns PIECE at a time, which leaves the scheduler room for what is done with them. */
+
+/* a[i][j] = a[j][i]: each round interleaves row i with row i + LANES / 2. */
+FC_INLINE void transpose(vreal a[LANES])
+{
+    FC_UNROLLED for (int round = 1; round < LANES; round *= 2)
+    {
+        vreal b[LANES];
+        FC_UNROLL (i, LANES / 2) {
+            b[2 * i] = vzip_low(a[i], a[i + LANES / 2]);
+            b[2 * i + 1] = vzip_high(a[i], a[i + LANES / 2]);
+        }
+        FC_UNROLL (i, LANES)
+            a[i] = b[i];
+    }
+}
+
+/* A square of LANES rows, `step` apart, that is turned as it is read. Left to itself the compiler computes an address
+ * for each load. */
+struct turned {
+    const real *row[LANES / PIECE];
+    ptrdiff_t step, three;
+};
+
+FC_INLINE struct turned turned_at(const real *x, ptrdiff_t step)
+{
+    struct turned turned = {.step = step, .three = 3 * step};
+    FC_UNROLL (i, LANES / PIECE) {
+        turned.row[i] = x + i * PIECE * step;
+        __asm__("" : "+r"(turned.row[i]));
+    }
+    __asm__("" : "+r"(turned.three));
+    return turned;
+}
+
+/* a[j][i] = x[i * step + at + j] for j < PIECE; a line is asked for, `ahead` of as many rows. */
+FC_INLINE void load_turned(const struct turned *turned, const int at, ptrdiff_t ahead,
+                           vreal a[PIECE])
+{
+    FC_UNROLL (r, PIECE) {
+        const ptrdiff_t row = r == 3 ? turned->three : r * turned->step;
+        __builtin_prefetch(turned->row[at / PIECE] + row + ahead);
+        a[r] = vload_pieces(turned->row, row + at);
+    }
+    FC_UNROLLED for (int round = 1; round < PIECE; round *= 2)
+    {
+        vreal b[PIECE];
+        FC_UNROLL (i, PIECE / 2) {
+            b[2 * i] = vzip_pieces_low(a[i], a[i + PIECE / 2]);
+            b[2 * i + 1] = vzip_pieces_high(a[i], a[i + PIECE / 2]);
+        }
+        FC_UNROLL (i, PIECE)
+            a[i] = b[i];
+    }
+}
