@@ -388,6 +388,8 @@ fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *w
                        const fc_image *dx)
 {
     struct fc_spread spread;
+    if (dx->n == 0 || dx->h == 0 || dx->w == 0 || dx->c == 0) /* rows without columns may be many */
+        return FC_OK;
     const fc_status status = spreads(params, window, dy, kernel, bias, dx, &spread)
                                  ? fc_spread(&spread)
                                  : convolve_images(params, window, dy, kernel, bias, dx);

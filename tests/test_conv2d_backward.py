@@ -145,6 +145,15 @@ def test_empty_batch(isa: str, data_format: str) -> None:
     np.testing.assert_array_equal(grads.dbias, np.zeros(4))
 
 
+def test_many_rows_without_columns() -> None:
+    """An empty image takes no time, however many rows it has."""
+    x, kernel, dy = np.ones((1, 2**40, 0, 2)), np.ones((1, 1, 2, 1)), np.ones((1, 1, 2, 1))
+    words = {"strides": (2**40, 1), "padding": ((0, 0), (1, 1))}
+    grads = functional.conv2d_backward(dy, x, kernel, **words)
+    assert grads.dx.shape == x.shape
+    np.testing.assert_array_equal(grads.dkernel, np.zeros(kernel.shape))
+
+
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
 def test_no_input_channels(isa: str, data_format: str) -> None:
     """The bias still has a gradient; the others are empty."""
