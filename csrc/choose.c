@@ -22,6 +22,10 @@
  * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and is not taken where its positions, 11 times the
  * kernel, are more than the work that they spare: they come from memory where other layers have run since.
  *
+ * Groups of 16 channels cost GROUPED times as much but in kernel gradients: at 14x14 and below direct sums are
+ * as fast in AVX-512, and faster where x comes from memory, while tiles take 0.7 to 0.9 times as long from 28x28
+ * on and half of 5x5. AVX2 would gain a third at 14x14 too.
+ *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
 #include "choose.h"
@@ -36,7 +40,7 @@
 static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 30,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
-                    LINES = 1.15;
+                    LINES = 1.15, GROUPED = 1.3;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.3, [FC_FLOAT64] = 1.6};
 
 /* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
@@ -177,6 +181,12 @@ static double pieces_cost(const struct fc_winograd_form *form, enum fc_pass pass
     return pass == FC_PASS_DKERNEL ? PIECES_DKERNEL : PIECES[dtype];
 }
 
+/* What groups that fill one slab cost beside others. */
+static double groups_cost(enum fc_pass pass, const struct fc_convolution *convolution)
+{
+    return pass != FC_PASS_DKERNEL && fc_fits_groups(convolution) ? GROUPED : 1;
+}
+
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
@@ -188,7 +198,7 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
     return (of_pieces * channels * product + products * transforms_cost(&shape, pass, convolution) +
             shape.positions * shape.pieces * kernel) *
-           pieces_cost(&shape, pass, convolution->dtype);
+           pieces_cost(&shape, pass, convolution->dtype) * groups_cost(pass, convolution);
 }
 
 /* Pairs of an output and a tap that reads the image, in one direction. */
@@ -219,7 +229,7 @@ static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convo
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     if (fc_fits_groups(convolution))
-        return true;
+        return kernel->c_out < FC_SLAB;
     if (pass == FC_PASS_DKERNEL)
         return fc_fits_few_dkernel(convolution);
     return kernel->c_in < FEWEST_IN || kernel->c_out <= unit_of(convolution) * 2 / 3;

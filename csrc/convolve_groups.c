@@ -3,7 +3,8 @@
  * A unit of 16 outputs is 4 groups of 4, and its inputs are the 16 channels beside it: group_tile
  * spreads each group's channel over the group's lanes by a permutation. Gathered beforehand, as lanes
  * of narrow groups are otherwise, x becomes 4 times as many numbers, which took longer than the sums.
- * Groups of 16 fill a unit each; they gain by one block of x for many groups.
+ * Groups of 16 fill a unit each; they gain by one block of x for many groups, where Winograd's tiles do not
+ * serve.
  *
  * An item is a block of one image and a few units, whose x is packed with its padding. The kernel and
  * the order of the sums are those of other narrow groups: channels, then rows of taps, then columns. */

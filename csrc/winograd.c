@@ -32,14 +32,19 @@ struct job {
     struct fc_winograd_target target;
     char *scratch;
     unsigned char *bad; /* for each line, whether a sum was not finite */
-    /* Of this pass: a group, some of its panels, and those transformed or NULL. */
-    int64_t group, panel, end_panel;
+    /* Of this pass: groups, some of their panels, and those transformed or NULL. */
+    int64_t group, end_group, panel, end_panel;
     const char *transformed;
 };
 
 /* A worker's scratch. */
 struct scratch {
     char *x, *v, *m, *u, *strip, *staging;
+};
+
+/* The channels of which x is packed, from those of a group on, a slab a group. */
+struct packed {
+    int64_t group, channels;
 };
 
 static struct scratch scratch_of(const struct job *job, int worker)
@@ -57,16 +62,15 @@ static struct scratch scratch_of(const struct job *job, int worker)
 /* -------------------------------------------------------------------- work */
 
 /* A transformed chunk of panel p. */
-static const char *find_chunk(const struct job *job, const struct scratch *scratch, int64_t p,
-                              int64_t chunk)
+static const char *find_chunk(const struct job *job, const struct scratch *scratch, int64_t group,
+                              int64_t p, int64_t chunk)
 {
     if (job->transformed)
         return job->transformed +
-               (fc_winograd_kernel_offset(&job->plan->kernel, job->group, p, chunk) -
+               (fc_winograd_kernel_offset(&job->plan->kernel, group, p, chunk) -
                 fc_winograd_kernel_offset(&job->plan->kernel, job->group, job->panel, 0)) *
                    job->target.element;
-    fc_winograd_transform_chunk(&job->plan->kernel, job->group, p, chunk, scratch->staging,
-                                scratch->u);
+    fc_winograd_transform_chunk(&job->plan->kernel, group, p, chunk, scratch->staging, scratch->u);
     return scratch->u;
 }
 
@@ -110,7 +114,7 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
         return;
     product.v = product.after;
     product.after = after;
-    product.m = (char *)product.m + whole * few * plan->channels.panel * element;
+    product.m = (char *)product.m + whole * few * plan->pitch * element;
     product.next = (const char *)product.next + whole * product.channels * product.next_row;
     product.groups = 1;
     product.tiles = (int)(tiles % few);
@@ -119,13 +123,13 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
 
 /* The products of panel p with one of the chunks that V has from `first` on. */
 static void multiply_chunk(const struct job *job, const struct scratch *scratch,
-                           const struct fc_winograd_block *block, int64_t p, int64_t index,
-                           int64_t first, char *m)
+                           const struct fc_winograd_block *block, int64_t group, int64_t p,
+                           int64_t index, int64_t first, char *m)
 {
     const struct fc_winograd_plan *plan = job->plan;
     const struct fc_winograd_layout *layout = &plan->layout;
     const ptrdiff_t element = job->target.element;
-    const char *chunk = find_chunk(job, scratch, p, index);
+    const char *chunk = find_chunk(job, scratch, group, p, index);
     const struct fc_winograd_chunk of = fc_winograd_chunk_at(plan->channels.c_in, index);
     const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, of.piece);
     int64_t position, begin, end;
@@ -133,7 +137,7 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     struct fc_winograd_product product = {
         .v_slab = layout->v_slab,
         .u_row = fc_panel_width(&plan->channels, p),
-        .m_tile = plan->channels.panel,
+        .m_tile = plan->pitch,
         .channels = of.channels,
         .add = index > 0,
     };
@@ -160,19 +164,21 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
 }
 
 static void gather_lines(const struct job *job, const struct scratch *scratch,
-                         const struct fc_winograd_block *block, int64_t p, const char *m)
+                         const struct fc_winograd_block *block, int64_t group, int64_t p,
+                         const char *m)
 {
     const struct fc_channels *channels = &job->plan->channels;
     for (int64_t line = block->line; line < block->line + block->lines; line++)
         if (!fc_winograd_gather_line(&job->target, block, line,
-                                     job->group * channels->c_out + p * channels->panel,
+                                     group * channels->c_out + p * channels->panel,
                                      fc_panel_outputs(channels, p), m, scratch->strip))
             __atomic_store_n(&job->bad[line], 1, __ATOMIC_RELAXED);
 }
 
 /* The channels of chunks [chunk, end), all of them or one, to V. */
 static void spread_chunks(const struct job *job, const struct scratch *scratch,
-                          const struct fc_winograd_block *block, int64_t chunk, int64_t end)
+                          const struct fc_winograd_block *block, int64_t group, int64_t chunk,
+                          int64_t end)
 {
     const struct fc_winograd_plan *plan = job->plan;
     const int64_t slabs = fc_ceil_div(plan->spread, FC_SLAB) * plan->layout.v_slab;
@@ -181,32 +187,67 @@ static void spread_chunks(const struct job *job, const struct scratch *scratch,
     for (int64_t piece = first.piece; piece <= last.piece; piece++) {
         struct fc_winograd_source source = job->plan->source;
         source.piece = fc_winograd_piece_at(&plan->form, piece);
-        fc_winograd_spread_block(&source, block, job->group * plan->channels.c_in + first.c,
+        fc_winograd_spread_block(&source, block, group * plan->channels.c_in + first.c,
                                  last.c + last.channels - first.c, scratch->x,
                                  scratch->v + (piece - first.piece) * slabs * job->target.element);
     }
 }
 
-/* Item: a block of tiles, for a share of the panels. */
+/* Panels [panel, end) of a group, whose x is among what is packed, where the plan says so. */
+static void compute_group(const struct job *job, const struct scratch *scratch,
+                          const struct fc_winograd_block *block, int64_t group, int64_t panel,
+                          int64_t end, const struct packed *packed)
+{
+    const struct fc_winograd_plan *plan = job->plan;
+    for (int64_t first = 0; first < plan->chunks && panel < end; first += plan->depth) {
+        const int64_t stop = first + plan->depth;
+        if (plan->packs)
+            fc_winograd_spread_packed(&plan->source, block, packed->channels, group - packed->group,
+                                      scratch->x, scratch->v);
+        else
+            spread_chunks(job, scratch, block, group, first, stop);
+        for (int64_t p = panel; p < end; p++) {
+            char *m = scratch->m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
+            for (int64_t chunk = first; chunk < stop; chunk++)
+                multiply_chunk(job, scratch, block, group, p, chunk, first, m);
+            if (stop == plan->chunks)
+                gather_lines(job, scratch, block, group, p, m);
+        }
+    }
+}
+
+/* Item: a block of tiles, for a set of groups and a share of the panels. */
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
     const struct fc_winograd_plan *plan = job->plan;
     const struct scratch scratch = scratch_of(job, worker);
-    const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, index / plan->shares);
-    const int64_t panel = job->panel + index % plan->shares * plan->share_panels;
+    const int64_t set = index % plan->sets, rest = index / plan->sets;
+    const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, rest / plan->shares);
+    const int64_t panel = job->panel + rest % plan->shares * plan->share_panels;
     const int64_t end = fc_min(panel + plan->share_panels, job->end_panel);
-    for (int64_t first = 0; first < plan->chunks && panel < end; first += plan->depth) {
-        const int64_t stop = first + plan->depth;
-        spread_chunks(job, &scratch, &block, first, stop);
-        for (int64_t p = panel; p < end; p++) {
-            char *m = scratch.m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
-            for (int64_t chunk = first; chunk < stop; chunk++)
-                multiply_chunk(job, &scratch, &block, p, chunk, first, m);
-            if (stop == plan->chunks)
-                gather_lines(job, &scratch, &block, p, m);
-        }
-    }
+    const int64_t group = job->group + set * plan->set_groups;
+    const int64_t end_group = fc_min(group + plan->set_groups, job->end_group);
+    const struct packed packed = {group, (end_group - group) * plan->channels.c_in};
+    if (plan->packs && group < end_group)
+        fc_winograd_pack_block(&plan->source, &block, group * plan->channels.c_in, packed.channels,
+                               scratch.x);
+    for (int64_t g = group; g < end_group; g++)
+        compute_group(job, &scratch, &block, g, panel, end, &packed);
+}
+
+/* The kernels of a pass, which follow each other. */
+static fc_status transform_groups(const struct job *job, char *u)
+{
+    const struct fc_winograd_kernel *kernel = &job->plan->kernel;
+    fc_status status = FC_OK;
+    for (int64_t group = job->group; group < job->end_group && status == FC_OK; group++)
+        status =
+            fc_winograd_transform_panels(kernel, group, job->panel, job->end_panel,
+                                         u + (fc_winograd_kernel_offset(kernel, group, 0, 0) -
+                                              fc_winograd_kernel_offset(kernel, job->group, 0, 0)) *
+                                                 job->target.element);
+    return status;
 }
 
 /* All panels of all groups, a pass at a time; u is where a pass's kernel is transformed to. */
@@ -214,7 +255,8 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
 {
     const struct fc_winograd_plan *plan = job->plan;
     const int64_t panels = fc_panel_count(&plan->channels);
-    for (job->group = 0; job->group < plan->channels.groups; job->group++)
+    for (job->group = 0; job->group < plan->channels.groups; job->group = job->end_group) {
+        job->end_group = fc_min(job->group + plan->pass_groups, plan->channels.groups);
         for (job->panel = 0; job->panel < panels; job->panel += plan->pass_panels) {
             job->end_panel = fc_min(job->panel + plan->pass_panels, panels);
             if (transformed) {
@@ -223,15 +265,15 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
                     fc_winograd_kernel_offset(&job->plan->kernel, job->group, job->panel, 0) *
                         job->target.element;
             } else if (!plan->fused) {
-                const fc_status status = fc_winograd_transform_panels(
-                    &job->plan->kernel, job->group, job->panel, job->end_panel, u);
+                const fc_status status = transform_groups(job, u);
                 if (status != FC_OK)
                     return status;
                 job->transformed = u;
             }
-            fc_parallel_for(plan->blocks * plan->shares, plan->width, FC_FLUSH_DENORMALS,
-                            compute_item, job);
+            fc_parallel_for(plan->blocks * plan->shares * plan->sets, plan->width,
+                            FC_FLUSH_DENORMALS, compute_item, job);
         }
+    }
     return FC_OK;
 }
 
@@ -256,7 +298,7 @@ fc_status fc_winograd_convolve(int form, const struct fc_convolution *convolutio
         .plan = &plan,
         .kernels = &table->winograd,
         .target = {convolution, &table->conv2d, plan.kernel.transforms, &plan.cut, plan.form,
-                   element, plan.channels.panel, plan.m_position,
+                   element, plan.pitch, plan.m_position,
                    fc_streams_image(&convolution->y, false, element)},
         .bad = (unsigned char *)scratch + plan.pass_bytes,
         .scratch = scratch + plan.shared_bytes,

@@ -103,17 +103,6 @@ void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most)
     cut->line_blocks = fc_ceil_div(cut->images * cut->tile_rows, cut->lines);
 }
 
-struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index)
-{
-    struct fc_winograd_block block = {
-        .line = index / cut->column_blocks * cut->lines,
-        .column = index % cut->column_blocks * cut->columns,
-    };
-    block.lines = fc_min(cut->lines, cut->images * cut->tile_rows - block.line);
-    block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
-    return block;
-}
-
 /* -------------------------------------------------------------------- order */
 
 bool fc_winograd_has_short(const struct fc_winograd_cut *cut)
@@ -128,31 +117,36 @@ static int64_t shorts_before(const struct fc_winograd_cut *cut, int64_t line)
            fc_max(line % cut->tile_rows - cut->full[0], 0);
 }
 
-struct fc_winograd_order fc_winograd_order_of(const struct fc_winograd_cut *cut,
-                                              const struct fc_winograd_block *block)
+struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index)
 {
-    struct fc_winograd_order order;
-    order.columns = fc_max(fc_min(cut->full[1] - block->column, block->columns), 0);
-    order.ends = block->columns - order.columns;
-    order.short_lines =
-        shorts_before(cut, block->line + block->lines) - shorts_before(cut, block->line);
-    order.full_lines = block->lines - order.short_lines;
-    return order;
+    struct fc_winograd_block block = {
+        .line = index / cut->column_blocks * cut->lines,
+        .column = index % cut->column_blocks * cut->columns,
+    };
+    struct fc_winograd_order *order = &block.order;
+    block.lines = fc_min(cut->lines, cut->images * cut->tile_rows - block.line);
+    block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
+    order->columns = fc_max(fc_min(cut->full[1] - block.column, block.columns), 0);
+    order->ends = block.columns - order->columns;
+    order->shorts = shorts_before(cut, block.line);
+    order->short_lines = shorts_before(cut, block.line + block.lines) - order->shorts;
+    order->full_lines = block.lines - order->short_lines;
+    return block;
 }
 
 int64_t fc_winograd_tile_at(const struct fc_winograd_cut *cut,
                             const struct fc_winograd_block *block, int64_t line, int64_t column)
 {
-    const struct fc_winograd_order order = fc_winograd_order_of(cut, block);
-    const int64_t shorts = shorts_before(cut, line) - shorts_before(cut, block->line);
-    const int64_t fulls = line - block->line - shorts, end = column - order.columns;
-    const int64_t first_full = order.full_lines * order.ends;
-    const int64_t first_short = first_full + order.full_lines * order.columns;
+    const struct fc_winograd_order *order = &block->order;
+    const int64_t shorts = shorts_before(cut, line) - order->shorts;
+    const int64_t fulls = line - block->line - shorts, end = column - order->columns;
+    const int64_t first_full = order->full_lines * order->ends;
+    const int64_t first_short = first_full + order->full_lines * order->columns;
     if (line % cut->tile_rows < cut->full[0])
-        return end < 0 ? first_full + fulls * order.columns + column : fulls * order.ends + end;
+        return end < 0 ? first_full + fulls * order->columns + column : fulls * order->ends + end;
     if (end < 0)
-        return first_short + shorts * order.columns + column;
-    return first_short + order.short_lines * order.columns + shorts * order.ends + end;
+        return first_short + shorts * order->columns + column;
+    return first_short + order->short_lines * order->columns + shorts * order->ends + end;
 }
 
 void fc_winograd_points_of(const struct fc_winograd_cut *cut, const struct fc_winograd_block *block,
@@ -173,7 +167,7 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
                             const struct fc_winograd_block *block, int64_t position, int64_t *begin,
                             int64_t *end)
 {
-    const struct fc_winograd_order order = fc_winograd_order_of(cut, block);
+    const struct fc_winograd_order *order = &block->order;
     const int64_t row = position / cut->points[1], column = position % cut->points[1];
     const bool lines = has_point(cut, 0, cut->short_points[0], row);
     const bool columns = has_point(cut, 1, cut->short_points[1], column);
@@ -181,10 +175,10 @@ void fc_winograd_tiles_with(const struct fc_winograd_cut *cut,
     if (!has_point(cut, 0, cut->full_points[0], row) ||
         !has_point(cut, 1, cut->full_points[1], column))
         return;
-    *begin = columns ? 0 : order.full_lines * order.ends;
-    *end = order.full_lines * (order.columns + order.ends);
+    *begin = columns ? 0 : order->full_lines * order->ends;
+    *end = order->full_lines * (order->columns + order->ends);
     if (lines)
-        *end += order.short_lines * (order.columns + (columns ? order.ends : 0));
+        *end += order->short_lines * (order->columns + (columns ? order->ends : 0));
 }
 
 /* Points of the rows or columns of tiles in one direction, and how many there are. */

@@ -18,20 +18,19 @@ struct fc_winograd_cut {
     int64_t line_blocks, column_blocks;
 };
 
-struct fc_winograd_block {
-    int64_t line, lines, column, columns;
-};
-
 /* How many tiles of a block have fewer points in neither direction, in one, or in both. Their order
  *   full lines' last, full, short lines', short lines' last
  * puts those that a position has side by side, whether it lacks the last, the short lines' or both. */
 struct fc_winograd_order {
     int64_t columns, ends; /* full ones, and the short ones that follow */
     int64_t full_lines, short_lines;
+    int64_t shorts; /* short lines before the block */
 };
 
-struct fc_winograd_order fc_winograd_order_of(const struct fc_winograd_cut *cut,
-                                              const struct fc_winograd_block *block);
+struct fc_winograd_block {
+    int64_t line, lines, column, columns;
+    struct fc_winograd_order order;
+};
 
 /* Whether some tiles have fewer points than others. */
 bool fc_winograd_has_short(const struct fc_winograd_cut *cut);

@@ -14,9 +14,12 @@ struct fc_winograd_plan {
     int64_t chunks, depth; /* all, and those that are taken to positions at once: all or one */
     int64_t spread;        /* channels of a piece that are so */
     int64_t kept;          /* panels whose sums wait for the next */
-    bool fused;            /* the kernel is transformed chunk by chunk where it is used */
+    /* Groups of a pass, in sets that an item computes: one, or, packed side by side, several. */
+    bool packs;
+    int64_t pass_groups, sets, set_groups;
+    bool fused; /* the kernel is transformed chunk by chunk where it is used */
     struct fc_winograd_layout layout;
-    int64_t v_elements, m_position, m_panel;
+    int64_t v_elements, pitch, m_position, m_panel; /* pitch: of M, from tile to tile */
     size_t x_bytes, v_bytes, m_bytes, u_bytes, strip_bytes, staging_bytes, worker_bytes;
     size_t pass_bytes, bad_bytes, shared_bytes; /* a pass's kernel, a mark a line, and both */
     int width;

@@ -132,18 +132,24 @@ static int64_t pixel_under(const struct fc_winograd_source *source, int axis, in
     return tile * source->step[axis] - source->before[axis];
 }
 
-/* By way of scratch, slab by slab, padded. */
-static void spread_packed(const struct fc_winograd_source *source,
-                          const struct fc_winograd_tiles *tiles, int64_t c, int64_t count,
-                          char *scratch, char *v)
+static struct fc_patch patch_under(const struct fc_winograd_source *source,
+                                   const struct fc_winograd_tiles *tiles)
 {
-    const struct fc_patch patch = {
+    return (struct fc_patch){
         .x_row = pixel_under(source, 0, tiles->row),
         .x_row_gap = 1,
         .x_rows = pixels(source, 0, tiles->end - tiles->row),
         .x_column = pixel_under(source, 1, tiles->column),
         .x_columns = pixels(source, 1, tiles->stop - tiles->column),
     };
+}
+
+/* By way of scratch, slab by slab, padded. */
+static void spread_packed(const struct fc_winograd_source *source,
+                          const struct fc_winograd_tiles *tiles, int64_t c, int64_t count,
+                          char *scratch, char *v)
+{
+    const struct fc_patch patch = patch_under(source, tiles);
     for (int64_t done = 0; done < count; done += FC_SLAB) {
         const int64_t channels = fc_min(FC_SLAB, count - done);
         fc_pack_slabs(&source->padded, 0, &patch, FC_SLAB, c + done, channels, scratch);
@@ -300,4 +306,64 @@ void fc_winograd_spread_block(const struct fc_winograd_source *source,
         fc_fill_padding(&source->padded, scratch, count);
     for (int64_t n = block->line / rows; n <= last / rows; n++)
         spread_image(source, block, n, c, count, in_place, scratch, v);
+}
+
+/* --------------------------------------------------------------- in two steps */
+
+/* Elements of a slab of one image under a block, at most. */
+static int64_t slab_elements(const struct fc_winograd_source *source)
+{
+    const struct fc_winograd_cut *cut = source->cut;
+    return pixels(source, 0, fc_min(cut->lines, cut->tile_rows)) * pixels(source, 1, cut->columns) *
+           FC_SLAB;
+}
+
+size_t fc_winograd_packed_bytes(const struct fc_winograd_source *source, int64_t count)
+{
+    const struct fc_winograd_cut *cut = source->cut;
+    const int64_t images = fc_min(cut->lines / cut->tile_rows + 2, cut->images);
+    return (size_t)(images * slab_elements(source) * (count / FC_SLAB)) * source->padded.element;
+}
+
+/* The tiles of image n in a block, of one phase. */
+static struct fc_winograd_tiles tiles_of(const struct fc_winograd_cut *cut,
+                                         const struct fc_winograd_block *block, int64_t n)
+{
+    const int64_t line = block->line - n * cut->tile_rows;
+    struct fc_winograd_tiles tiles = {.block = block, .n = n};
+    fc_winograd_find_tiles(cut, 0, fc_max(line, 0), fc_min(line + block->lines, cut->tile_rows),
+                           &tiles);
+    fc_winograd_find_tiles(cut, 1, block->column, block->column + block->columns, &tiles);
+    return tiles;
+}
+
+void fc_winograd_pack_block(const struct fc_winograd_source *source,
+                            const struct fc_winograd_block *block, int64_t c, int64_t count,
+                            char *packed)
+{
+    const int64_t rows = source->cut->tile_rows, last = block->line + block->lines - 1;
+    const int64_t image = slab_elements(source) * (count / FC_SLAB);
+    for (int64_t n = block->line / rows; n <= last / rows; n++) {
+        const struct fc_winograd_tiles tiles = tiles_of(source->cut, block, n);
+        const struct fc_winograd_source one = of_image(source, n, tiles.phase);
+        const struct fc_patch patch = patch_under(&one, &tiles);
+        fc_pack_slabs(&one.padded, 0, &patch, FC_SLAB, c, count, packed);
+        packed += image * (int64_t)source->padded.element;
+    }
+}
+
+void fc_winograd_spread_packed(const struct fc_winograd_source *source,
+                               const struct fc_winograd_block *block, int64_t count, int64_t slab,
+                               const char *packed, char *v)
+{
+    const int64_t rows = source->cut->tile_rows, last = block->line + block->lines - 1;
+    const int64_t element = (int64_t)source->padded.element;
+    for (int64_t n = block->line / rows; n <= last / rows; n++) {
+        const struct fc_winograd_tiles tiles = tiles_of(source->cut, block, n);
+        const int64_t row = pixels(source, 1, tiles.stop - tiles.column) * FC_SLAB;
+        const int64_t each = pixels(source, 0, tiles.end - tiles.row) * row;
+        spread_tiles(source, &tiles, &(struct pixels){packed + slab * each * element, row, FC_SLAB},
+                     FC_SLAB, v);
+        packed += slab_elements(source) * (count / FC_SLAB) * element;
+    }
 }

@@ -37,6 +37,16 @@ void fc_winograd_spread_block(const struct fc_winograd_source *source,
                               const struct fc_winograd_block *block, int64_t c, int64_t count,
                               void *scratch, void *v);
 
+/* The same in two steps, where there is one phase: `count` channels from c on, in whole slabs, to `packed`, of
+ * fc_winograd_packed_bytes, and from there one of the slabs to v. */
+size_t fc_winograd_packed_bytes(const struct fc_winograd_source *source, int64_t count);
+void fc_winograd_pack_block(const struct fc_winograd_source *source,
+                            const struct fc_winograd_block *block, int64_t c, int64_t count,
+                            char *packed);
+void fc_winograd_spread_packed(const struct fc_winograd_source *source,
+                               const struct fc_winograd_block *block, int64_t count, int64_t slab,
+                               const char *packed, char *v);
+
 /* Back to y: the line of a block that begins with its tile `first`, for outputs [k, k + outputs).
  * m is [position][tile][pitch]; strip is scratch for a line of outputs, pitch apart. */
 struct fc_winograd_target {

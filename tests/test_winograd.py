@@ -273,6 +273,44 @@ def test_transposed_convolution(isa: str) -> None:
     )
 
 
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (3, 70), (37, 5)])
+def test_groups_side_by_side_have_the_bits_of_each_alone(
+    isa: str, size: tuple[int, int], data_format: str
+) -> None:
+    """x is packed for some groups of 16 channels at once: 11 are cut in a set of 6 and one of 5."""
+    groups, outputs = 11, 24
+    rng = np.random.default_rng(16)
+    x = rng.standard_normal((5, *size, groups * 16)).astype(np.float32)
+    kernel = rng.standard_normal((3, 3, 16, groups * outputs)).astype(np.float32)
+    bias = rng.standard_normal(groups * outputs).astype(np.float32)
+    residual = rng.standard_normal((5, *size, groups * outputs)).astype(np.float32)
+    words: dict[str, Any] = {"padding": "same", "activation": "relu", **WINOGRAD}
+    last = data_format == "channels_last"
+    order = (0, 1, 2, 3) if last else (0, 3, 1, 2)
+    with threads(2):
+        y = functional.conv2d(
+            np.ascontiguousarray(x.transpose(order)),
+            kernel,
+            bias,
+            groups=groups,
+            data_format=data_format,
+            residual=np.ascontiguousarray(residual.transpose(order)),
+            **words,
+        )
+    y = y if last else y.transpose(0, 2, 3, 1)
+    for g in range(groups):
+        ins, outs = slice(16 * g, 16 * g + 16), slice(outputs * g, outputs * (g + 1))
+        alone = functional.conv2d(
+            np.ascontiguousarray(x[..., ins]),
+            kernel[..., outs],
+            bias[outs],
+            residual=np.ascontiguousarray(residual[..., outs]),
+            **words,
+        )
+        assert_same_bits(np.ascontiguousarray(y[..., outs]), alone)
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_large_results_have_the_bits_of_unaligned_ones(isa: str, groups: int, strides: int) -> None:
