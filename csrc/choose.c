@@ -57,12 +57,6 @@ enum {
     FEW_PIXELS = 100
 };
 
-/* Elements of a unit. */
-static int64_t unit_of(const struct fc_convolution *convolution)
-{
-    return FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
-}
-
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
@@ -117,7 +111,7 @@ static bool channels_fit(const struct fc_convolution *convolution)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const int64_t least = fc_min(kernel->c_in, kernel->c_out);
-    return least > 0 && (kernel->groups == 1 || least >= unit_of(convolution)) &&
+    return least > 0 && (kernel->groups == 1 || least >= fc_unit(convolution->dtype)) &&
            fc_max(kernel->c_in, kernel->c_out) <= MOST_CHANNELS;
 }
 
@@ -150,7 +144,7 @@ static double product_cost(const struct fc_winograd_form *form, const struct fc_
 /* Outputs as they are computed, in whole units. */
 static double whole_outputs(const struct fc_convolution *convolution)
 {
-    return (double)fc_whole_units(convolution->kernel.c_out, unit_of(convolution));
+    return (double)fc_whole_units(convolution->kernel.c_out, fc_unit(convolution->dtype));
 }
 
 /* What the transforms of all channels cost, at one position of a tile. */
@@ -232,7 +226,7 @@ static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convo
         return kernel->c_out < FC_SLAB;
     if (pass == FC_PASS_DKERNEL)
         return fc_fits_few_dkernel(convolution);
-    return kernel->c_in < FEWEST_IN || kernel->c_out <= unit_of(convolution) * 2 / 3;
+    return kernel->c_in < FEWEST_IN || kernel->c_out <= fc_unit(convolution->dtype) * 2 / 3;
 }
 
 /* Not inlined: its arithmetic must stay between the changes of the floating-point state. */

@@ -60,7 +60,7 @@ struct item {
 
 bool fc_fits_columns(const struct fc_convolution *convolution)
 {
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    const int64_t unit = fc_unit(convolution->dtype);
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const struct fc_axis *axis = convolution->axis;
     if (convolution->packed || kernel->groups != 1 || kernel->kw < 2 || kernel->kh < 1 ||
@@ -83,7 +83,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     const struct fc_axis *axis = convolution->axis;
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    plan->unit = FC_UNIT_BYTES / element;
+    plan->unit = fc_unit(convolution->dtype);
     plan->columns = fc_whole_units(kernel->kw * kernel->c_out, plan->unit);
     plan->block = fc_max(FC_BLOCK_TERMS / kernel->kh, 1);
     plan->in_place = convolution->x.stride_c == 1;

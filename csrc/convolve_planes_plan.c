@@ -34,7 +34,7 @@ static bool fits_stem(const struct fc_convolution *convolution)
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const struct fc_axis *axis = convolution->axis;
     const fc_image *x = &convolution->x, *y = &convolution->y;
-    const int64_t pair = 2 * FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    const int64_t pair = 2 * fc_unit(convolution->dtype);
     if (y->stride_c == 1 || y->stride_w != 1 || kernel->c_in > MOST_STEM_CHANNELS ||
         kernel->c_out > MOST_STEM_OUTPUTS || kernel->kh * kernel->kw > MOST_STEM_TAPS)
         return false;
@@ -50,7 +50,7 @@ static bool can_shift(const struct fc_convolution *convolution, int64_t channels
 {
     const struct fc_axis *axis = convolution->axis;
     const fc_image *y = &convolution->y;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    const int64_t unit = fc_unit(convolution->dtype);
     return is_flat(axis) && axis[1].stride == 1 && axis[1].dilation == 1 && y->stride_w == 1 &&
            y->stride_h == y->w && !convolution->residual.data && y->w < MOST_UNITS * unit &&
            fc_pads_with_zero(convolution) && axis[0].taps * axis[1].taps > 1 &&
@@ -60,7 +60,7 @@ static bool can_shift(const struct fc_convolution *convolution, int64_t channels
 /* lanes filled: w of whole units here, c_out of one unit there */
 static bool fits_few(const struct fc_convolution *convolution)
 {
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    const int64_t unit = fc_unit(convolution->dtype);
     const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
     return convolution->axis[1].stride == 1 && 2 * c_out < unit &&
            c_out * fc_whole_units(w, unit) < unit * w;
@@ -91,7 +91,7 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
     const struct fc_axis *axis = convolution->axis;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const int64_t c_in = convolution->kernel.c_in, c_out = convolution->kernel.c_out;
-    plan->unit = FC_UNIT_BYTES / element;
+    plan->unit = fc_unit(convolution->dtype);
     plan->taps = axis[0].taps * axis[1].taps;
     plan->block =
         fits_few(convolution) ? fc_min(fc_max(FC_BLOCK_TERMS / plan->taps, 1), c_in) : c_in;

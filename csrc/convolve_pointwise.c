@@ -69,7 +69,7 @@ static bool fills_lanes(int64_t pixels, int64_t unit)
 bool fc_fits_pointwise(const struct fc_convolution *convolution)
 {
     const fc_image *x = &convolution->x, *y = &convolution->y;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(convolution->dtype);
+    const int64_t unit = fc_unit(convolution->dtype);
     return fc_is_dense(convolution) && convolution->kernel.groups == 1 &&
            convolution->kernel.c_in > 0 && !convolution->residual.data && x->stride_w == 1 &&
            y->stride_w == 1 && y->stride_c != 1 && y->h == 1 && fills_lanes(y->w, unit);
@@ -79,8 +79,7 @@ bool fc_fits_pointwise(const struct fc_convolution *convolution)
 bool fc_fits_gaps(const struct fc_convolution *convolution, const struct fc_gaps *gaps)
 {
     const fc_image *x = &convolution->x, *y = &gaps->image;
-    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t unit = FC_UNIT_BYTES / element, c_out = convolution->kernel.c_out;
+    const int64_t unit = fc_unit(convolution->dtype), c_out = convolution->kernel.c_out;
     return fc_is_dense(convolution) && convolution->kernel.groups == 1 &&
            convolution->kernel.c_in > 0 && c_out >= unit && c_out <= MOST_OUTPUTS &&
            gaps->columns == 2 && x->stride_w == 1 && (x->h == 1 || x->stride_h == x->w) &&

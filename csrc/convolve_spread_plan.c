@@ -22,7 +22,7 @@ enum {
 bool fc_fits_spread(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
+    const int64_t unit = fc_unit(spread->dtype);
     if (fc_fits_spread_planes(spread))
         return true;
     if (kernel->groups != 1 || kernel->c_out >= unit || kernel->c_in < FEWEST_CHANNELS ||
@@ -100,7 +100,7 @@ bool fc_plan_spread(const struct fc_spread *spread, struct fc_spread_plan *plan)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t element = (int64_t)fc_element_size(spread->dtype);
-    plan->unit = FC_UNIT_BYTES / element;
+    plan->unit = fc_unit(spread->dtype);
     plan->panel = FC_PANEL_UNITS * plan->unit;
     plan->columns = fc_ceil_div(kernel->kh * kernel->kw * kernel->c_out, plan->unit) * plan->unit;
     plan->reach[0] = fc_ceil_div(kernel->kh, spread->stride[0]);

@@ -48,7 +48,7 @@ static int64_t rows_that_fit(const struct fc_spread *spread)
 bool fc_fits_spread_planes(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
-    const int64_t unit = FC_UNIT_BYTES / (int64_t)fc_element_size(spread->dtype);
+    const int64_t unit = fc_unit(spread->dtype);
     if (spread->stride[0] != 1 || spread->stride[1] != 1 || kernel->groups != 1 || kernel->kh < 2 ||
         kernel->kw < 2 || kernel->kh > FC_MOST_SPREAD_TAPS || kernel->kw > FC_MOST_SPREAD_TAPS ||
         kernel->c_out >= unit || kernel->kh * kernel->c_out > MOST_COLUMNS ||
@@ -72,7 +72,7 @@ void fc_plan_spread_planes(const struct fc_spread *spread, struct fc_spread_plan
     const struct fc_kernel_view *kernel = &spread->kernel;
     const fc_image *y = &spread->y;
     const int64_t element = (int64_t)fc_element_size(spread->dtype);
-    plan->unit = FC_UNIT_BYTES / element;
+    plan->unit = fc_unit(spread->dtype);
     plan->columns = kernel->kh * kernel->c_out;
     plan->block = channels_of_chain(kernel);
     plan->zeros = zeros_of(spread);

@@ -138,7 +138,7 @@ static void share_channels(struct plan *plan, int threads)
 static void size_scratch(struct plan *plan)
 {
     const struct fc_axis *axis = plan->convolution->axis;
-    plan->unit = FC_UNIT_BYTES / (int64_t)plan->element;
+    plan->unit = fc_unit(plan->convolution->dtype);
     plan->taps = axis[0].taps * axis[1].taps;
     plan->elements = fc_ceil_div(plan->convolution->y.c, plan->unit) * plan->unit * plan->taps;
     plan->sum_bytes = (size_t)(plan->elements * plan->element);

@@ -26,4 +26,10 @@ static inline size_t fc_element_size(fc_dtype dtype)
     return dtype == FC_FLOAT32 ? sizeof(float) : sizeof(double);
 }
 
+/* Elements of a unit. */
+static inline int64_t fc_unit(fc_dtype dtype)
+{
+    return FC_UNIT_BYTES / (int64_t)fc_element_size(dtype);
+}
+
 #endif

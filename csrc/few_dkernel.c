@@ -44,7 +44,7 @@ struct job {
 bool fc_fits_few_dkernel(const struct fc_convolution *convolution)
 {
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t unit = FC_UNIT_BYTES / element;
+    const int64_t unit = fc_unit(convolution->dtype);
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const struct fc_axis *axis = convolution->axis;
     if (kernel->groups != 1 || kernel->kw < 2 || kernel->c_out >= unit || kernel->c_in > FEW ||
@@ -64,7 +64,7 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const fc_image *dy = &convolution->y;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    plan->unit = FC_UNIT_BYTES / element;
+    plan->unit = fc_unit(convolution->dtype);
     plan->columns = fc_whole_units(kernel->kw * kernel->c_out, plan->unit);
     plan->elements = kernel->kh * kernel->c_in;
     fc_cut_blocks(convolution->axis, BLOCK_COLUMNS, BLOCK_PIXELS, INT64_MAX, &plan->blocks);

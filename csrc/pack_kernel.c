@@ -31,7 +31,7 @@ struct fc_channels fc_plan_channels(const struct fc_kernel_view *kernel, fc_dtyp
         .c_out = kernel->c_out,
         .taps = kernel->kh * kernel->kw,
         .slab = FC_SLAB,
-        .unit = FC_UNIT_BYTES / (int64_t)fc_element_size(dtype),
+        .unit = fc_unit(dtype),
     };
     channels.panel = FC_PANEL_UNITS * channels.unit;
     channels.lanes = kernel->groups > 1 && kernel->c_out < channels.unit;

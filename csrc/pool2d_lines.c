@@ -39,7 +39,7 @@ static bool make_plan(struct work *work)
         return false;
     bool planes =
         pass->kernels->pool2d.lines[pass->pooling] && y->w >= FEW_COLUMNS && y->w <= FC_POOL2D_LINE;
-    bool pixels = work->dy && y->c >= FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype);
+    bool pixels = work->dy && y->c >= fc_unit(pass->dtype);
     for (int i = 0; i < 4; i++)
         if (images[i]) {
             planes = planes && images[i]->stride_w == 1;

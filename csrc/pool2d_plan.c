@@ -25,7 +25,7 @@ static bool is_channels_last(const fc_image *image)
 static void choose_lanes(struct fc_pool2d_pass *pass)
 {
     const fc_image *image = pass->adjoint ? &pass->y : &pass->x;
-    const int64_t enough = FC_UNIT_BYTES / (int64_t)fc_element_size(pass->dtype) / 2;
+    const int64_t enough = fc_unit(pass->dtype) / 2;
     pass->wide = image->c >= enough;
     if (pass->wide)
         pass->channels = fc_min(image->c, DIRECT_CHANNELS);
