@@ -74,8 +74,11 @@ fc_status fc_conv2d_transpose_backward(const fc_conv2d_params *params,
         status = fc_check_conv2d_transpose(params, output_padding, dx, kernel, dy, &window);
     if (status == FC_OK && dx)
         status = transpose_dx(params, &window, dy, kernel, dx);
-    if (status == FC_OK && dkernel)
-        status = fc_conv2d_dkernel(params, &window, x, dy, dkernel, NULL);
+    if (status == FC_OK && dkernel) {
+        fc_conv2d_params of_zeros = *params;
+        of_zeros.padding_value = 0;
+        status = fc_conv2d_dkernel(&of_zeros, &window, x, dy, dkernel, NULL);
+    }
     if (status == FC_OK && dbias)
         status = fc_sum_channels(params->dtype, dy, dbias);
     return status;

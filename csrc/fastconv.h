@@ -6,7 +6,8 @@
  *
  * Promises that hold for every function here:
  *   - Arguments are checked before anything is written. A status other than FC_OK means that no
- *     output was touched, except FC_NO_MEMORY and FC_BAD_INDEX, after which outputs hold no result.
+ *     output was touched, except FC_NO_MEMORY, FC_BAD_INDEX and, where several gradients are asked for
+ *     at once, FC_OVERFLOW, after which outputs hold no result.
  *   - The caller owns every array. Inputs are only read; outputs must not overlap inputs. Nothing is
  *     kept after the call returns, except what fc_pack_kernel hands out.
  *   - Any function may be called from any number of threads at once, also in the child of a fork.
