@@ -61,7 +61,12 @@ def _sanitized(
 
     What all runs have counted is recorded at the end.
     """
-    flags = f"-fsanitize={sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer"
+    # Python's own -fwrapv would allow what no C program may do. Addresses that nothing reads may
+    # be formed.
+    flags = (
+        f"-fsanitize={sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer "
+        "-fno-wrapv -fno-sanitize=pointer-overflow"
+    )
     # C++'s library too: the sanitizer looks for it when it starts, before PyTorch brings it.
     runtime = " ".join(
         subprocess.check_output(["gcc", f"-print-file-name={name}"], text=True).strip()
