@@ -154,7 +154,9 @@ class Trained(Layered):
             still taken over the number of examples, not over their weights: Keras's rule. Metrics
             are not weighed.
         initial_epoch
-            The number of the first epoch, for a training that goes on.
+            The number of the first epoch, for a training that goes on. The order of the examples
+            and what layers draw follow the optimizer's steps: with a new optimizer, as after
+            `load_model`, they are those of a first epoch again.
         seed
             Fixes the order and what layers draw; without it, the model's seed does.
 
