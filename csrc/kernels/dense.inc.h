@@ -64,7 +64,8 @@ FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int
 
     const int last = columns - (vectors - 1) * LANES;
     real sums[TILE_PIXELS * TILE_VECTORS * LANES];
-    for (bool rest = false;; rest = true) {
+    FC_ROLLED for (bool rest = false;; rest = true)
+    {
         const int64_t begin = rest ? tile->terms : 0, terms = rest ? tile->rest : tile->terms;
         const ptrdiff_t x_step = tile->x_step, kernel_step = tile->kernel_step;
         const real *x = (const real *)tile->x + begin;

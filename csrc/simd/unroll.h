@@ -1,13 +1,16 @@
 /* unroll.h: loops over compile-time counts that must leave no loop behind.
  *
- * Accumulators live in arrays; they become registers only where every index is a constant. */
+ * Accumulators live in arrays; they become registers only where every index is a constant. A loop around
+ * such loops that clang would unroll as well, before them, is marked as one that stays. */
 #ifndef FC_UNROLL_H
 #define FC_UNROLL_H
 
 #if defined(__clang__)
 #define FC_UNROLLED _Pragma("clang loop unroll(full)")
+#define FC_ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define FC_UNROLLED _Pragma("GCC unroll 64")
+#define FC_ROLLED
 #endif
 #define FC_UNROLL(i, count) FC_UNROLLED for (int i = 0; i < (count); i++)
 
