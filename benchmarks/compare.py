@@ -15,6 +15,7 @@ is made.  So a run can be cut at any time, and be made of parts:
 
     python -m benchmarks.compare --resume                # what the file does not hold yet
     python -m benchmarks.compare --update --classes 3x3  # these again, the others as they are
+    python -m benchmarks.compare --repeat                # again, each engine keeps its better time
     python -m benchmarks.compare --update --isa avx2     # these beside the others
     python -m benchmarks.compare --update --batch 1 --passes forward packed   # and single images
     python -m benchmarks.compare --seconds 600           # stop when this time is over; status 3
@@ -128,6 +129,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--resume", action="store_true", help="keep and skip what FILE.jsonl holds")
     parts.add_argument("--update", action="store_true", help="keep what is not measured again")
+    parts.add_argument(
+        "--repeat", action="store_true", help="keep the better of FILE.jsonl and this run"
+    )
     parts.add_argument("--pages", type=Path, nargs="+", metavar="FILE.jsonl", help="only the page")
     add("--seconds", type=float, default=math.inf, metavar="S", help="stop after this time")
     add("--lock", type=Path, metavar="FILE", help="a file to lock while measuring")
@@ -215,8 +219,8 @@ def failures(cases: Sequence[Case]) -> list[str]:
 def measure(options: argparse.Namespace, bench: Bench, run: Run) -> bool:
     """Measure the cases asked for, each written down at once; returns whether all are done."""
     store = Store(options.output.with_suffix(".jsonl"))
-    keep = options.resume or options.update
-    done = {case.key for case in earlier(options)[1]} if options.resume else set()
+    keep = options.resume or options.update or options.repeat
+    before = {case.key: case for case in earlier(options)[1]} if keep else {}
     with exclusive(options.lock):
         for dtype in options.dtypes:
             for threads in options.threads:
@@ -226,11 +230,13 @@ def measure(options: argparse.Namespace, bench: Bench, run: Run) -> bool:
     end = time.monotonic() + options.seconds
     for problem in problems(options):
         key = Case(*problem, timings=[], isa=options.isa or "").key
-        if key in done:
+        if options.resume and key in before:
             continue
         if time.monotonic() > end:
             return False
         case = bench.measure(*problem, options.formats, exclusive(options.lock))
+        if options.repeat and key in before:
+            case = case.or_better(before[key])
         store.add(case)
         print(progress(case, options.formats), file=sys.stderr, flush=True)
     return True

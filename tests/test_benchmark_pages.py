@@ -46,6 +46,18 @@ def test_limit_is_the_slower_of_computing_and_copying() -> None:
     assert limit(case) == ("copy", case.bytes_moved / 1e6)
 
 
+def test_the_better_of_two_measurements_is_each_engines_own() -> None:
+    first = a_case(fastconv_channels_last=1.0, torch_channels_last=3.0, ncnn_channels_first=5.0)
+    again = a_case(fastconv_channels_last=2.0, torch_channels_last=2.5, numpy_channels_last=1.0)
+    first.fma_peak, first.copy_bandwidth = 1e11, 1e10
+    again.fma_peak, again.copy_bandwidth = 2e11, 5e9
+    better = again.or_better(first)
+    assert [timing.seconds for timing in better.timings] == [1.0, 2.5, 1.0]
+    assert (better.fma_peak, better.copy_bandwidth) == (2e11, 1e10)
+    again.timings[0].failed = True  # of which no earlier success may make a figure
+    assert again.or_better(first).timings[0] is again.timings[0]
+
+
 def test_geometric_mean_skips_what_is_missing() -> None:
     assert geometric_mean([2.0, math.nan, 8.0]) == pytest.approx(4.0)
     assert math.isnan(geometric_mean([math.nan]))
@@ -184,6 +196,16 @@ def test_a_run_that_was_cut_goes_on_and_pages_are_made_of_what_there_is(tmp_path
     words = ["--pages", str(raw), "--no-picture", "--output", str(tmp_path / "again.md")]
     assert compare.main(words) == 0
     assert (tmp_path / "again.md").read_text(encoding="utf-8") == page_of_all
+
+
+def test_a_run_that_is_repeated_keeps_the_better_times(tmp_path: Path) -> None:
+    raw = tmp_path / "results.jsonl"
+    assert tiny_run(tmp_path, "--no-picture", "--passes", "forward") == 0
+    before = store.read([raw])[1]
+    assert tiny_run(tmp_path, "--no-picture", "--repeat", "--passes", "forward") == 0
+    for first, again in zip(before, store.read([raw])[1], strict=True):
+        for one, other in zip(first.timings, again.timings, strict=True):
+            assert not other.seconds > one.seconds  # both are NaN where an engine has nothing
 
 
 def test_compare_says_when_fastconv_fails(
