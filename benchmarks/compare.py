@@ -30,6 +30,8 @@ checked against float64 sums; a wrong answer is reported and never timed.  Then 
 turns of some milliseconds, the order rotating, and the least time of a call counts (`measure.py`),
 until no time improves any more.  An engine that is slow because the machine was busy for a moment
 gets more turns; a peer that is behind the best one gets fewer, and one that is far behind only one.
+Where other guests slow the machine for minutes, `--repeat` measures again: each engine keeps its
+better time, and the machine its higher limits.
 
 How to read it
 --------------
