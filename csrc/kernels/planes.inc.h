@@ -165,16 +165,7 @@ FC_INLINE void interleave_planes(const struct fc_finish *finish, int64_t p, cons
             a[c] = activate(a[c], finish->activation);
         }
     }
-    FC_UNROLLED for (int round = 1; round < group; round *= 2)
-    {
-        vreal b[FC_FEW_OUTPUTS];
-        FC_UNROLL (c, group / 2) {
-            b[2 * c] = vzip_low(a[c], a[c + group / 2]);
-            b[2 * c + 1] = vzip_high(a[c], a[c + group / 2]);
-        }
-        FC_UNROLL (c, group)
-            a[c] = b[c];
-    }
+    interleave(a, group, false);
     FC_UNROLL (c, group)
         if (c * LANES % group < block->channels)
             store_group(block, a[c], group,

@@ -5,20 +5,27 @@
  * where they belong, by loads that need other ports, and takes log2(PIECE) rounds: 32 shuffles, and 16. The rows of
  * a square then become columns PIECE at a time, which leaves the scheduler room for what is done with them. */
 
-/* a[i][j] = a[j][i]: each round interleaves row i with row i + LANES / 2. */
-FC_INLINE void transpose(vreal a[LANES])
+enum { MOST_INTERLEAVED = (int)LANES > FC_FEW_OUTPUTS ? (int)LANES : FC_FEW_OUTPUTS };
+
+/* `count` vectors, a power of two, element by element: each round interleaves vector i with i + count / 2, as wholes
+ * or piece by piece. */
+FC_INLINE void interleave(vreal *a, const int count, const bool pieces)
 {
-    FC_UNROLLED for (int round = 1; round < LANES; round *= 2)
+    FC_UNROLLED for (int round = 1; round < count; round *= 2)
     {
-        vreal b[LANES];
-        FC_UNROLL (i, LANES / 2) {
-            b[2 * i] = vzip_low(a[i], a[i + LANES / 2]);
-            b[2 * i + 1] = vzip_high(a[i], a[i + LANES / 2]);
+        vreal b[MOST_INTERLEAVED];
+        FC_UNROLL (i, count / 2) {
+            const vreal second = a[i + count / 2];
+            b[2 * i] = pieces ? vzip_pieces_low(a[i], second) : vzip_low(a[i], second);
+            b[2 * i + 1] = pieces ? vzip_pieces_high(a[i], second) : vzip_high(a[i], second);
         }
-        FC_UNROLL (i, LANES)
+        FC_UNROLL (i, count)
             a[i] = b[i];
     }
 }
+
+/* a[i][j] = a[j][i]. */
+FC_INLINE void transpose(vreal a[LANES]) { interleave(a, LANES, false); }
 
 /* A square of LANES rows, `step` apart, that is turned as it is read. Left to itself the compiler computes an address
  * for each load. */
@@ -47,14 +54,5 @@ FC_INLINE void load_turned(const struct turned *turned, const int at, ptrdiff_t 
         __builtin_prefetch(turned->row[at / PIECE] + row + ahead);
         a[r] = vload_pieces(turned->row, row + at);
     }
-    FC_UNROLLED for (int round = 1; round < PIECE; round *= 2)
-    {
-        vreal b[PIECE];
-        FC_UNROLL (i, PIECE / 2) {
-            b[2 * i] = vzip_pieces_low(a[i], a[i + PIECE / 2]);
-            b[2 * i + 1] = vzip_pieces_high(a[i], a[i + PIECE / 2]);
-        }
-        FC_UNROLL (i, PIECE)
-            a[i] = b[i];
-    }
+    interleave(a, PIECE, true);
 }
