@@ -272,20 +272,29 @@ static void spread_both(const struct fc_winograd_source *source,
         spread_in_place(source, &inner, c, count, v);
 }
 
-/* The tiles of image n in a block, phase by phase. */
+/* The tiles of image n in a block, of tiles->phase; whether there are any. */
+static bool find_tiles(const struct fc_winograd_cut *cut, const struct fc_winograd_block *block,
+                       int64_t n, struct fc_winograd_tiles *tiles)
+{
+    const int64_t line = block->line - n * cut->tile_rows;
+    const int64_t begin = fc_max(line, 0), end = fc_min(line + block->lines, cut->tile_rows);
+    tiles->block = block;
+    tiles->n = n;
+    return fc_winograd_find_tiles(cut, 0, begin, end, tiles) &&
+           fc_winograd_find_tiles(cut, 1, block->column, block->column + block->columns, tiles);
+}
+
+/* Phase by phase. */
 static void spread_image(const struct fc_winograd_source *source,
                          const struct fc_winograd_block *block, int64_t n, int64_t c, int64_t count,
                          bool in_place, char *scratch, char *v)
 {
     const struct fc_winograd_cut *cut = source->cut;
-    const int64_t line = block->line - n * cut->tile_rows;
-    const int64_t begin = fc_max(line, 0), end = fc_min(line + block->lines, cut->tile_rows);
-    struct fc_winograd_tiles tiles = {.block = block, .n = n};
+    struct fc_winograd_tiles tiles = {0};
     for (int64_t i = 0; i < cut->phases[0] * cut->phases[1]; i++) {
         tiles.phase[0] = i / cut->phases[1];
         tiles.phase[1] = i % cut->phases[1];
-        if (!fc_winograd_find_tiles(cut, 0, begin, end, &tiles) ||
-            !fc_winograd_find_tiles(cut, 1, block->column, block->column + block->columns, &tiles))
+        if (!find_tiles(cut, block, n, &tiles))
             continue;
         const struct fc_winograd_source one = of_image(source, n, tiles.phase);
         if (in_place)
@@ -325,18 +334,6 @@ size_t fc_winograd_packed_bytes(const struct fc_winograd_source *source, int64_t
     return (size_t)(images * slab_elements(source) * (count / FC_SLAB)) * source->padded.element;
 }
 
-/* The tiles of image n in a block, of one phase. */
-static struct fc_winograd_tiles tiles_of(const struct fc_winograd_cut *cut,
-                                         const struct fc_winograd_block *block, int64_t n)
-{
-    const int64_t line = block->line - n * cut->tile_rows;
-    struct fc_winograd_tiles tiles = {.block = block, .n = n};
-    fc_winograd_find_tiles(cut, 0, fc_max(line, 0), fc_min(line + block->lines, cut->tile_rows),
-                           &tiles);
-    fc_winograd_find_tiles(cut, 1, block->column, block->column + block->columns, &tiles);
-    return tiles;
-}
-
 void fc_winograd_pack_block(const struct fc_winograd_source *source,
                             const struct fc_winograd_block *block, int64_t c, int64_t count,
                             char *packed)
@@ -344,7 +341,8 @@ void fc_winograd_pack_block(const struct fc_winograd_source *source,
     const int64_t rows = source->cut->tile_rows, last = block->line + block->lines - 1;
     const int64_t image = slab_elements(source) * (count / FC_SLAB);
     for (int64_t n = block->line / rows; n <= last / rows; n++) {
-        const struct fc_winograd_tiles tiles = tiles_of(source->cut, block, n);
+        struct fc_winograd_tiles tiles = {0};
+        find_tiles(source->cut, block, n, &tiles);
         const struct fc_winograd_source one = of_image(source, n, tiles.phase);
         const struct fc_patch patch = patch_under(&one, &tiles);
         fc_pack_slabs(&one.padded, 0, &patch, FC_SLAB, c, count, packed);
@@ -359,7 +357,8 @@ void fc_winograd_spread_packed(const struct fc_winograd_source *source,
     const int64_t rows = source->cut->tile_rows, last = block->line + block->lines - 1;
     const int64_t element = (int64_t)source->padded.element;
     for (int64_t n = block->line / rows; n <= last / rows; n++) {
-        const struct fc_winograd_tiles tiles = tiles_of(source->cut, block, n);
+        struct fc_winograd_tiles tiles = {0};
+        find_tiles(source->cut, block, n, &tiles);
         const int64_t row = pixels(source, 1, tiles.stop - tiles.column) * FC_SLAB;
         const int64_t each = pixels(source, 0, tiles.end - tiles.row) * row;
         spread_tiles(source, &tiles, &(struct pixels){packed + slab * each * element, row, FC_SLAB},
