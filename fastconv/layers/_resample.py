@@ -70,8 +70,9 @@ class Resampling:
         total: Array | None = None
         for taps, weights in zip(self.taps.T, self.weights.T, strict=True):
             term: Array = x.take(taps, axis=axis)
-            if (weights == 0.0).any():
-                term[(slice(None),) * axis + (weights == 0.0,)] = 0.0
+            absent = weights == 0.0
+            if absent.any():
+                term[(slice(None),) * axis + (absent,)] = 0.0
             if (weights != 1.0).any():
                 term *= weights.astype(x.dtype).reshape(aligned)
             total = term if total is None else np.add(total, term, out=total)
