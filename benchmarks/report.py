@@ -41,10 +41,11 @@ _LEAST = 8
 _KINDS = {"conv2d": "convolution", "dense": "dense", "pool2d": "pooling"}
 
 _READING = """\
-A ratio is the best peer's time divided by fastconv's, for the same layer in the same run, each
-into freshly allocated outputs: above 1 fastconv is faster. How each figure is taken and what the
-columns mean stands at the top of `benchmarks/compare.py`. A goal is the ratio that fastconv sets
-out to reach: ✓ it does, ✓ limit it is within 90 % of what the machine can give at all, ✗ neither.
+A ratio is the best peer's time divided by fastconv's, for the same layer in the same run, or the
+better of each in runs that were repeated, into freshly allocated outputs: above 1 fastconv is
+faster. How each figure is taken and what the columns mean stands at the top of
+`benchmarks/compare.py`. A goal is the ratio that fastconv sets out to reach: ✓ it does, ✓ limit it
+is within 90 % of what the machine can give at all, ✗ neither.
 """
 
 
