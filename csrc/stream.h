@@ -9,9 +9,16 @@
  *     stored 29.9, read 29.9    17.5, 25.6    11.0, 21.4
  *     past   23.6, read 19.5    24.7, 19.3    25.0, 18.9
  *
- * so that a result must be larger than what the last cache keeps of one process. From 8 MB on, layers
- * themselves gained up to a quarter where other processes had filled that cache, but MobileNet's first
- * layers, one reading the other, took 11.7 ms, not 9.0.
+ * so that a result must be larger than what the last cache keeps of one process: half of it, where it has 32
+ * to 64 MiB. Above, on a Xeon, layers alone gained up to a quarter from 8 MB on where other processes had
+ * filled that cache, but MobileNet's first layers, one reading the other, took 11.7 ms, not 9.0. With 32 MiB
+ * (Zen 4) 64 to 256 channels of 56x56 and a pooling that reads them took, for an image, in ms:
+ *
+ *            13 MB   16 MB   19 MB   26 MB
+ *     stored  1.19    1.36    1.40    1.47
+ *     past    1.27    1.30    1.28    1.27
+ *
+ * and MobileNet's first layers 15.1, not 16.7; the 26 MB alone 7.9, not 10.1.
  *
  * Other stores may overtake these: fc_parallel_for waits for them before its loop is done. */
 #ifndef FC_STREAM_H
@@ -24,13 +31,14 @@
 #include "fastconv.h"
 #include "workspace.h"
 
-enum { FC_STREAM_BYTES = 32 << 20 };
+/* Bytes of the least result that goes past the caches of this CPU: 16 to 32 MiB. */
+int64_t fc_stream_bytes(void);
 
 /* Whether a result of so many bytes goes past the caches; what of it is stored together, `step` bytes apart,
  * then all begins with a line. */
 static inline bool fc_streams(const void *y, int64_t bytes, ptrdiff_t step)
 {
-    return bytes >= FC_STREAM_BYTES && (uintptr_t)y % FC_CACHE_LINE == 0 &&
+    return bytes >= fc_stream_bytes() && (uintptr_t)y % FC_CACHE_LINE == 0 &&
            step % FC_CACHE_LINE == 0;
 }
 
