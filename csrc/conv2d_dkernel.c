@@ -17,6 +17,7 @@
 #include "choose.h"
 #include "conv2d.h"
 #include "conv2d_dkernel_sums.h"
+#include "convolve_one_tap.h"
 #include "dense_dkernel.h"
 #include "depthwise_dkernel.h"
 #include "dispatch.h"

@@ -21,6 +21,7 @@
  * leave the second-level cache. Blocks of 128 or 192 pixels gain nothing. */
 #include "conv2d_dkernel_plan.h"
 
+#include "convolve_one_tap.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "workspace.h"

@@ -12,6 +12,7 @@
 
 #include "convolve_columns.h"
 #include "convolve_groups.h"
+#include "convolve_one_tap.h"
 #include "convolve_planes.h"
 #include "convolve_pointwise.h"
 #include "convolve_rows.h"

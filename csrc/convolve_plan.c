@@ -7,12 +7,10 @@
  * touches them, (rows + kh - 1) / rows times, 1.5 for 4 rows of a 3x3 kernel (twice the pixels and
  * 1.25 measured the same).
  *
- * One tap needs no packing: with 14 pixels 4 KB apart, all in one set of the first-level cache, a tile
- * still keeps 89 % of the peak, where packing 256 channels for 64 outputs takes a quarter of the time.
- *
  * None of this changes a bit of the result: the order of a sum is fixed by fc_plan_channels. */
 #include "convolve_plan.h"
 
+#include "convolve_one_tap.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "stream.h"
@@ -37,79 +35,6 @@ enum {
     LEAST_GAP = 3    /* of taps whose columns are told apart */
 };
 
-/* ----------------------------------------------------------------- one tap */
-
-/* One tap that never reads padding: every stride-th pixel of x is a smaller image. */
-static void make_dense(struct fc_axis *axis, char **data, int64_t *size, int64_t *stride,
-                       int64_t element)
-{
-    const int64_t last = (axis->out - 1) * axis->stride - axis->before;
-    if (axis->taps != 1 || axis->before > 0 || last >= axis->in)
-        return;
-    *data += -axis->before * *stride * element;
-    *stride *= axis->stride;
-    *size = axis->in = axis->out;
-    axis->stride = axis->dilation = 1;
-    axis->before = 0;
-}
-
-/* One tap that reads each pixel of x for the same pixel of y. */
-static bool is_dense(const struct fc_axis *axis)
-{
-    return axis->taps == 1 && axis->stride == 1 && axis->before == 0 && axis->in == axis->out;
-}
-
-bool fc_is_dense(const struct fc_convolution *convolution)
-{
-    return is_dense(&convolution->axis[0]) && is_dense(&convolution->axis[1]);
-}
-
-static bool lies_together(int64_t inner, int64_t inner_stride, int64_t outer, int64_t outer_stride)
-{
-    return outer == 1 || inner == 1 || outer_stride == inner * inner_stride;
-}
-
-/* (h, w) -> (1, h * w), then (n, w) -> (1, n * w). */
-static void merge_rows(fc_image *image)
-{
-    if (image->w == 1)
-        image->stride_w = image->stride_h;
-    image->w *= image->h;
-    image->h = 1;
-}
-
-static void merge_images(fc_image *image)
-{
-    if (image->w == 1)
-        image->stride_w = image->stride_n;
-    image->w *= image->n;
-    image->n = 1;
-}
-
-static bool rows_together(const fc_image *image)
-{
-    return lies_together(image->w, image->stride_w, image->h, image->stride_h);
-}
-
-static bool images_together(const fc_image *image)
-{
-    return image->h == 1 && lies_together(image->w, image->stride_w, image->n, image->stride_n);
-}
-
-void fc_make_dense(struct fc_convolution *convolution)
-{
-    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    fc_image *x = &convolution->x;
-    char *data = x->data;
-    make_dense(&convolution->axis[0], &data, &x->h, &x->stride_h, element);
-    make_dense(&convolution->axis[1], &data, &x->w, &x->stride_w, element);
-    x->data = data;
-    if (x->c == 1)
-        x->stride_c = 1;
-    if (convolution->y.c == 1)
-        convolution->y.stride_c = convolution->residual.stride_c = 1;
-}
-
 bool fc_taps_apart(const struct fc_convolution *convolution)
 {
     const struct fc_axis *axis = &convolution->axis[1];
@@ -127,27 +52,6 @@ bool fc_skips_columns(const struct fc_convolution *convolution)
     fc_axis_outputs(axis, 0, &first, &unused);
     fc_axis_outputs(axis, axis->taps - 1, &unused, &last);
     return first + axis->out - last >= axis->out / 2;
-}
-
-void fc_merge_pixels(struct fc_convolution *convolution)
-{
-    fc_image *x = &convolution->x, *y = &convolution->y;
-    struct fc_axis *axis = convolution->axis;
-    if (!fc_is_dense(convolution))
-        return;
-    fc_image unused = *y, *residual = convolution->residual.data ? &convolution->residual : &unused;
-    if (rows_together(x) && rows_together(y) && rows_together(residual)) {
-        merge_rows(x);
-        merge_rows(y);
-        merge_rows(residual);
-    }
-    if (images_together(x) && images_together(y) && images_together(residual)) {
-        merge_images(x);
-        merge_images(y);
-        merge_images(residual);
-    }
-    axis[0].in = axis[0].out = y->h;
-    axis[1].in = axis[1].out = y->w;
 }
 
 /* ------------------------------------------------------------------ blocks */
@@ -384,7 +288,8 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     const bool one_tap = fc_is_dense(convolution);
     const bool depthwise = convolution->kernel.c_in == 1 && convolution->kernel.c_out == 1;
     plan->direct =
-        x->stride_c == 1 && (plan->channels.lanes ? depthwise && plan->skip_rows : one_tap);
+        x->stride_c == 1 && (plan->channels.lanes ? depthwise && plan->skip_rows
+                                                  : one_tap && !fc_crowds_cache(convolution));
     plan->runs_in_place = reads_runs(convolution, plan);
     if (plan->runs_in_place)
         plan->direct = plan->skip_columns = true;

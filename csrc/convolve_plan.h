@@ -32,23 +32,12 @@ struct fc_convolve_plan {
 /* Bytes of the list of a stretch's terms, in scratch. */
 size_t fc_terms_bytes(const struct fc_convolve_plan *plan);
 
-/* The same convolution with fewer strides: a single channel lies together however it is stored, and
- * a one-tap direction that never reads padding becomes dense. */
-void fc_make_dense(struct fc_convolution *convolution);
-
-/* Whether one tap reads each pixel of x for the same pixel of y. */
-bool fc_is_dense(const struct fc_convolution *convolution);
-
 /* Whether the taps of a kernel row lie so far apart that what is between them must not be packed. */
 bool fc_taps_apart(const struct fc_convolution *convolution);
 
 /* Whether taps in zero padding to the left and right are left out of sums over channels: half of the columns
  * or more lack one. */
 bool fc_skips_columns(const struct fc_convolution *convolution);
-
-/* Makes directions of a dense convolution that follow each other in memory one. What is summed over
- * pixels must not be merged: its order would depend on strides. */
-void fc_merge_pixels(struct fc_convolution *convolution);
 
 /* False where a count of bytes overflows. */
 bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convolve_plan *plan);

@@ -28,6 +28,7 @@
 
 #include <string.h>
 
+#include "convolve_one_tap.h"
 #include "convolve_plan.h"
 #include "dispatch.h"
 #include "fetch_rows.h"

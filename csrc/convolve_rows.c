@@ -18,6 +18,7 @@
  * The sums are those of the panels, term by term and chain by chain. */
 #include "convolve_rows.h"
 
+#include "convolve_one_tap.h"
 #include "convolve_plan.h"
 #include "dispatch.h"
 #include "parallel.h"

@@ -9,6 +9,7 @@
  * in parts and blocks. */
 #include "dense_dkernel.h"
 
+#include "convolve_one_tap.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "workspace.h"
