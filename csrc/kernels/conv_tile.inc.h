@@ -307,14 +307,14 @@ FC_INLINE void shared_sums(const struct fc_tile *tile, const int pixels)
 #define FC_PAIR_CASE(half) FC_TILE_CASE(false, half, 2 * (half))
 #define FC_LANE_CASE(pixels) FC_TILE_CASE(true, pixels, pixels)
 
-static void conv_tile(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void conv_tile(const struct fc_tile *tile)
 {
     switch (tile->pixels) {
         TILE_CASES(FC_CONV_CASE)
     }
 }
 
-static void conv_pair(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void conv_pair(const struct fc_tile *tile)
 {
     switch (tile->pixels / 2) {
         PAIR_CASES(FC_PAIR_CASE)
@@ -326,7 +326,7 @@ static void conv_pair(const struct fc_tile *tile)
         shared_sums(tile, pixels); \
         return;
 
-static void conv_shared(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void conv_shared(const struct fc_tile *tile)
 {
     if (TILE_UNITS > 1)
         switch (tile->pixels / 2) {
@@ -334,7 +334,7 @@ static void conv_shared(const struct fc_tile *tile)
         }
 }
 
-static void lane_tile(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void lane_tile(const struct fc_tile *tile)
 {
     switch (tile->pixels) {
         TILE_CASES(FC_LANE_CASE)

@@ -140,7 +140,7 @@ FC_INLINE void dense_columns(const struct fc_dense_tile *tile, const int pixels)
         dense_columns(tile, pixels); \
         return;
 
-static void dense_tile(const struct fc_dense_tile *tile)
+FC_SPILL_TO_STACK static void dense_tile(const struct fc_dense_tile *tile)
 {
     switch (tile->pixels) {
         TILE_CASES(FC_DENSE_CASE)
@@ -221,7 +221,7 @@ FC_INLINE void turned_sums(const struct fc_dense_tile *tile, int64_t k, const in
     dense_end(tile, sums, k, 1, lanes);
 }
 
-static void turned_dense_tile(const struct fc_dense_tile *tile)
+FC_SPILL_TO_STACK static void turned_dense_tile(const struct fc_dense_tile *tile)
 {
     enum { FEW = (TILE_PIXELS + 3) / 4, HALF = TILE_PIXELS / 2 + 1 };
     for (int64_t k = 0; k < tile->columns; k += LANES)

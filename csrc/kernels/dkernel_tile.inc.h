@@ -207,21 +207,21 @@ FC_INLINE void dkernel_sums(const struct fc_dkernel_tile *tile, const enum dkern
 #define FC_PLANE_DKERNEL_CASE(elements) FC_DKERNEL_CASE_OF(PLANES, elements)
 #define FC_LANE_DKERNEL_CASE(elements) FC_DKERNEL_CASE_OF(LANE, elements)
 
-static void dkernel_tile(const struct fc_dkernel_tile *tile)
+FC_SPILL_TO_STACK static void dkernel_tile(const struct fc_dkernel_tile *tile)
 {
     switch (tile->elements) {
         TILE_CASES(FC_DKERNEL_CASE)
     }
 }
 
-static void plane_dkernel_tile(const struct fc_dkernel_tile *tile)
+FC_SPILL_TO_STACK static void plane_dkernel_tile(const struct fc_dkernel_tile *tile)
 {
     switch (tile->elements) {
         TILE_CASES(FC_PLANE_DKERNEL_CASE)
     }
 }
 
-static void rows_dkernel_tile(const struct fc_dkernel_tile *tile)
+FC_SPILL_TO_STACK static void rows_dkernel_tile(const struct fc_dkernel_tile *tile)
 {
     if (TILE_UNITS < 2)
         return;
@@ -235,7 +235,7 @@ static void rows_dkernel_tile(const struct fc_dkernel_tile *tile)
         dkernel_sums(tile, ROWS, 27, UNIT_VECTORS);
 }
 
-static void lane_dkernel_tile(const struct fc_dkernel_tile *tile)
+FC_SPILL_TO_STACK static void lane_dkernel_tile(const struct fc_dkernel_tile *tile)
 {
     switch (tile->elements) {
         TILE_CASES(FC_LANE_DKERNEL_CASE)

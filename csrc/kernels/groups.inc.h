@@ -110,7 +110,7 @@ FC_INLINE void group_tile_of(const struct fc_group_tile *tile, const int pixels)
         group_tile_of(tile, pixels); \
         return;
 
-static void group_tile(const struct fc_group_tile *tile)
+FC_SPILL_TO_STACK static void group_tile(const struct fc_group_tile *tile)
 {
     switch (tile->pixels) {
         GROUP_CASES(FC_GROUP_CASE)

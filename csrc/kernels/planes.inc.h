@@ -124,7 +124,7 @@ FC_INLINE void flat_sums(const struct fc_plane_tile *tile, const int outputs, co
             flat_sums(tile, outputs, FLAT_VECTORS);                              \
         return;
 
-static void plane_tile(const struct fc_plane_tile *tile)
+FC_SPILL_TO_STACK static void plane_tile(const struct fc_plane_tile *tile)
 {
     switch (tile->outputs) {
 #if TILE_PIXELS < 6

@@ -1,6 +1,9 @@
 /* table.inc.h: every kernel body, and the table they fill, for one instruction set and float type.
  *
  * Included once by each isa file, after its vector vocabulary. */
+#ifndef FC_SPILL_TO_STACK
+#define FC_SPILL_TO_STACK
+#endif
 #include "conv_tile.inc.h"
 #include "transpose.inc.h"
 #include "copy_block.inc.h"

@@ -110,7 +110,7 @@ FC_INLINE void winograd_products(const struct fc_winograd_product *product, cons
             winograd_products(product, tiles, TILE_VECTORS); \
         return;
 
-static void winograd_product(const struct fc_winograd_product *product)
+FC_SPILL_TO_STACK static void winograd_product(const struct fc_winograd_product *product)
 {
     switch (product->tiles) {
         TILE_CASES(FC_PRODUCT_CASE)
@@ -166,7 +166,7 @@ FC_INLINE void winograd_outers(const struct fc_winograd_outer *outer, const int 
             winograd_outers(outer, channels, TILE_VECTORS); \
         return;
 
-static void winograd_outer(const struct fc_winograd_outer *outer)
+FC_SPILL_TO_STACK static void winograd_outer(const struct fc_winograd_outer *outer)
 {
     switch (outer->channels) {
         TILE_CASES(FC_OUTER_CASE)
