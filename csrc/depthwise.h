@@ -11,6 +11,11 @@ bool fc_fits_depthwise(const struct fc_convolution *convolution);
 
 fc_status fc_convolve_depthwise(const struct fc_convolution *convolution);
 
+/* Bytes of a pixel up to which the rows that come next are asked for. A tile or a walk reads one vector of
+ * channels of many pixels, and longer pixels are streams that prefetchers follow: with 2 to 3 KB, to
+ * ask took up to 8 % longer in AVX2, and in AVX-512 from 6 % less to 4 % more. */
+enum { FC_SHORT_PIXEL = 1024 };
+
 /* One call, for both layouts; packed is the kernel in panels. */
 struct fc_depthwise_job {
     const struct fc_convolution *convolution;

@@ -34,6 +34,31 @@ struct part {
     char *scratch, *block, *sums;
 };
 
+/* `rows` whole rows of an image, or columns of one row, if they lie together; else nothing. */
+static struct fc_depthwise_soon segment(const fc_image *image, int64_t n, int64_t row, int64_t rows,
+                                        int64_t column, int64_t columns, ptrdiff_t element)
+{
+    const bool whole = columns == image->w && image->stride_h == image->w * image->c;
+    if (image->stride_w != image->c || columns <= 0 || (rows > 1 && !whole))
+        return (struct fc_depthwise_soon){0};
+    const int64_t from = n * image->stride_n + row * image->stride_h + column * image->stride_w;
+    return (struct fc_depthwise_soon){
+        (const char *)image->data + from * element,
+        fc_ceil_div(rows * columns * image->stride_w * element, FC_UNIT_BYTES)};
+}
+
+/* The rows of x that the next row of outputs of a block has to itself. */
+static struct fc_depthwise_soon x_soon(const struct plan *plan, int64_t n, int64_t h,
+                                       const struct fc_patch *patch)
+{
+    const fc_image *x = &plan->convolution->x;
+    const struct fc_axis *axis = plan->convolution->axis;
+    const int64_t row = h * axis[0].stride - axis[0].before + plan->need;
+    const int64_t column = fc_max(patch->x_column, 0);
+    const int64_t columns = fc_min(patch->x_column + patch->x_columns, x->w) - column;
+    return segment(x, n, row, axis[0].stride, column, columns, plan->element);
+}
+
 /* Adds a block's sum to those of the chunk. */
 static void add_block(const struct part *part, int64_t n, const struct fc_patch *patch)
 {
@@ -59,6 +84,7 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
         .column_tap = axis[1].dilation,
         .dy_pixel = dy->stride_w,
     };
+    const bool short_pixels = plan->shares == 1 && dy->c * plan->element <= FC_SHORT_PIXEL;
     memset(block, 0, (size_t)(elements * plan->element));
     for (int64_t r = 0; r < patch->rows; r++) {
         const int64_t h = fc_patch_row(plan->blocks, patch, r);
@@ -66,6 +92,11 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
         row.dy =
             (const char *)dy->data +
             (n * dy->stride_n + h * dy->stride_h + patch->column * dy->stride_w) * plan->element;
+        if (short_pixels) {
+            const int64_t next = h + plan->blocks->row_phases;
+            row.x_soon = x_soon(plan, n, h, patch);
+            row.dy_soon = segment(dy, n, next, 1, patch->column, patch->columns, plan->element);
+        }
         plan->kernels->depthwise.dkernel(&row);
     }
     plan->kernels->conv2d.channel_sums(block, 0, 1, elements,

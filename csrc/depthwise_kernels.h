@@ -9,11 +9,11 @@
 
 enum { FC_DEPTHWISE_ROWS = 2 }; /* output rows of a strip, at most */
 
-/* Memory that is needed later: with each row of a tile's window `each` lines more of x, to be read, into the
- * second-level cache, and as many of y, to be written. */
+/* Memory that is needed later: with each row of a tile's window `x_each` lines more of x, to be read, into
+ * the second-level cache, and `y_each` of y, to be written. */
 struct fc_depthwise_ahead {
     const char *x, *y;
-    int64_t each;
+    int64_t x_each, y_each;
 };
 
 /* One or two rows of outputs whose channels lie together; x is read through a table of its pixels,
@@ -65,20 +65,30 @@ struct fc_depthwise_band {
     double value;
 };
 
+/* Memory that is read soon. */
+struct fc_depthwise_soon {
+    const char *from;
+    int64_t lines;
+};
+
 /* One row of outputs of a kernel gradient, added to the sums of taps (a, b) and channels c:
  *   sums[c / unit * unit * taps + (a * kw + b) * unit + c % unit] +=
  *       pixel[a * row_tap][j * column_step + b * column_tap][c] * dy[j * dy_pixel + c]
  * for j < columns, begin <= c < end, one multiply-add after the other; begin is a whole unit. A unit of
- * channels is 64 bytes; whole units of sums are written. */
+ * channels is 64 bytes; whole units of sums are written. Along the row what is needed soon is asked for. */
 struct fc_depthwise_dkernel {
     const void *const *const *pixel;
     const void *dy;
     void *sums;
     int64_t columns, begin, end, kh, kw, row_tap, column_step, column_tap;
     ptrdiff_t dy_pixel;
+    struct fc_depthwise_soon x_soon, dy_soon;
 };
 
+/* The columns of a tile of fc_depthwise_pixels, with strides of 1 and with others, and the bytes of its
+ * channels. */
 struct fc_depthwise_kernels {
+    int64_t wide_columns, strided_columns, vector_bytes;
     void (*pixels)(const struct fc_depthwise_pixels *strip);
     void (*plane)(const struct fc_depthwise_plane *plane);
     void (*dkernel)(const struct fc_depthwise_dkernel *row);

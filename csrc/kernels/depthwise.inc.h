@@ -7,8 +7,8 @@
  * and 28 leave no rest. The channels are the inner loop: each pixel is a stream of its own, while
  * walking pixels, with the channels outside, takes a cache line and soon a page of each and is 2.5
  * times slower. Memory is the limit of 3 x 3: 8 bytes an output, which 18 operations outrun at 60
- * GFLOP/s and 27 GB/s. Prefetching the next rows of x and y, or keeping to blocks of 64 to 256
- * channels, gained nothing.
+ * GFLOP/s and 27 GB/s. The rows of x that the next strip reads are asked for meanwhile. Keeping to
+ * blocks of 64 to 256 channels gained nothing.
  *
  * Planes: the outputs of all rows as one long row, gaps included, so that narrow planes do not end in
  * ragged vectors: 19 columns of 21 are of use, where rows of 19 would fill 19 lanes of 32. A tap is a
@@ -43,7 +43,7 @@ static __attribute__((noinline)) void finish_depthwise(const struct fc_depthwise
 /* Bias and activation are asked for once a tile and applied where the sums are; residuals, which few
  * have, go through memory: with every question within the tile, for every output, 3 x 3 taps took 9.7
  * cycles an output in rows of 4, not 7.9. But a bias that went through memory, too, took as long on Zen 4
- * as the sums: 728 channels at 19 x 19 0.77 ms, not 0.60. */
+ * as the sums: 728 channels at 19 x 19 1.07 ms, not 0.55. */
 FC_INLINE void put_depthwise(const struct fc_depthwise_pixels *strip, vreal *sum, int64_t row,
                              int64_t column, const int rows, const int columns, int64_t c,
                              const bool partial, int lanes)
@@ -91,12 +91,10 @@ FC_INLINE const real *depthwise_weights(const struct fc_depthwise_pixels *strip,
 
 FC_INLINE void fetch_depthwise(struct fc_depthwise_ahead *ahead)
 {
-    for (int64_t l = 0; l < ahead->each; l++) {
+    for (int64_t l = 0; l < ahead->x_each; l++, ahead->x += FC_UNIT_BYTES)
         __builtin_prefetch(ahead->x, 0, 2);
+    for (int64_t l = 0; l < ahead->y_each; l++, ahead->y += FC_UNIT_BYTES)
         __builtin_prefetch(ahead->y, 1);
-        ahead->x += FC_UNIT_BYTES;
-        ahead->y += FC_UNIT_BYTES;
-    }
 }
 
 /* One vector of channels of a tile from column `column` on; all but the first four are constants. */

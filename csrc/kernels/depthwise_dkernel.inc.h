@@ -8,6 +8,31 @@
  * instruction set, though the order of the sum does not depend on it. */
 enum { DKERNEL_COLUMNS = 7 };
 
+/* What is read soon, of x and of dy: so many lines of each a step. The row after this one comes to the
+ * second-level cache meanwhile: a vector of channels of each pixel at a time is nothing that a
+ * prefetcher follows. On Zen 4 64 channels of 112 x 112 with strides 2 took 3.9 ms, now 1.15, 32
+ * walked with strides 1 2.4, now 1.35. */
+struct dkernel_soon {
+    struct fc_depthwise_soon x, dy;
+};
+
+/* Shared out among the steps of a row. */
+FC_INLINE struct dkernel_soon share_soon(const struct fc_depthwise_dkernel *row, int64_t columns)
+{
+    const int64_t steps =
+        (row->columns + columns - 1) / columns * ((row->end - row->begin + LANES - 1) / LANES);
+    return (struct dkernel_soon){{row->x_soon.from, (row->x_soon.lines + steps - 1) / steps},
+                                 {row->dy_soon.from, (row->dy_soon.lines + steps - 1) / steps}};
+}
+
+FC_INLINE void fetch_soon(struct dkernel_soon *soon)
+{
+    for (int64_t l = 0; l < soon->x.lines; l++, soon->x.from += FC_UNIT_BYTES)
+        __builtin_prefetch(soon->x.from, 0, 2);
+    for (int64_t l = 0; l < soon->dy.lines; l++, soon->dy.from += FC_UNIT_BYTES)
+        __builtin_prefetch(soon->dy.from, 0, 2);
+}
+
 /* A row of taps and one vector of channels; kw and stride are constants. */
 FC_INLINE void dkernel_taps(const void *const *pixel, const vreal *dy, int64_t c,
                             const bool partial, int lanes, int count, real *sums, const int unit,
@@ -69,15 +94,20 @@ FC_INLINE void dkernel_vector(const struct fc_depthwise_dkernel *row, int64_t co
 
 FC_INLINE void dkernel_row(const struct fc_depthwise_dkernel *row, const int kw, const int stride)
 {
+    struct dkernel_soon soon = share_soon(row, DKERNEL_COLUMNS);
     for (int64_t column = 0; column < row->columns; column += DKERNEL_COLUMNS) {
         const int64_t left = row->columns - column;
         const int count = (int)(left < DKERNEL_COLUMNS ? left : DKERNEL_COLUMNS);
         int64_t c = row->begin;
         if (count == DKERNEL_COLUMNS)
-            for (; c + LANES <= row->end; c += LANES)
+            for (; c + LANES <= row->end; c += LANES) {
+                fetch_soon(&soon);
                 dkernel_vector(row, column, DKERNEL_COLUMNS, c, false, LANES, kw, stride);
-        for (; c + LANES <= row->end; c += LANES)
+            }
+        for (; c + LANES <= row->end; c += LANES) {
+            fetch_soon(&soon);
             dkernel_vector(row, column, count, c, false, LANES, kw, stride);
+        }
         if (c < row->end)
             dkernel_vector(row, column, count, c, true, (int)(row->end - c), kw, stride);
     }
@@ -122,8 +152,8 @@ FC_INLINE void walk_loading(struct dkernel_walk *walk, vreal dy, int64_t c, cons
     }
 }
 
-FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c, const bool partial,
-                            int lanes)
+FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c,
+                            struct dkernel_soon *soon, const bool partial, int lanes)
 {
     enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real), K = WALK_TAPS };
     real *sums = (real *)row->sums + c / UNIT * UNIT * K * K + c % UNIT;
@@ -140,6 +170,7 @@ FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c, c
             FC_UNROLL (b, K - 1)
                 walk.x[a][b] = walk_load(walk.pixel[a][b], c, partial, lanes);
         for (; j + K <= row->columns; j += K) {
+            fetch_soon(soon);
             FC_UNROLL (u, K) {
                 walk_kept(&walk, u, walk_load(dy, c, partial, lanes), c, partial, lanes);
                 dy = (const real *)dy + row->dy_pixel;
@@ -149,6 +180,8 @@ FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c, c
         }
     }
     for (; j < row->columns; j++) {
+        if (!WALK_KEEPS_X && j % K == 0)
+            fetch_soon(soon);
         walk_loading(&walk, walk_load(dy, c, partial, lanes), c, partial, lanes);
         dy = (const real *)dy + row->dy_pixel;
     }
@@ -159,11 +192,12 @@ FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c, c
 
 static void dkernel_few_channels(const struct fc_depthwise_dkernel *row)
 {
+    struct dkernel_soon soon = share_soon(row, WALK_TAPS);
     int64_t c = row->begin;
     for (; c + LANES <= row->end; c += LANES)
-        dkernel_walk(row, c, false, LANES);
+        dkernel_walk(row, c, &soon, false, LANES);
     if (c < row->end)
-        dkernel_walk(row, c, true, (int)(row->end - c));
+        dkernel_walk(row, c, &soon, true, (int)(row->end - c));
 }
 
 static void depthwise_dkernel(const struct fc_depthwise_dkernel *row)
