@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "parallel.h"
+#include "pool2d_halves_dx.h"
 #include "pool2d_lines.h"
 #include "pool2d_max_dx.h"
 #include "pool2d_pass.h"
@@ -296,6 +297,8 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
                                 const fc_image *indices, const fc_image *dx, bool *done)
 {
     fc_status status = fc_pool2d_lines_dx(search, dy, indices, dx, done);
+    if (!*done && status == FC_OK)
+        status = fc_pool2d_halves_dx(search, dy, indices, dx, done);
     if (!*done && status == FC_OK)
         status = fc_pool2d_planes_max_dx(search, dy, indices, dx, done);
     if (*done || status != FC_OK)

@@ -84,6 +84,21 @@ struct fc_pool2d_award {
     bool stream;
 };
 
+/* Two rows of dx of windows of 3 x 3 that step by two: dx[0], tap row 0 of the windows numbers[1] and tap row 2 of
+ * numbers[0], those above, and dx[1], tap row 1 of numbers[1]. Windows of a row are `columns`,
+ * between one at either end that nothing has won, and those of dx `width`, of which column c is in windows w with
+ * 0 <= c + before - 2 * w < 3. `lanes` are a vector's or more. One chain of additions that begins with zero, in the
+ * order of the windows. x_ahead, in the place of dx[0]'s column 0, is fetched. */
+struct fc_pool2d_halves {
+    const void *numbers[2], *dy[2];
+    void *dx[2];
+    int64_t columns, width, lanes, before;
+    ptrdiff_t dy_column, dx_column;
+    const void *x_ahead;
+    ptrdiff_t x_row;
+    bool stream;
+};
+
 /* Stored indices to numbers of taps: for p < columns, l < lanes
  *   k = index[p * index_column + l] - (origin + p * origin_column + l * origin_lane)
  *   numbers[p * number_column + l] = first + i * first_row + j, where k is i * width + j
@@ -233,6 +248,7 @@ struct fc_pool2d_kernels {
     void (*fold_dx[2])(const struct fc_pool2d_fold_dx *fold); /* maximum and minimum */
     void (*chains)(const struct fc_pool2d_chains *chains);
     void (*award)(const struct fc_pool2d_award *award);
+    void (*halves)(const struct fc_pool2d_halves *halves);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */
     void (*join)(const struct fc_pool2d_parts *parts); /* parts to image */
     void (*claim)(const struct fc_pool2d_claim *claim);

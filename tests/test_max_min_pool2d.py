@@ -25,6 +25,9 @@ LAYERS = {
     "lenet 2x2": PoolProblem(3, 28, 28, 6),
     "vgg 2x2": PoolProblem(1, 28, 28, 64),
     "resnet 3x3 stride 2": PoolProblem(2, 27, 29, 65, 3, 2, 1),
+    "3x3 stride 2, rows that no window holds": PoolProblem(2, 12, 14, 33, 3, 2),
+    "3x3 stride 2, a window": PoolProblem(1, 3, 2, 17, 3, 2, (0, 1)),
+    "3x3 stride 2, many channels": PoolProblem(3, 5, 8, 1030, 3, 2, (1, 0)),
     "googlenet ceil": PoolProblem(1, 28, 28, 35, 3, 2, "valid", 1, True),
     "inception 3x3 stride 1": PoolProblem(1, 17, 18, 33, 3, 1, 1),
     "rows of 16": PoolProblem(1, 3, 16, 35, 3, 1, 1),
@@ -109,6 +112,9 @@ def test_every_channel_count_and_width(isa: str, name: str, dtype: str) -> None:
             words: dict[str, Any] = {"strides": 1, "padding": 1, "data_format": data_format}
             check(name, PoolProblem(1, 4, 5, length, 3, dtype=dtype, **words))
             check(name, PoolProblem(1, 4, length, 2, 3, dtype=dtype, **words))
+            for padding in (0, 1):
+                words |= {"strides": 2, "padding": padding}
+                check(name, PoolProblem(1, 4, 7, length, 3, dtype=dtype, **words))
             alone: dict[str, Any] = {"data_format": data_format, "dtype": dtype}
             check(name, PoolProblem(2, 5, 6, length, 2, 2, **alone))
             check(name, PoolProblem(2, 4, 2 * length + 1, 2, 2, 2, **alone))
@@ -170,6 +176,23 @@ def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format:
     for given_indices in (None, indices):
         dx = backward(np.ones_like(y), x, indices=given_indices, **words)
         np.testing.assert_array_equal(dx, np.ones(x.shape))
+
+
+def test_a_gradient_larger_than_caches(isa: str) -> None:
+    """Which is stored past them has the bits of its images, each of which is not."""
+    rng = np.random.default_rng(4)
+    words: dict[str, Any] = {"pool_size": 3, "strides": 2, "padding": 1}
+    x = rng.standard_normal((5, 127, 130, 64), dtype=np.float32)
+    y, indices = functional.max_pool2d(x, return_indices=True, **words)
+    dy = rng.standard_normal(y.shape, dtype=np.float32)
+    for places in (None, indices):
+        whole = functional.max_pool2d_backward(dy, x, indices=places, **words)
+        for n in range(len(x)):
+            some = None if places is None else places[n : n + 1]
+            part = functional.max_pool2d_backward(
+                dy[n : n + 1], x[n : n + 1], indices=some, **words
+            )
+            assert_same_bits(whole[n : n + 1], part, "dx")
 
 
 @pytest.mark.parametrize("dtype", strategies.DTYPES)

@@ -15,6 +15,7 @@
 #include "math.inc.h"
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
+#include "pool2d_halves.inc.h"
 #include "pool2d_rows.inc.h"
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
@@ -88,6 +89,7 @@ const struct fc_kernels FC_TABLE = {
          .merge_pairs = merge_pairs,
          .spread = spread_values,
          .award = award_gradients,
+         .halves = halve_gradients,
          .winners = take_winners,
          .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
