@@ -128,12 +128,13 @@ struct fc_pool2d_parts {
 /* The gradient of a maximum over parted planes, for whole vectors of lanes:
  *   dx[p * dx_plane + l] = sum over t < taps of dy[p * plane + offset[t] + l]
  *       where numbers[p * plane + offset[t] + l] is number[t]
- * One chain of additions that begins with zero. */
+ * One chain of additions that begins with zero. Where `halves` is not 0, windows are of 3 x 3 and step by two, in
+ * lines so far apart; their four classes, dx_class apart, are taken at once, and offset and number are not read. */
 struct fc_pool2d_claim {
     const void *numbers, *dy;
     void *dx;
     int64_t planes, lanes, taps;
-    ptrdiff_t plane, dx_plane;
+    ptrdiff_t plane, dx_plane, halves, dx_class;
     struct fc_pool2d_ahead ahead;
     ptrdiff_t offset[FC_POOL2D_TAPS];
     int64_t number[FC_POOL2D_TAPS];

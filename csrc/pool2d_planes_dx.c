@@ -147,6 +147,16 @@ static void set_claims(const struct fc_pool2d_planes *planes, int64_t row_class,
         }
 }
 
+/* Windows of 3 x 3 that step by two, whose classes of rows and columns are taken at once. */
+static bool halves(const struct fc_pool2d_planes *planes)
+{
+    bool all = planes->channels == 1;
+    for (int d = 0; d < 2; d++)
+        all = all && planes->axis[d].taps == 3 && planes->axis[d].stride == 2 &&
+              planes->axis[d].dilation == 1;
+    return all;
+}
+
 /* The band of dx of a group, from numbers and dy at line 0 of it. */
 static void put_gradients(const struct gradient *self, const struct fc_pool2d_band *band,
                           const char *numbers, const char *dy, char *parts)
@@ -167,7 +177,13 @@ static void put_gradients(const struct gradient *self, const struct fc_pool2d_ba
     struct fc_pool2d_parts from = fc_pool2d_planes_rows(planes, band, self->dx, row, end - row);
     const int64_t classes = vertical->stride * horizontal->stride;
     claim.ahead = fc_pool2d_planes_ahead(planes, &from, classes * claim.planes * claim.lanes);
-    for (int64_t a = 0; a < vertical->stride; a++)
+    if (halves(planes)) {
+        claim.halves = planes->pitch;
+        claim.dx = parts;
+        claim.dx_class = self->dx_part;
+        planes->kernels->pool2d.claim(&claim);
+    }
+    for (int64_t a = 0; a < vertical->stride && !claim.halves; a++)
         for (int64_t b = 0; b < horizontal->stride; b++) {
             set_claims(planes, a, b, &claim);
             claim.dx =
