@@ -6,7 +6,8 @@
  * Groups of 16 fill a unit each; they gain by one block of x for many groups, where Winograd's tiles do not
  * serve.
  *
- * An item is a block of one image and a few units, whose x is packed with its padding. The kernel and
+ * An item is a block of one image and a few units, whose x is packed, with its padding where tiles cannot
+ * leave that out: rows of zeros, and a column of them beside three taps that slide. The kernel and
  * the order of the sums are those of other narrow groups: channels, then rows of taps, then columns. */
 #include "convolve_groups.h"
 
@@ -20,7 +21,8 @@ enum {
     SCRATCH_BYTES = 384 * 1024, /* packed rows of x, to stay in the second-level cache */
     MOST_UNITS = 8,             /* 512 bytes of each pixel of x and y */
     BLOCK_COLUMNS = 112,
-    BLOCK_OUTPUTS = 2048
+    BLOCK_OUTPUTS = 2048,
+    NEAR_OUTPUTS = 28 /* of a unit before the next: its 9 KB of weights stay near */
 };
 
 struct plan {
@@ -28,8 +30,10 @@ struct plan {
     struct fc_blocks blocks;
     int64_t units, shares; /* of an item; items that share a block */
     size_t packed_bytes, x_bytes, worker_bytes;
-    int64_t items;
+    int64_t items, rows; /* of a unit, before the next */
     int width;
+    bool skip_rows; /* taps in zero padding are left out */
+    bool inside;    /* and columns, nor are they packed */
 };
 
 struct job {
@@ -54,6 +58,16 @@ bool fc_fits_groups(const struct fc_convolution *convolution)
            count <= channels.block;
 }
 
+/* Whether three taps slide over each row and at most one of them leaves it, whose column the tiles at
+ * the edges leave out. */
+static bool pads_one_column(const struct fc_axis axis[2])
+{
+    const struct fc_axis *across = &axis[1];
+    return axis[0].dilation == 1 && across->taps == 3 && across->stride == 1 &&
+           across->dilation == 1 && across->before <= 1 &&
+           across->out + 2 - across->before - across->in <= 1;
+}
+
 static bool make_plan(const struct fc_convolution *convolution, struct plan *plan)
 {
     const fc_image *y = &convolution->y;
@@ -70,8 +84,12 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
         !fc_packed_bytes(&plan->channels, convolution->dtype, &plan->packed_bytes))
         return false;
     plan->packed_bytes = convolution->packed ? 0 : fc_round_to_line(plan->packed_bytes);
-    plan->x_bytes = (size_t)x;
-    plan->worker_bytes = plan->x_bytes + (size_t)(plan->blocks.columns * unit * element);
+    plan->rows = fc_max(fc_min(NEAR_OUTPUTS / plan->blocks.columns, plan->blocks.rows), 1);
+    plan->skip_rows = fc_pads_with_zero(convolution);
+    plan->inside = plan->skip_rows && pads_one_column(convolution->axis);
+    plan->x_bytes = (size_t)(x + FC_UNIT_BYTES);
+    plan->worker_bytes =
+        plan->x_bytes + (size_t)(plan->rows * plan->blocks.columns * unit * element);
     plan->items = y->n * fc_block_count(&plan->blocks) * plan->shares;
     const double work = 2.0 * (double)(y->n * y->h * y->w) * (double)y->c *
                         (double)(convolution->kernel.c_in * plan->channels.taps);
@@ -79,11 +97,27 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     return true;
 }
 
-/* What an item computes: outputs [k, k + outputs) of a patch of image n. */
+/* What an item computes: outputs [k, k + outputs) of a patch of image n. `read` is what it packs of x, and
+ * the slabs of units are so many bytes apart. */
 struct item {
-    struct fc_patch patch;
+    struct fc_patch patch, read;
     int64_t n, k, outputs;
+    ptrdiff_t slab;
 };
+
+static struct fc_patch patch_read(const struct job *job, const struct fc_patch *patch)
+{
+    const fc_image *x = &job->convolution->x;
+    struct fc_patch read = *patch;
+    if (!job->plan->inside)
+        return read;
+    const struct fc_inside inside = fc_patch_inside(patch, x->h, x->w);
+    read.x_row = inside.row;
+    read.x_rows = inside.rows;
+    read.x_column = inside.column;
+    read.x_columns = inside.columns;
+    return read;
+}
 
 static struct item item_at(const struct job *job, int64_t index)
 {
@@ -92,8 +126,15 @@ static struct item item_at(const struct job *job, int64_t index)
     const int64_t k = index % plan->shares * plan->units * plan->channels.unit;
     const int64_t outputs = fc_min(plan->units * plan->channels.unit, job->convolution->y.c - k);
     index /= plan->shares;
-    return (struct item){fc_block_at(job->convolution->axis, &plan->blocks, index % blocks),
-                         index / blocks, k, fc_max(outputs, 0)};
+    struct item item = {
+        .patch = fc_block_at(job->convolution->axis, &plan->blocks, index % blocks),
+        .n = index / blocks,
+        .k = k,
+        .outputs = fc_max(outputs, 0),
+    };
+    item.read = patch_read(job, &item.patch);
+    item.slab = item.read.x_rows * item.read.x_columns * FC_UNIT_BYTES;
+    return item;
 }
 
 static char *row_of(const struct job *job, const fc_image *image, const struct item *item,
@@ -153,7 +194,7 @@ static struct fc_group_tile tile_of(const struct job *job, const struct item *it
     struct fc_group_tile tile = {
         .kh = axis[0].taps,
         .kw = axis[1].taps,
-        .x_row = item->patch.x_columns * channels->unit,
+        .x_row = item->read.x_columns * channels->unit,
         .stride = axis[1].stride,
         .dilation = axis[1].dilation,
         .channels = c_in,
@@ -173,59 +214,108 @@ static bool in_place(const struct fc_convolution *convolution)
     return convolution->y.stride_c == 1 && !convolution->residual.data;
 }
 
-/* Outputs [k, k + unit) of an item's row. */
-static void finish_row(const struct job *job, const struct item *item, int64_t r, int64_t k,
-                       const char *strip)
+/* Rows [r, r + rows) of an item's outputs [k, k + outputs), x its packed pixels and next the item that
+ * follows. */
+struct rows {
+    const struct job *job;
+    const struct item *item, *next;
+    const char *x;
+    char *strip;
+    int64_t k, outputs, r, rows;
+};
+
+/* Outputs [k, k + unit) of some rows from a strip: at once, where they follow each other. */
+static void finish_rows(const struct rows *part)
 {
+    const struct job *job = part->job;
     const struct fc_convolution *convolution = job->convolution;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
-    const int64_t unit = job->plan->channels.unit;
-    job->kernels->conv2d.finish_block(&(struct fc_finish){
-        .block = {.x = strip,
-                  .y = row_of(job, y, item, r, item->k + k),
-                  .x_pixel = unit,
-                  .x_channel = 1,
-                  .y_pixel = y->stride_w,
-                  .y_channel = y->stride_c,
-                  .pixels = item->patch.columns,
-                  .channels = unit},
-        .bias = convolution->bias ? (const char *)convolution->bias + (item->k + k) * job->element
-                                  : NULL,
-        .residual = residual->data ? row_of(job, residual, item, r, item->k + k) : NULL,
-        .residual_pixel = residual->stride_w,
-        .residual_channel = residual->stride_c,
-        .activation = convolution->activation,
-    });
+    const struct item *item = part->item;
+    const int64_t unit = job->plan->channels.unit, columns = item->patch.columns;
+    const int64_t k = item->k + part->k;
+    const bool whole = columns == y->w && job->plan->blocks.row_phases == 1 &&
+                       y->stride_h == columns * y->stride_w &&
+                       (!residual->data || residual->stride_h == columns * residual->stride_w);
+    const int64_t runs = whole ? 1 : part->rows;
+    for (int64_t i = 0; i < runs; i++)
+        job->kernels->conv2d.finish_block(&(struct fc_finish){
+            .block = {.x = part->strip + i * columns * unit * job->element,
+                      .y = row_of(job, y, item, part->r + i, k),
+                      .x_pixel = unit,
+                      .x_channel = 1,
+                      .y_pixel = y->stride_w,
+                      .y_channel = y->stride_c,
+                      .pixels = part->rows / runs * columns,
+                      .channels = unit},
+            .bias = convolution->bias ? (const char *)convolution->bias + k * job->element : NULL,
+            .residual = residual->data ? row_of(job, residual, item, part->r + i, k) : NULL,
+            .residual_pixel = residual->stride_w,
+            .residual_channel = residual->stride_c,
+            .activation = convolution->activation,
+        });
 }
 
-/* Outputs [k, k + outputs) of an item's row r, in tiles of all units: in place, so that y is written in
- * long runs, or of one unit through a strip, so that few planes are written at once. x is that of the
- * row's first pixel and tap. */
-static void compute_row(const struct job *job, const struct item *item, int64_t r, int64_t k,
-                        int64_t outputs, struct fc_group_tile *tiles, const char *x, char *strip,
-                        const struct ahead *ahead)
+/* The rows of taps [begin, end) of an item's row r that are not left out. */
+static void find_taps(const struct job *job, const struct item *item, int64_t r, int64_t *begin,
+                      int64_t *end)
 {
+    const struct fc_patch *patch = &item->patch;
+    const int64_t gap = patch->x_row_gap;
+    const int64_t first = patch->x_row + r * job->plan->blocks.row_stride * gap;
+    *begin = 0;
+    *end = job->convolution->axis[0].taps;
+    if (!job->plan->skip_rows)
+        return;
+    *begin = fc_min(fc_ceil_div(fc_max(-first, 0), gap), *end);
+    *end = fc_max(fc_min(fc_ceil_div(fc_max(job->convolution->x.h - first, 0), gap), *end), *begin);
+}
+
+/* One row of one unit. Lines of the next item's x are fetched meanwhile. */
+static void compute_row(const struct rows *part, int64_t r, int64_t u, struct fc_group_tile tile)
+{
+    const struct job *job = part->job;
+    const struct item *item = part->item;
+    const struct fc_patch *patch = &item->patch, *read = &item->read;
     const fc_image *y = &job->convolution->y;
-    const int64_t unit = job->plan->channels.unit, columns = item->patch.columns;
+    const int64_t unit = job->plan->channels.unit, columns = patch->columns;
     const int64_t pieces = fc_ceil_div(columns, job->kernels->few.group_pixels);
-    const ptrdiff_t slab = item->patch.x_rows * item->patch.x_columns * FC_UNIT_BYTES;
+    const int64_t units = part->outputs / unit;
+    const struct ahead ahead = find_ahead(
+        job, part->next, r * part->next->patch.x_rows / patch->rows, part->k, part->outputs);
+    int64_t begin, end;
+    find_taps(job, item, r, &begin, &end);
+    tile.kh = end - begin;
+    tile.kernel = (const char *)tile.kernel + begin * tile.kw * tile.kernel_tap * job->element;
+    const int64_t row = patch->x_row - read->x_row + r * job->plan->blocks.row_stride + begin;
+    const char *x = part->x + (part->k / unit + u) * item->slab +
+                    (row * read->x_columns + patch->x_column - read->x_column) * FC_UNIT_BYTES;
     const bool plain = in_place(job->convolution);
-    char *to = plain ? row_of(job, y, item, r, item->k + k) : strip;
-    const ptrdiff_t step = plain ? y->stride_w : unit;
+    char *to = plain ? row_of(job, y, item, r, item->k + part->k + u * unit)
+                     : part->strip + (r - part->r) * columns * unit * job->element;
+    tile.y_step = plain ? y->stride_w : unit;
     for (int64_t t = 0; t < pieces; t++) {
-        const int64_t p = columns * t / pieces, end = columns * (t + 1) / pieces;
-        fetch(ahead, t, pieces);
-        for (int64_t u = 0; u < outputs / unit; u++) {
-            struct fc_group_tile *tile = &tiles[k / unit + u];
-            tile->pixels = (int)(end - p);
-            tile->x = x + (k / unit + u) * slab + p * tile->stride * FC_UNIT_BYTES;
-            tile->y = to + (u * unit + p * step) * job->element;
-            tile->y_step = step;
-            job->kernels->few.group_tile(tile);
-        }
+        const int64_t p = columns * t / pieces, last = columns * (t + 1) / pieces;
+        fetch(&ahead, u * pieces + t, units * pieces);
+        tile.pixels = (int)(last - p);
+        tile.left = patch->x_column + p < read->x_column;
+        tile.right =
+            patch->x_column + last + 2 > read->x_column + read->x_columns && job->plan->inside;
+        tile.x = x + p * tile.stride * FC_UNIT_BYTES;
+        tile.y = to + p * tile.y_step * job->element;
+        job->kernels->few.group_tile(&tile);
     }
-    if (!plain)
-        finish_row(job, item, r, k, strip);
+}
+
+/* Some rows of one unit after the other, in place, so that y is soon written in long runs, or of one unit
+ * through a strip, so that few planes are written at once. */
+static void compute_rows(const struct rows *part, const struct fc_group_tile *tiles)
+{
+    const int64_t unit = part->job->plan->channels.unit;
+    for (int64_t u = 0; u < part->outputs / unit; u++)
+        for (int64_t r = part->r; r < part->r + part->rows; r++)
+            compute_row(part, r, u, tiles[part->k / unit + u]);
+    if (!in_place(part->job->convolution))
+        finish_rows(part);
 }
 
 static void compute_item(void *context, int64_t index, int worker)
@@ -240,7 +330,7 @@ static void compute_item(void *context, int64_t index, int worker)
     const struct fc_patch *patch = &item.patch;
     if (patch->rows == 0 || item.outputs == 0)
         return;
-    fc_pack_slabs(&job->padded, item.n, patch, unit, item.k, item.outputs, x);
+    fc_pack_slabs(&job->padded, item.n, &item.read, unit, item.k, item.outputs, x + FC_UNIT_BYTES);
     struct fc_group_tile tiles[MOST_UNITS];
     for (int64_t u = 0; u < item.outputs / unit; u++) {
         tiles[u] = tile_of(job, &item, item.k + u * unit);
@@ -251,13 +341,10 @@ static void compute_item(void *context, int64_t index, int worker)
     }
     const int64_t together = in_place(convolution) ? item.outputs : unit;
     for (int64_t k = 0; k < item.outputs; k += together)
-        for (int64_t r = 0; r < patch->rows; r++) {
-            const int64_t row = r * next.patch.x_rows / patch->rows;
-            const struct ahead ahead = find_ahead(job, &next, row, k, together);
-            compute_row(job, &item, r, k, together, tiles,
-                        x + r * plan->blocks.row_stride * patch->x_columns * FC_UNIT_BYTES,
-                        x + plan->x_bytes, &ahead);
-        }
+        for (int64_t r = 0; r < patch->rows; r += plan->rows)
+            compute_rows(&(struct rows){job, &item, &next, x + FC_UNIT_BYTES, x + plan->x_bytes, k,
+                                        together, r, fc_min(plan->rows, patch->rows - r)},
+                         tiles);
 }
 
 fc_status fc_convolve_groups(const struct fc_convolution *convolution)
@@ -275,7 +362,7 @@ fc_status fc_convolve_groups(const struct fc_convolution *convolution)
         .convolution = convolution,
         .plan = &plan,
         .kernels = kernels,
-        .padded = fc_padded_x(convolution, &kernels->conv2d, false),
+        .padded = fc_padded_x(convolution, &kernels->conv2d, plan.skip_rows),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .packed = convolution->packed ? convolution->packed : scratch,
         .scratch = scratch + plan.packed_bytes,

@@ -65,13 +65,15 @@ struct fc_shifted_sums {
  *       x[i * x_row + (p * stride + j * dilation) * unit + k / channels * channels + c] *
  *       kernel[c * kernel_channel + (i * kw + j) * kernel_tap + k]
  *   y[p * y_step + k] = activation(sum + bias[k]); bias may be NULL
- * Pixels are at most group_pixels. */
+ * Pixels are at most group_pixels. Where three taps slide, stride and dilation 1, `left` leaves out tap 0 of
+ * pixel 0, and `right` tap 2 of the last, whose x is not read. */
 struct fc_group_tile {
     const void *x, *kernel, *bias;
     void *y;
     ptrdiff_t x_row, kernel_channel, kernel_tap, y_step;
     int64_t kh, kw, stride, dilation, channels;
     int pixels;
+    bool left, right;
     fc_activation activation;
 };
 

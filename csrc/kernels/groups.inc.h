@@ -45,6 +45,8 @@ FC_INLINE void add_taps(const struct fc_group_tile *tile, const real *x, const r
         const vreal k[3] = {vload(kernel), vload(kernel + tile->kernel_tap),
                             vload(kernel + 2 * tile->kernel_tap)};
         FC_UNROLL (q, pixels + 2) {
+            if ((q == 0 && tile->left) || (q == pixels + 1 && tile->right))
+                continue;
             const vreal a = spread_channel(x + q * UNIT_LANES, order, permuted);
             FC_UNROLL (j, 3)
                 if (q >= j && q - j < pixels)
