@@ -109,7 +109,39 @@ FC_INLINE vmask vfirst(int n)
     return FC_IOP(cmpgt)(viset1(n), lanes);
 }
 FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskload)(p, vfirst(n)); }
-FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(maskstore)(p, vfirst(n), a); }
+/* One to three stores, a bit of n each: 2 cycles in a loop. A masked store takes 13 on Zen 4, 7 in float64, and one on
+ * Intel's cores. */
+FC_INLINE void vstore_first(real *p, vreal a, int n)
+{
+    if (n >= LANES) {
+        vstore(p, a);
+        return;
+    }
+#if FC_REAL == 32
+    __m128 rest = _mm256_castps256_ps128(a);
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps(a, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_ss(p, rest);
+#else
+    __m128d rest = _mm256_castpd256_pd128(a);
+    if (n & 2) {
+        _mm_storeu_pd(p, rest);
+        rest = _mm256_extractf128_pd(a, 1);
+        p += 2;
+    }
+    if (n & 1)
+        _mm_store_sd(p, rest);
+#endif
+}
 
 /* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
 FC_INLINE vreal vbefore(vreal a, vreal b)
