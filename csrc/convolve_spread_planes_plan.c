@@ -9,10 +9,11 @@
 #include "workspace.h"
 
 enum {
-    T_BYTES = 256 * 1024, /* of t, to stay in the second-level cache */
-    X_BYTES = 32 * 1024,  /* of x, to stay in the nearest one, if a row does */
-    MOST_ROWS = 64,       /* at a time */
-    MOST_WIDTH = 2048,    /* so that scratch is bounded */
+    T_BYTES = 256 * 1024,     /* of t, to stay in the second-level cache */
+    X_BYTES = 32 * 1024,      /* of x, to stay in the nearest one, if a row does */
+    IMAGE_BYTES = 128 * 1024, /* but of an image in planes all rows at once, if they are no more */
+    MOST_ROWS = 64,           /* at a time */
+    MOST_WIDTH = 2048,        /* so that scratch is bounded */
     MOST_ZEROS = 32,
     MOST_CHANNELS = 2048,
     MOST_COLUMNS = 12,   /* with 36 their weights leave the nearest cache: no gain */
@@ -70,7 +71,7 @@ static int64_t plane_of(int64_t length, int64_t unit)
 void fc_plan_spread_planes(const struct fc_spread *spread, struct fc_spread_planes_plan *plan)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
-    const fc_image *y = &spread->y;
+    const fc_image *x = &spread->x, *y = &spread->y;
     const int64_t element = (int64_t)fc_element_size(spread->dtype);
     plan->unit = fc_unit(spread->dtype);
     plan->columns = kernel->kh * kernel->c_out;
@@ -89,8 +90,11 @@ void fc_plan_spread_planes(const struct fc_spread *spread, struct fc_spread_plan
     const int64_t fit = fc_min(rows_that_fit(spread), plan->height);
     plan->rows = fc_ceil_div(plan->height, fc_ceil_div(plan->height, fit));
 
-    const int64_t rows = plan->rows + kernel->kh - 1;
-    plan->x_rows = fc_min(fc_max(X_BYTES / (plan->block * plan->pitch * element), 1), rows);
+    /* Planes one after the other are a stream where all their rows are copied at once; in runs of 9 rows, 15
+     * lines, they are none that the processor knows. */
+    const int64_t rows = plan->rows + kernel->kh - 1, row = plan->block * plan->pitch * element;
+    const bool whole = x->stride_w == 1 && plan->rows == y->h && x->h * row <= IMAGE_BYTES;
+    plan->x_rows = fc_min(whole ? x->h : fc_max(X_BYTES / row, 1), rows);
     plan->x_plane = plane_of(plan->zeros + plan->x_rows * plan->pitch, plan->unit);
     plan->t_plane = plane_of(rows * plan->pitch, plan->unit);
     plan->weight_bytes =
