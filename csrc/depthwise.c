@@ -11,6 +11,8 @@
 /* A larger window goes to the tiles of fc_convolve, whose terms are found block by block. */
 enum { MOST_TAPS = 128, MOST_REACH = 128, FEW_CHANNELS = 4 };
 
+enum { BLOCK_BYTES = 512 * 1024 }; /* of x and y transposed */
+
 bool fc_fits_depthwise(const struct fc_convolution *convolution)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
@@ -26,16 +28,79 @@ bool fc_fits_depthwise(const struct fc_convolution *convolution)
     return true;
 }
 
-static bool channels_together(const struct fc_convolution *convolution)
+bool fc_channels_together(const struct fc_convolution *convolution)
 {
     return convolution->x.stride_c == 1 && convolution->y.stride_c == 1 &&
            (!convolution->residual.data || convolution->residual.stride_c == 1) &&
            convolution->x.c >= FEW_CHANNELS;
 }
 
+/* Elements of x and y in a channel, or too many to be counted. */
+static int64_t plane_elements(const struct fc_convolution *convolution)
+{
+    const fc_image *x = &convolution->x, *y = &convolution->y;
+    if (x->h > BLOCK_BYTES || x->w > BLOCK_BYTES || y->h > BLOCK_BYTES || y->w > BLOCK_BYTES)
+        return BLOCK_BYTES;
+    return x->h * x->w + y->h * y->w;
+}
+
+bool fc_fits_transposed(const struct fc_convolution *convolution, int64_t channels)
+{
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
+    return convolution->x.c >= channels && !convolution->residual.data &&
+           plane_elements(convolution) <= BLOCK_BYTES / element / channels;
+}
+
+fc_image fc_packed_image(void *data, const fc_image *like, int64_t channels)
+{
+    return (fc_image){.data = data,
+                      .n = 1,
+                      .h = like->h,
+                      .w = like->w,
+                      .c = channels,
+                      .stride_n = like->h * like->w * channels,
+                      .stride_h = like->w * channels,
+                      .stride_w = channels,
+                      .stride_c = 1};
+}
+
+void fc_transpose_channels(const struct fc_kernels *kernels, ptrdiff_t element,
+                           const fc_image *image, int64_t n, int64_t channel,
+                           const fc_image *packed, bool pack)
+{
+    const bool dense = image->stride_h == image->w * image->stride_w;
+    const int64_t rows = dense ? 1 : image->h;
+    for (int64_t row = 0; row < rows; row++) {
+        char *plane =
+            (char *)image->data +
+            (n * image->stride_n + row * image->stride_h + channel * image->stride_c) * element;
+        char *block = (char *)packed->data + row * packed->stride_h * element;
+        kernels->conv2d.copy_block(
+            &(struct fc_block){.x = pack ? plane : block,
+                               .y = pack ? block : plane,
+                               .x_pixel = pack ? image->stride_w : packed->c,
+                               .x_channel = pack ? image->stride_c : 1,
+                               .y_pixel = pack ? packed->c : image->stride_w,
+                               .y_channel = pack ? 1 : image->stride_c,
+                               .pixels = dense ? image->h * image->w : image->w,
+                               .channels = packed->c});
+    }
+}
+
+int64_t fc_transposed_dkernel(const struct fc_convolution *convolution)
+{
+    const int64_t unit = fc_unit(convolution->dtype), c = convolution->x.c;
+    for (int64_t channels = 4 * unit; channels >= unit; channels /= 2)
+        if (fc_fits_transposed(convolution, fc_min(channels, c)))
+            return channels;
+    return 0;
+}
+
 bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution)
 {
-    return fc_fits_depthwise(convolution) && channels_together(convolution);
+    return fc_fits_depthwise(convolution) &&
+           (fc_channels_together(convolution) ||
+            (convolution->x.c >= FEW_CHANNELS && fc_transposed_dkernel(convolution) > 0));
 }
 
 fc_status fc_convolve_depthwise(const struct fc_convolution *convolution)
@@ -60,8 +125,8 @@ fc_status fc_convolve_depthwise(const struct fc_convolution *convolution)
                        panels);
         job.packed = panels;
     }
-    const bool together = channels_together(convolution);
-    const fc_status status = together || fc_fits_transposed_depthwise(&job)
+    const bool together = fc_channels_together(convolution);
+    const fc_status status = together || fc_fits_transposed(convolution, job.channels.panel)
                                  ? fc_depthwise_pixels(&job, !together)
                                  : fc_depthwise_planes(&job);
     fc_workspace_release(panels);

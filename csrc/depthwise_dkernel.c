@@ -2,7 +2,10 @@
  *
  * Blocks of outputs and chunks of blocks are those of any kernel gradient, and so are the sums: a
  * chain of multiply-adds over a block, row by row, then one addition to the chunk's sum. But nothing
- * is packed: a row of a block is walked over a table of pixels, with the channels innermost. */
+ * is packed: a row of a block is walked over a table of pixels, with the channels innermost.
+ *
+ * Of small planes some channels of an image at a time are transposed first, and those that come next asked
+ * for meanwhile: 512 channels of 14 x 14 took 0.59 ms with columns in the lanes, now 0.40. */
 #include "depthwise_dkernel.h"
 
 #include <string.h>
@@ -21,7 +24,8 @@ struct plan {
     int64_t shares, share;        /* of the channels, for threads that chunks do not feed */
     int64_t need, width;          /* rows and columns of a table of pixels */
     int64_t unit, taps, elements; /* of the sums: [unit of channels][tap][channel of the unit] */
-    size_t sum_bytes, table_bytes, worker_bytes;
+    bool transposed;              /* the planes of a share, image by image */
+    size_t sum_bytes, table_bytes, x_bytes, worker_bytes;
     char *padding, *sums, *scratch;
     struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
     void *dbias;
@@ -31,6 +35,9 @@ struct plan {
 struct part {
     const struct plan *plan;
     int64_t begin, end;
+    struct fc_convolution here; /* where channels lie together: transposed, those of one image */
+    int64_t first, image;       /* the channel and the image that come first in it */
+    int64_t first_image, last_image;
     char *scratch, *block, *sums;
 };
 
@@ -59,24 +66,56 @@ static struct fc_depthwise_soon x_soon(const struct plan *plan, int64_t n, int64
     return segment(x, n, row, axis[0].stride, column, columns, plan->element);
 }
 
+/* Of the planes that are transposed next, what falls to row h of as many as dy has. */
+static struct fc_depthwise_soon planes_soon(const struct part *part, const fc_image *image,
+                                            int64_t h)
+{
+    const struct plan *plan = part->plan;
+    const bool last = part->image == part->last_image;
+    const int64_t n = last ? part->first_image : part->image + 1;
+    const int64_t from = n * image->stride_n + (last ? part->end : part->begin) * image->stride_c;
+    const int64_t lines = fc_ceil_div((part->end - part->begin) * image->stride_c * plan->element,
+                                      FC_UNIT_BYTES * plan->convolution->y.h);
+    if (!fc_planes_together(image))
+        return (struct fc_depthwise_soon){0};
+    return (struct fc_depthwise_soon){
+        (const char *)image->data + from * plan->element + h * lines * FC_UNIT_BYTES, lines};
+}
+
+/* What is read after row h of outputs. */
+static void aim_soon(const struct part *part, int64_t n, int64_t h, const struct fc_patch *patch,
+                     struct fc_depthwise_dkernel *row)
+{
+    const struct plan *plan = part->plan;
+    const fc_image *x = &plan->convolution->x, *dy = &plan->convolution->y;
+    if (plan->transposed) {
+        row->x_soon = planes_soon(part, x, h);
+        row->dy_soon = planes_soon(part, dy, h);
+    } else if (plan->shares == 1 && dy->c * plan->element <= FC_SHORT_PIXEL) {
+        row->x_soon = x_soon(plan, n, h, patch);
+        row->dy_soon = segment(dy, n, h + plan->blocks->row_phases, 1, patch->column,
+                               patch->columns, plan->element);
+    }
+}
+
 /* Adds a block's sum to those of the chunk. */
 static void add_block(const struct part *part, int64_t n, const struct fc_patch *patch)
 {
     const struct plan *plan = part->plan;
-    const struct fc_convolution *convolution = plan->convolution;
-    const struct fc_axis *axis = convolution->axis;
-    const fc_image *dy = &convolution->y;
+    const struct fc_convolution *here = &part->here;
+    const struct fc_axis *axis = here->axis;
+    const fc_image *dy = &here->y;
     const int64_t elements =
         fc_ceil_div(part->end - part->begin, plan->unit) * plan->unit * plan->taps;
     char *block = part->block + part->begin * plan->taps * plan->element;
     const struct fc_pixel_table table =
-        fc_pixel_table_in(part->scratch, convolution, plan->padding, plan->need, plan->width);
+        fc_pixel_table_in(part->scratch, here, plan->padding, plan->need, plan->width);
     struct fc_depthwise_dkernel row = {
         .pixel = table.pixel,
-        .sums = part->block,
+        .sums = part->block + part->first * plan->taps * plan->element,
         .columns = patch->columns,
-        .begin = part->begin,
-        .end = part->end,
+        .begin = part->begin - part->first,
+        .end = part->end - part->first,
         .kh = axis[0].taps,
         .kw = axis[1].taps,
         .row_tap = axis[0].dilation,
@@ -84,23 +123,45 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
         .column_tap = axis[1].dilation,
         .dy_pixel = dy->stride_w,
     };
-    const bool short_pixels = plan->shares == 1 && dy->c * plan->element <= FC_SHORT_PIXEL;
     memset(block, 0, (size_t)(elements * plan->element));
     for (int64_t r = 0; r < patch->rows; r++) {
-        const int64_t h = fc_patch_row(plan->blocks, patch, r);
-        fc_pixel_table_aim(&table, n, h, 1, patch->x_column, patch->x_columns);
-        row.dy =
-            (const char *)dy->data +
-            (n * dy->stride_n + h * dy->stride_h + patch->column * dy->stride_w) * plan->element;
-        if (short_pixels) {
-            const int64_t next = h + plan->blocks->row_phases;
-            row.x_soon = x_soon(plan, n, h, patch);
-            row.dy_soon = segment(dy, n, next, 1, patch->column, patch->columns, plan->element);
-        }
+        const int64_t h = fc_patch_row(plan->blocks, patch, r), image = n - part->image;
+        fc_pixel_table_aim(&table, image, h, 1, patch->x_column, patch->x_columns);
+        row.dy = (const char *)dy->data +
+                 (image * dy->stride_n + h * dy->stride_h + patch->column * dy->stride_w) *
+                     plan->element;
+        aim_soon(part, n, h, patch, &row);
         plan->kernels->depthwise.dkernel(&row);
     }
     plan->kernels->conv2d.channel_sums(block, 0, 1, elements,
                                        part->sums + part->begin * plan->taps * plan->element);
+}
+
+/* Planes of image n, transposed. */
+static void transpose(struct part *part, int64_t n)
+{
+    const struct plan *plan = part->plan;
+    const struct fc_convolution *convolution = plan->convolution;
+    if (!plan->transposed || part->image == n)
+        return;
+    part->image = n;
+    fc_transpose_channels(plan->kernels, plan->element, &convolution->x, n, part->begin,
+                          &part->here.x, true);
+    fc_transpose_channels(plan->kernels, plan->element, &convolution->y, n, part->begin,
+                          &part->here.y, true);
+}
+
+/* Where x and dy of the part are transposed to, none of them yet. */
+static void aim_transposed(struct part *part, int64_t first_image, int64_t last_image)
+{
+    const int64_t channels = part->end - part->begin;
+    char *x = part->block + part->plan->sum_bytes;
+    part->first = part->begin;
+    part->image = -1;
+    part->first_image = first_image;
+    part->last_image = last_image;
+    part->here.x = fc_packed_image(x, &part->here.x, channels);
+    part->here.y = fc_packed_image(x + part->plan->x_bytes, &part->here.y, channels);
 }
 
 /* The whole rows of dy that have just been read, for dbias: a pass of its own took a fifth of the time. */
@@ -110,9 +171,16 @@ static void add_bias(const struct part *part, int64_t n, const struct fc_patch *
     const fc_image *dy = &plan->convolution->y;
     if (!plan->bias || patch->column + patch->columns < dy->w)
         return;
-    for (int64_t r = 0; r < patch->rows; r++)
-        fc_add_row(plan->bias, n * dy->h + patch->row + r, part->begin, part->end - part->begin,
-                   worker);
+    for (int64_t r = 0; r < patch->rows; r++) {
+        const int64_t h = patch->row + r, channels = part->end - part->begin;
+        if (plan->transposed)
+            fc_add_packed_row(plan->bias, n * dy->h + h, part->begin, channels,
+                              (const char *)part->here.y.data +
+                                  h * part->here.y.stride_h * plan->element,
+                              channels);
+        else
+            fc_add_row(plan->bias, n * dy->h + h, part->begin, channels, worker);
+    }
 }
 
 static void sum_chunk(void *context, int64_t item, int worker)
@@ -122,16 +190,21 @@ static void sum_chunk(void *context, int64_t item, int worker)
     struct part part = {
         .plan = plan,
         .begin = item % plan->shares * plan->share,
+        .here = *plan->convolution,
         .scratch = plan->scratch + (size_t)worker * plan->worker_bytes,
         .sums = plan->sums + (size_t)chunk * plan->sum_bytes,
     };
     part.block = part.scratch + plan->table_bytes;
     part.end = fc_min(part.begin + plan->share, plan->convolution->y.c);
+    const int64_t begin = plan->steps * chunk / plan->chunks;
     const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
-    for (int64_t step = plan->steps * chunk / plan->chunks; step < end; step++) {
+    if (plan->transposed && begin < end)
+        aim_transposed(&part, begin / blocks, (end - 1) / blocks);
+    for (int64_t step = begin; step < end; step++) {
         const struct fc_patch patch =
             fc_block_at(plan->convolution->axis, plan->blocks, step % blocks);
         if (patch.rows) {
+            transpose(&part, step / blocks);
             add_block(&part, step / blocks, &patch);
             add_bias(&part, step / blocks, &patch, worker);
         }
@@ -162,7 +235,8 @@ static void share_channels(struct plan *plan, int threads)
 {
     const int64_t units = fc_ceil_div(plan->convolution->y.c, plan->unit);
     const int64_t wanted = threads > 1 ? fc_ceil_div(2 * threads, plan->chunks) : 1;
-    plan->share = fc_ceil_div(units, fc_min(wanted, units)) * plan->unit;
+    if (!plan->transposed)
+        plan->share = fc_ceil_div(units, fc_min(wanted, units)) * plan->unit;
     plan->shares = fc_ceil_div(plan->convolution->y.c, plan->share);
 }
 
@@ -177,6 +251,13 @@ static void size_scratch(struct plan *plan)
     plan->width = fc_window_reach(&axis[1], plan->blocks->columns);
     plan->table_bytes = fc_pixel_table_bytes(plan->need, plan->width);
     plan->worker_bytes = plan->table_bytes + plan->sum_bytes;
+    if (plan->transposed) {
+        const fc_image *x = &plan->convolution->x, *dy = &plan->convolution->y;
+        plan->share = fc_transposed_dkernel(plan->convolution);
+        const int64_t bytes = plan->share * plan->element;
+        plan->x_bytes = fc_round_to_line((size_t)(x->h * x->w * bytes));
+        plan->worker_bytes += plan->x_bytes + fc_round_to_line((size_t)(dy->h * dy->w * bytes));
+    }
 }
 
 /* Items of their own, so that they run in the library's floating-point state. */
@@ -205,6 +286,7 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
                         .steps = steps,
                         .chunks = chunks,
+                        .transposed = !fc_channels_together(convolution),
                         .bias = bias,
                         .dbias = dbias};
     size_scratch(&plan);

@@ -6,8 +6,12 @@
 #include "convolve.h"
 #include "sum_channels.h"
 
-/* Whether fc_depthwise_dkernel takes it: depthwise, channels together in x and in dy. Here y of a
- * convolution is dy and its kernel dkernel. */
+/* How many channels are transposed at once where they do not lie together: four vectors, or fewer of
+ * larger planes, or 0, as x and dy of them stay in the second-level cache. */
+int64_t fc_transposed_dkernel(const struct fc_convolution *convolution);
+
+/* Whether fc_depthwise_dkernel takes it: depthwise, channels together in x and in dy, or small planes.
+ * Here y of a convolution is dy and its kernel dkernel. */
 bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution);
 
 /* The sum over the blocks of the batch, image after image, divided into chunks: the bits that any

@@ -16,8 +16,7 @@ enum {
     LEAST_COLUMNS = 8,
     MOST_COLUMNS = 512,
     ITEMS_WANTED = 16,
-    BLOCK_BYTES = 512 * 1024, /* of x and y transposed */
-    WIDEST_TILE = 7,          /* columns of a kernel's tile */
+    WIDEST_TILE = 7, /* columns of a kernel's tile */
 };
 
 struct plan {
@@ -30,44 +29,6 @@ struct plan {
     char *padding, *scratch;
     size_t table_bytes, x_bytes, worker_bytes;
 };
-
-/* An image of some channels that lie together. */
-static fc_image packed_image(void *data, const fc_image *like, int64_t channels)
-{
-    return (fc_image){.data = data,
-                      .n = 1,
-                      .h = like->h,
-                      .w = like->w,
-                      .c = channels,
-                      .stride_n = like->h * like->w * channels,
-                      .stride_h = like->w * channels,
-                      .stride_w = channels,
-                      .stride_c = 1};
-}
-
-/* Channels from `channel` on of image n, to or from the packed ones. */
-static void transpose(const struct plan *plan, const fc_image *image, int64_t n, int64_t channel,
-                      const fc_image *packed, bool pack)
-{
-    const ptrdiff_t size = plan->job->element;
-    const bool dense = image->stride_h == image->w * image->stride_w;
-    const int64_t rows = dense ? 1 : image->h;
-    for (int64_t row = 0; row < rows; row++) {
-        char *plane =
-            (char *)image->data +
-            (n * image->stride_n + row * image->stride_h + channel * image->stride_c) * size;
-        char *block = (char *)packed->data + row * packed->stride_h * size;
-        plan->job->kernels->conv2d.copy_block(
-            &(struct fc_block){.x = pack ? plane : block,
-                               .y = pack ? block : plane,
-                               .x_pixel = pack ? image->stride_w : packed->c,
-                               .x_channel = pack ? image->stride_c : 1,
-                               .y_pixel = pack ? packed->c : image->stride_w,
-                               .y_channel = pack ? 1 : image->stride_c,
-                               .pixels = dense ? image->h * image->w : image->w,
-                               .channels = packed->c});
-    }
-}
 
 static char *at(const fc_image *image, int64_t n, int64_t row, int64_t column, ptrdiff_t element)
 {
@@ -145,13 +106,6 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *c
     }
 }
 
-/* Whether planes follow each other in memory. */
-static bool planes_together(const fc_image *image)
-{
-    return image->stride_w == 1 && image->stride_h == image->w &&
-           image->stride_c == image->h * image->w;
-}
-
 /* While planes are computed, those that x has next and those that y goes to are asked for: blocks of planes
  * are read and written in squares, which no prefetcher follows, and to wait for them took as long again as
  * all that is computed. 5 x 5 taps on 14 x 14 took 1.02 ms with 672 channels, now 0.88; 3 x 3 on 7 x 7 with
@@ -161,7 +115,7 @@ static struct fc_depthwise_ahead find_ahead(const struct plan *plan, int64_t n, 
 {
     const fc_image *x = &plan->job->convolution->x, *y = &plan->job->convolution->y;
     const ptrdiff_t element = plan->job->element;
-    if (!planes_together(x) || !planes_together(y))
+    if (!fc_planes_together(x) || !fc_planes_together(y))
         return (struct fc_depthwise_ahead){0};
     const int64_t lines = channels * fc_max(x->stride_c, y->stride_c) * element / FC_UNIT_BYTES;
     const int64_t tiles = fc_ceil_div(y->h, FC_DEPTHWISE_ROWS) * fc_ceil_div(y->w, WIDEST_TILE) *
@@ -179,7 +133,8 @@ static struct fc_depthwise_ahead find_ahead(const struct plan *plan, int64_t n, 
 static void compute_item(void *context, int64_t item, int worker)
 {
     const struct plan *plan = context;
-    const struct fc_convolution *convolution = plan->job->convolution;
+    const struct fc_depthwise_job *job = plan->job;
+    const struct fc_convolution *convolution = job->convolution;
     char *scratch = plan->scratch + (size_t)worker * plan->worker_bytes;
     const int64_t channel = item % plan->channel_blocks * plan->channels;
     item /= plan->channel_blocks;
@@ -195,29 +150,12 @@ static void compute_item(void *context, int64_t item, int worker)
     struct fc_convolution block = *convolution;
     const int64_t channels = fc_min(plan->channels, convolution->y.c - channel);
     char *x = scratch + plan->table_bytes;
-    block.x = packed_image(x, &convolution->x, channels);
-    block.y = packed_image(x + plan->x_bytes, &convolution->y, channels);
+    block.x = fc_packed_image(x, &convolution->x, channels);
+    block.y = fc_packed_image(x + plan->x_bytes, &convolution->y, channels);
     struct fc_depthwise_ahead ahead = find_ahead(plan, n, channel, channels);
-    transpose(plan, &convolution->x, n, channel, &block.x, true);
+    fc_transpose_channels(job->kernels, job->element, &convolution->x, n, channel, &block.x, true);
     compute_band(plan, &block, 0, begin, end, column, channel, scratch, &ahead);
-    transpose(plan, &convolution->y, n, channel, &block.y, false);
-}
-
-/* Elements of x and y in a channel, or too many to be counted. */
-static int64_t plane_elements(const struct fc_convolution *convolution)
-{
-    const fc_image *x = &convolution->x, *y = &convolution->y;
-    if (x->h > BLOCK_BYTES || x->w > BLOCK_BYTES || y->h > BLOCK_BYTES || y->w > BLOCK_BYTES)
-        return BLOCK_BYTES;
-    return x->h * x->w + y->h * y->w;
-}
-
-bool fc_fits_transposed_depthwise(const struct fc_depthwise_job *job)
-{
-    const struct fc_convolution *convolution = job->convolution;
-    const int64_t channels = job->channels.panel;
-    return convolution->x.c >= channels && !convolution->residual.data &&
-           plane_elements(convolution) <= BLOCK_BYTES / job->element / channels;
+    fc_transpose_channels(job->kernels, job->element, &convolution->y, n, channel, &block.y, false);
 }
 
 /* Bands and columns where all channels lie together. */
