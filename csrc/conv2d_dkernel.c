@@ -141,26 +141,6 @@ static void images_to_columns(struct fc_convolution *convolution)
     x->n = y->n = 1;
 }
 
-static bool all_finite(const struct fc_kernel_view *kernel, fc_dtype dtype)
-{
-    const int64_t sizes[] = {kernel->kh, kernel->kw, kernel->c_in, kernel->groups, kernel->c_out};
-    const ptrdiff_t strides[] = {kernel->stride_kh, kernel->stride_kw, kernel->stride_c_in,
-                                 kernel->stride_group, kernel->stride_c_out};
-    const int64_t count = sizes[0] * sizes[1] * sizes[2] * sizes[3] * sizes[4];
-    for (int64_t i = 0; i < count; i++) {
-        ptrdiff_t at = 0;
-        int64_t rest = i;
-        for (int axis = 4; axis >= 0; axis--) {
-            at += rest % sizes[axis] * strides[axis];
-            rest /= sizes[axis];
-        }
-        if (!(dtype == FC_FLOAT32 ? isfinite(((const float *)kernel->data)[at])
-                                  : isfinite(((const double *)kernel->data)[at])))
-            return false;
-    }
-    return true;
-}
-
 /* The sums of dy that are wanted besides; NULL when there. */
 struct bias {
     const fc_image *dy;
@@ -190,12 +170,9 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
         bias_bytes = fc_channel_sums_bytes(&sums, plan.width);
         bias->sums = NULL;
     }
-    if (depthwise) {
-        const fc_status status = fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps,
-                                                      plan.chunks, fits ? &sums : NULL, dbias);
-        *finite = status == FC_OK && all_finite(&convolution->kernel, convolution->dtype);
-        return status;
-    }
+    if (depthwise)
+        return fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps, plan.chunks,
+                                    fits ? &sums : NULL, dbias, finite);
     char *scratch;
     if (__builtin_add_overflow(plan.all_sums_bytes, bias_bytes, &shared))
         return FC_OVERFLOW;

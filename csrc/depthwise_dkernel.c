@@ -8,6 +8,7 @@
  * for meanwhile: 512 channels of 14 x 14 took 0.59 ms with columns in the lanes, now 0.40. */
 #include "depthwise_dkernel.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "depthwise.h"
@@ -230,6 +231,24 @@ static void store(const struct plan *plan)
                 .channels = fc_min(plan->unit, kernel->groups - c)});
 }
 
+/* Of the sums, where they are one after the other: to find each number in dkernel took half the time of a
+ * batch of 8 of 1152 channels of 7 x 7 with 5 x 5 taps. Lanes without a channel are zeros. */
+static bool all_finite(const struct plan *plan)
+{
+    const float *floats = (const float *)(const void *)plan->sums;
+    const double *doubles = (const double *)(const void *)plan->sums;
+    if (plan->element == sizeof(float)) {
+        for (int64_t e = 0; e < plan->elements; e++)
+            if (!isfinite(floats[e]))
+                return false;
+        return true;
+    }
+    for (int64_t e = 0; e < plan->elements; e++)
+        if (!isfinite(doubles[e]))
+            return false;
+    return true;
+}
+
 /* Bits do not depend on how channels are shared, so that the threads may decide. */
 static void share_channels(struct plan *plan, int threads)
 {
@@ -278,7 +297,7 @@ static void add_chunks(void *context, int64_t item, int worker)
 
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                                const struct fc_blocks *blocks, int64_t steps, int64_t chunks,
-                               struct fc_channel_sums *bias, void *dbias)
+                               struct fc_channel_sums *bias, void *dbias, bool *finite)
 {
     struct plan plan = {.convolution = convolution,
                         .blocks = blocks,
@@ -313,6 +332,7 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
         fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &plan);
     if (bias)
         fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &plan);
+    *finite = all_finite(&plan);
     store(&plan);
     fc_workspace_release(scratch);
     return FC_OK;

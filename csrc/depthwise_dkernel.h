@@ -15,9 +15,9 @@ int64_t fc_transposed_dkernel(const struct fc_convolution *convolution);
 bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution);
 
 /* The sum over the blocks of the batch, image after image, divided into chunks: the bits that any
- * other layout gets from fc_conv2d_dkernel. */
+ * other layout gets from fc_conv2d_dkernel. *finite: whether all of it came out so. */
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                                const struct fc_blocks *blocks, int64_t steps, int64_t chunks,
-                               struct fc_channel_sums *bias, void *dbias);
+                               struct fc_channel_sums *bias, void *dbias, bool *finite);
 
 #endif
