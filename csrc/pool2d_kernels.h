@@ -155,10 +155,10 @@ struct fc_pool2d_names {
 };
 
 /* Windows of 2 x 2 that share nothing: lines x columns of them, `lanes` lie together.
- * Window (r, p, l) has pixels 2 * r * x_row + 2 * p * x_pixel + l, those a row and those a pixel on; in
- * pairs, where lanes are columns (and `columns` is 1), 2 * r * x_row + 2 * l and the element beside it.
- * So does dx. Its y and dy are at r * y_row + p * y_pixel + l, its index at r * index_row + p *
- * index_pixel + l, which is origin + 2 * r * width + 2 * p for its first tap, or 2 * l for 2 * p.
+ * Window (r, p, l) has pixels 2 * r * x_row + 2 * p * x_pixel + l, those a row and those a pixel on. So
+ * does dx. Its y and dy are at r * y_row + p * y_pixel + l, its index at r * index_row + p *
+ * index_pixel + l, which is 2 * (row + r) * width + 2 * p for its first tap: of the next plane, and counted
+ * from its row 0, after each row rows - 1.
  *
  * y is written, or dx: dy where the window's first winner or first NaN is, 0 elsewhere; an average gives
  * each tap a quarter. With index not NULL x is not read. Indices of `together` lines follow each other
@@ -168,8 +168,8 @@ struct fc_pool2d_quads {
     const void *x, *dy;
     const int64_t *index;
     void *y, *dx;
-    bool pairs, stream;
-    int64_t lines, columns, lanes, origin, width, together;
+    bool stream;
+    int64_t lines, columns, lanes, width, together, row, rows;
     ptrdiff_t x_row, x_pixel, dx_row, dx_pixel, y_row, y_pixel, index_row, index_pixel;
 };
 

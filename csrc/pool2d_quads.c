@@ -20,6 +20,8 @@ struct work {
     const fc_image *x, *dy, *indices, *dx; /* NULL where there is none */
     const fc_image *y;
     struct fc_pool2d_quads quads;
+    bool columns;                 /* are lanes */
+    bool follow;                  /* do the lines of a plane those of the one before it */
     int64_t planes, lines, share; /* lines of windows of a plane, and of an item */
     atomic_bool stray;
 };
@@ -39,8 +41,8 @@ static bool choose_lanes(struct work *work, const fc_image *const *images, int c
         planes = planes && images[i]->stride_w == 1;
     }
     const struct fc_axis *axis = &work->pass->axis[1].axis;
-    work->quads.pairs = planes && (images[0]->c == 1 || !pixels);
-    return work->quads.pairs ? axis->out >= FEW_COLUMNS : pixels;
+    work->columns = planes && (images[0]->c == 1 || !pixels);
+    return work->columns ? axis->out >= FEW_COLUMNS : pixels;
 }
 
 /* Whether results of whole vectors, side by side, are stored past the caches: dx of VGG's first pooling, 103 MB,
@@ -49,10 +51,22 @@ static bool streams(const struct work *work)
 {
     const fc_image *to = work->dx ? work->dx : work->y;
     const ptrdiff_t size = (ptrdiff_t)fc_element_size(work->pass->dtype);
-    const ptrdiff_t channel = work->quads.pairs ? to->stride_c : 0;
-    const ptrdiff_t pixel = work->quads.pairs ? 0 : to->stride_w;
-    const ptrdiff_t steps = to->stride_n | channel | to->stride_h | pixel | work->quads.lanes;
+    const ptrdiff_t apart =
+        work->columns ? to->stride_c | work->quads.columns : to->stride_w | work->quads.lanes;
+    const ptrdiff_t steps = to->stride_n | to->stride_h | apart;
     return fc_streams(to->data, to->n * to->h * to->w * to->c * size, steps * size);
+}
+
+/* Whether the lines of windows of all planes follow each other in an image, of `rows` rows each. */
+static bool follow(const struct work *work, const fc_image *image, int64_t rows)
+{
+    if (!image)
+        return true;
+    const ptrdiff_t plane = image->h * image->stride_h;
+    const int64_t channels = work->columns ? image->c : 1;
+    return image->h == rows * work->pass->axis[0].axis.out &&
+           (image->n == 1 || image->stride_n == channels * plane) &&
+           (channels == 1 || image->stride_c == plane);
 }
 
 static bool make_plan(struct work *work, const fc_image *const *images, int count)
@@ -64,14 +78,17 @@ static bool make_plan(struct work *work, const fc_image *const *images, int coun
         vertical->in > MOST_PIXELS / horizontal->in || !choose_lanes(work, images, count))
         return false;
     const fc_image *windows = work->dy ? work->dy : work->y;
-    quads->columns = quads->pairs ? 1 : windows->w;
-    quads->lanes = quads->pairs ? windows->w : windows->c;
+    quads->columns = windows->w;
+    quads->lanes = work->columns ? 1 : windows->c;
     quads->width = horizontal->in;
+    quads->rows = vertical->out;
+    work->follow = follow(work, work->x, 2) && follow(work, work->dx, 2) &&
+                   follow(work, windows, 1) && follow(work, work->indices, 1);
     fc_pool2d_steps(windows, &quads->y_row, &quads->y_pixel);
     fc_pool2d_steps(work->x, &quads->x_row, &quads->x_pixel);
     fc_pool2d_steps(work->dx, &quads->dx_row, &quads->dx_pixel);
     fc_pool2d_steps(work->indices, &quads->index_row, &quads->index_pixel);
-    work->planes = images[0]->n * (quads->pairs ? images[0]->c : 1);
+    work->planes = images[0]->n * (work->columns ? images[0]->c : 1);
     work->lines = vertical->out;
     quads->stream = streams(work);
     work->share = fc_max(ITEM / (4 * quads->columns * quads->lanes), 1);
@@ -86,7 +103,7 @@ static void clear(const struct work *work, char *plane, int64_t row, int64_t row
 {
     const fc_image *dx = work->dx;
     const size_t size = fc_element_size(work->pass->dtype);
-    const int64_t channels = work->quads.pairs ? 1 : dx->c;
+    const int64_t channels = work->columns ? 1 : dx->c;
     const int64_t together = dx->stride_w == channels ? column_end - column : 1;
     for (int64_t r = row; r < row_end; r++)
         for (int64_t w = column; w < column_end; w += together)
@@ -97,11 +114,11 @@ static void clear(const struct work *work, char *plane, int64_t row, int64_t row
 static char *plane_of(const struct work *work, const fc_image *image, size_t size, int64_t plane,
                       int64_t row)
 {
-    const int64_t channels = work->quads.pairs ? image->c : 1;
+    const int64_t channels = work->columns ? image->c : 1;
     return fc_pool2d_at(image, size, plane / channels, row, 0, plane % channels);
 }
 
-/* Lines [line, end) of windows of a plane. */
+/* Lines [line, end) of windows of a plane, or of those from it on. */
 static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t end)
 {
     const struct fc_pool2d_pass *pass = work->pass;
@@ -120,10 +137,10 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
     if (work->indices) {
         quads.index =
             (const int64_t *)(void *)plane_of(work, work->indices, sizeof(int64_t), plane, line);
-        quads.origin = 2 * line * quads.width;
+        quads.row = line;
         const bool rows_together = quads.index_row == quads.columns * quads.lanes;
-        const bool together = quads.pairs || quads.index_pixel == quads.lanes;
-        quads.together = rows_together && together ? quads.lines : 0;
+        const bool together = rows_together && quads.index_pixel == quads.lanes;
+        quads.together = together ? quads.lines : 0;
     }
     if (!pass->kernels->pool2d.quads_dx[pass->pooling](&quads))
         atomic_store_explicit(&work->stray, true, memory_order_relaxed);
@@ -142,7 +159,7 @@ static void run_item(void *context, int64_t item, int worker)
     const int64_t last = fc_min((item + 1) * work->share, all);
     for (int64_t at = item * work->share, count; at < last; at += count) {
         const int64_t line = at % work->lines;
-        count = fc_min(work->lines - line, last - at);
+        count = work->follow ? last - at : fc_min(work->lines - line, last - at);
         run_lines(work, at / work->lines, line, line + count);
     }
 }

@@ -3,16 +3,53 @@
  * Nothing is parted, staged or kept: a vector of windows takes four loads of x and, on the way back, one
  * of dy and four stores of dx. A tap that wins is two comparisons (the second for NaN) and a selection,
  * and what it wins two more: 7 cycles a vector in AVX-512, less than memory takes for its 36 bytes a
- * lane. 6 channels fill 6 of 16 lanes, and still 28 x 28 x 6 takes half the time that parting it into
- * full vectors did, which is a masked load and a store for each pixel, there and back. */
+ * lane. Of few channels a vector holds as many windows as fit, where one instruction permutes two vectors: two
+ * of 6 channels, with 4 stores where a window at a time takes 8. Without one (AVX2) a window is a vector. */
 
 struct quad {
     vreal tap[4];
 };
 
+/* Windows side by side in one vector, of `channels` lanes each: how the pixels of two vectors part into those
+ * of even and of odd columns and come together again, and how far its index is from the first window's. */
+struct quad_order {
+    vint left, right, low, high, apart;
+    int windows, lanes; /* of a vector */
+};
+
+/* Without a division: planes are small, and each asks. */
+FC_INLINE struct quad_order quad_order_of(int channels, int64_t columns)
+{
+    const int most = LANES / channels, windows = columns < most ? (int)columns : most;
+    struct quad_order order = {.windows = windows, .lanes = windows * channels};
+    integer left[LANES], right[LANES], apart[LANES], both[2 * LANES];
+    for (int i = 0, channel = 0, window = 0; i < LANES; i++) {
+        left[i] = i + window * channels;
+        right[i] = left[i] + channels;
+        apart[i] = 2 * window;
+        if (++channel == channels) {
+            channel = 0;
+            window++;
+        }
+    }
+    for (int i = 0, channel = 0, pixel = 0; i < 2 * LANES; i++) {
+        both[i] = pixel / 2 * channels + channel + pixel % 2 * LANES;
+        if (++channel == channels) {
+            channel = 0;
+            pixel++;
+        }
+    }
+    order.left = viload(left);
+    order.right = viload(right);
+    order.low = viload(both);
+    order.high = viload(both + LANES);
+    order.apart = viload(apart);
+    return order;
+}
+
 /* The taps of a row of windows: of pixels side by side, or, where columns are lanes, even and odd. */
-FC_INLINE void quad_load(const real *x, ptrdiff_t pixel, const bool pairs, const bool partial,
-                         int lanes, vreal *left, vreal *right)
+FC_INLINE void quad_load(const real *x, ptrdiff_t pixel, const struct quad_order *pairs,
+                         const bool partial, int lanes, vreal *left, vreal *right)
 {
     if (!pairs) {
         *left = partial ? vload_first(x, lanes) : vload(x);
@@ -24,8 +61,8 @@ FC_INLINE void quad_load(const real *x, ptrdiff_t pixel, const bool pairs, const
     const vreal b = !partial    ? vload(x + LANES)
                     : more <= 0 ? vzero()
                                 : vload_first(x + LANES, more);
-    *left = vevens(a, b);
-    *right = vodds(a, b);
+    *left = PERMUTES_TWO ? vpermute_two(a, b, pairs->left) : vevens(a, b);
+    *right = PERMUTES_TWO ? vpermute_two(a, b, pairs->right) : vodds(a, b);
 }
 
 /* Whole vectors, past the caches where the result is large. */
@@ -37,8 +74,8 @@ FC_INLINE void quad_put(real *x, vreal a, bool stream)
         vstore(x, a);
 }
 
-FC_INLINE void quad_store(real *x, ptrdiff_t pixel, const bool pairs, const bool partial, int lanes,
-                          vreal left, vreal right, bool stream)
+FC_INLINE void quad_store(real *x, ptrdiff_t pixel, const struct quad_order *pairs,
+                          const bool partial, int lanes, vreal left, vreal right, bool stream)
 {
     if (!pairs) {
         if (partial) {
@@ -50,7 +87,9 @@ FC_INLINE void quad_store(real *x, ptrdiff_t pixel, const bool pairs, const bool
         }
         return;
     }
-    const vreal low = vzip_low(left, right), high = vzip_high(left, right);
+    const vreal low = PERMUTES_TWO ? vpermute_two(left, right, pairs->low) : vzip_low(left, right);
+    const vreal high =
+        PERMUTES_TWO ? vpermute_two(left, right, pairs->high) : vzip_high(left, right);
     const int more = 2 * lanes - LANES;
     if (!partial) {
         quad_put(x, low, stream);
@@ -123,7 +162,7 @@ FC_INLINE vint quad_indices(const struct quad_at *at, const bool partial)
 }
 
 FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct quad_at *at,
-                            const bool pairs, const bool partial, fc_pooling pooling)
+                            const struct quad_order *pairs, const bool partial, fc_pooling pooling)
 {
     struct pool_state state = pool_begins(pooling);
     FC_UNROLL (i, 2) {
@@ -144,7 +183,7 @@ FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct qu
 
 /* A sum that begins with zero holds no -0. */
 FC_INLINE vint quad_backward(const struct fc_pool2d_quads *quads, const struct quad_at *at,
-                             vint lane, const bool pairs, const bool partial, fc_pooling pooling,
+                             const struct quad_order *pairs, const bool partial, fc_pooling pooling,
                              const bool indexed)
 {
     vreal dy = partial ? vload_first(at->dy, at->lanes) : vload(at->dy);
@@ -158,7 +197,9 @@ FC_INLINE vint quad_backward(const struct fc_pool2d_quads *quads, const struct q
             dx.tap[t] = dy;
     } else if (indexed) {
         const vint index = quad_indices(at, partial);
-        const vint beyond = visub(visub(index, viset1(at->origin)), lane);
+        vint beyond = visub(index, viset1(at->origin));
+        if (pairs)
+            beyond = visub(beyond, pairs->apart);
         dx = quad_take(beyond, viequal(index, viset1(-1)), (integer)quads->width, dy, &stray);
     } else {
         FC_UNROLL (i, 2)
@@ -172,70 +213,107 @@ FC_INLINE vint quad_backward(const struct fc_pool2d_quads *quads, const struct q
     return stray;
 }
 
-/* One vector; with `forward` y is written, else dx. */
-FC_INLINE vint quad_vector(const struct fc_pool2d_quads *quads, int64_t line, int64_t p, int64_t l,
-                           int lanes, vint lane, const bool forward, const bool pairs,
-                           const bool partial, fc_pooling pooling, const bool indexed)
+/* One vector, from lane l of window p on; with `forward` y is written, else dx. */
+FC_INLINE vint quad_vector(const struct fc_pool2d_quads *quads, int64_t line, int64_t row,
+                           int64_t p, int64_t l, int lanes, const bool forward,
+                           const struct quad_order *pairs, const bool partial, fc_pooling pooling,
+                           const bool indexed)
 {
-    const ptrdiff_t wide = pairs ? 2 * l : l;
     struct quad_at at = {.lanes = lanes};
     if (forward || !(indexed || pooling == FC_AVG))
-        at.x = (const real *)quads->x + 2 * line * quads->x_row + 2 * p * quads->x_pixel + wide;
+        at.x = (const real *)quads->x + 2 * line * quads->x_row + 2 * p * quads->x_pixel + l;
     if (forward) {
         at.y = (real *)quads->y + line * quads->y_row + p * quads->y_pixel + l;
         quad_forward(quads, &at, pairs, partial, pooling);
         return viset1(0);
     }
     at.dy = (const real *)quads->dy + line * quads->y_row + p * quads->y_pixel + l;
-    at.dx = (real *)quads->dx + 2 * line * quads->dx_row + 2 * p * quads->dx_pixel + wide;
+    at.dx = (real *)quads->dx + 2 * line * quads->dx_row + 2 * p * quads->dx_pixel + l;
     if (indexed) {
         at.index = quads->index + line * quads->index_row + p * quads->index_pixel + l;
-        at.origin =
-            (integer)(quads->origin + 2 * line * quads->width + 2 * p + (pairs ? 2 * l : 0));
-        at.more =
-            (quads->together * quads->columns - line * quads->columns - p) * quads->lanes >= LANES;
+        at.origin = (integer)(2 * row * quads->width + 2 * p);
+        at.more = ((quads->together - line) * quads->columns - p) * quads->lanes >= LANES;
     }
-    return quad_backward(quads, &at, lane, pairs, partial, pooling, indexed);
+    return quad_backward(quads, &at, pairs, partial, pooling, indexed);
+}
+
+/* Vectors of windows side by side, of which the last ends with the line and computes some again. */
+FC_INLINE vint quad_pairs(const struct fc_pool2d_quads *quads, int64_t line, int64_t row,
+                          const bool forward, const struct quad_order *pairs, fc_pooling pooling,
+                          const bool indexed)
+{
+    const int64_t windows = pairs->windows;
+    const int lanes = pairs->lanes;
+    vint stray = viset1(0);
+    for (int64_t p = 0; p < quads->columns; p += windows) {
+        const int64_t at = p + windows <= quads->columns ? p : quads->columns - windows;
+        const vint outside = lanes < LANES ? quad_vector(quads, line, row, at, 0, lanes, forward,
+                                                         pairs, true, pooling, indexed)
+                                           : quad_vector(quads, line, row, at, 0, LANES, forward,
+                                                         pairs, false, pooling, indexed);
+        stray = vior(stray, outside);
+    }
+    return stray;
 }
 
 /* The last vector of a pixel ends with it, and computes some lanes again. */
+FC_INLINE vint quad_pixels(const struct fc_pool2d_quads *quads, int64_t line, int64_t row,
+                           const bool forward, fc_pooling pooling, const bool indexed)
+{
+    vint stray = viset1(0);
+    for (int64_t p = 0; p < quads->columns; p++) {
+        if (quads->lanes < LANES) {
+            stray = vior(stray, quad_vector(quads, line, row, p, 0, (int)quads->lanes, forward,
+                                            NULL, true, pooling, indexed));
+            continue;
+        }
+        for (int64_t l = 0; l < quads->lanes; l += LANES) {
+            const int64_t at = l + LANES <= quads->lanes ? l : quads->lanes - LANES;
+            stray = vior(stray, quad_vector(quads, line, row, p, at, LANES, forward, NULL, false,
+                                            pooling, indexed));
+        }
+    }
+    return stray;
+}
+
+/* False where an index is no tap's: in a vector that is not full those beyond its windows do not count. */
 FC_INLINE bool quad_lines(const struct fc_pool2d_quads *given, const bool forward, const bool pairs,
                           fc_pooling pooling, const bool indexed)
 {
     const struct fc_pool2d_quads quads = *given;
-    integer lane[LANES], used[LANES];
-    for (int i = 0; i < LANES; i++) {
-        lane[i] = (integer)(pairs ? 2 * i : 0);
-        used[i] = i < quads.lanes ? -1 : 0;
-    }
-    const vint apart = viload(lane), counts = viload(used);
+    const struct quad_order order = quad_order_of(pairs ? (int)quads.lanes : 1, quads.columns);
     vint stray = viset1(0);
-    for (int64_t line = 0; line < quads.lines; line++)
-        for (int64_t p = 0; p < quads.columns; p++) {
-            if (quads.lanes < LANES) {
-                const vint outside = quad_vector(&quads, line, p, 0, (int)quads.lanes, apart,
-                                                 forward, pairs, true, pooling, indexed);
-                stray = vior(stray, viand(outside, counts));
-                continue;
-            }
-            for (int64_t l = 0; l < quads.lanes; l += LANES) {
-                const int64_t at = l + LANES <= quads.lanes ? l : quads.lanes - LANES;
-                stray = vior(stray, quad_vector(&quads, line, p, at, LANES, apart, forward, pairs,
-                                                false, pooling, indexed));
-            }
-        }
+    for (int64_t line = 0, row = quads.row; line < quads.lines; line++, row++) {
+        row = row == quads.rows ? 0 : row;
+        stray = vior(stray, pairs ? quad_pairs(&quads, line, row, forward, &order, pooling, indexed)
+                                  : quad_pixels(&quads, line, row, forward, pooling, indexed));
+    }
+    integer lane[LANES];
     vistore(lane, stray);
-    for (int i = 0; i < LANES; i++)
+    const int64_t used = pairs ? order.lanes : quads.lanes;
+    for (int i = 0; i < LANES && i < used; i++)
         if (lane[i] != 0)
             return false;
     return true;
 }
 
+/* Pixels of few lanes that lie side by side in every array. */
+FC_INLINE bool quads_touch(const struct fc_pool2d_quads *quads, const bool forward, const bool x,
+                           const bool indexed)
+{
+    const ptrdiff_t lanes = quads->lanes;
+    return (lanes == 1 || (PERMUTES_TWO && 2 * lanes <= LANES)) && quads->y_pixel == lanes &&
+           (!x || quads->x_pixel == lanes) && (forward || quads->dx_pixel == lanes) &&
+           (!indexed || quads->index_pixel == lanes);
+}
+
 FC_INLINE bool quads_of(const struct fc_pool2d_quads *quads, const bool forward, fc_pooling pooling,
                         const bool indexed)
 {
-    return quads->pairs ? quad_lines(quads, forward, true, pooling, indexed)
-                        : quad_lines(quads, forward, false, pooling, indexed);
+    const bool x = forward || !(indexed || pooling == FC_AVG);
+    return quads_touch(quads, forward, x, indexed)
+               ? quad_lines(quads, forward, true, pooling, indexed)
+               : quad_lines(quads, forward, false, pooling, indexed);
 }
 
 #define QUADS(pooling, POOLING)                                                            \

@@ -169,6 +169,13 @@ FC_INLINE vreal vpermute(vreal a, vint order)
     return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(a), halves));
 #endif
 }
+/* Of two vectors it is not one instruction, and not used. */
+enum { PERMUTES_TWO = 0 };
+FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
+{
+    (void)b;
+    return vpermute(a, order);
+}
 
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 #if FC_REAL == 32

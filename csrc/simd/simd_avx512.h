@@ -121,6 +121,12 @@ FC_INLINE vreal vafter(vreal a, vreal b)
 
 /* a[order[i]] in lane i. */
 FC_INLINE vreal vpermute(vreal a, vint order) { return FC_OP(permutexvar)(order, a); }
+/* The same of a and then b: whether that is one instruction. */
+enum { PERMUTES_TWO = 1 };
+FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
+{
+    return FC_OP(permutex2var)(a, order, b);
+}
 
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 #if FC_REAL == 32

@@ -118,6 +118,13 @@ FC_INLINE vreal vpermute(vreal a, vint order)
         to[i] = from[number[i]];
     return vload(to);
 }
+/* Of two vectors it is not one instruction, and not used. */
+enum { PERMUTES_TWO = 0 };
+FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
+{
+    (void)b;
+    return vpermute(a, order);
+}
 
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
