@@ -10,7 +10,7 @@
 enum { FC_DEPTHWISE_ROWS = 2 }; /* output rows of a strip, at most */
 
 /* Memory that is needed later: with each row of a tile's window `x_each` lines more of x, to be read, into
- * the second-level cache, and `y_each` of y, to be written. */
+ * the second-level cache, and with each tile `y_each` of y, to be written. */
 struct fc_depthwise_ahead {
     const char *x, *y;
     int64_t x_each, y_each;

@@ -120,13 +120,12 @@ static struct fc_depthwise_ahead find_ahead(const struct plan *plan, int64_t n, 
     const int64_t lines = channels * fc_max(x->stride_c, y->stride_c) * element / FC_UNIT_BYTES;
     const int64_t tiles = fc_ceil_div(y->h, FC_DEPTHWISE_ROWS) * fc_ceil_div(y->w, WIDEST_TILE) *
                           fc_ceil_div(channels, plan->job->channels.unit);
-    const int64_t each = fc_ceil_div(lines, tiles * plan->need);
     return (struct fc_depthwise_ahead){
         .x = (const char *)x->data +
              (n * x->stride_n + (channel + channels) * x->stride_c) * element,
         .y = (const char *)y->data + (n * y->stride_n + channel * y->stride_c) * element,
-        .x_each = each,
-        .y_each = each,
+        .x_each = fc_ceil_div(lines, tiles * plan->need),
+        .y_each = fc_ceil_div(lines, tiles),
     };
 }
 
