@@ -191,8 +191,8 @@ static void merge_plane(void *context, int64_t c, int worker)
     }
 }
 
-/* Columns in two phases, each with taps, of planes: each phase is stored whole, and both are merged, where
- * to store every other number took half the time: 64 channels of 112 x 112 on Zen 4 5.9 ms, now 4.2. */
+/* Columns in two phases, each with taps, of planes: each phase is stored whole, and both are merged. To store
+ * every other number 64 channels of 112 x 112 took 5.9 ms on Zen 4, so 4.2. */
 static bool merges(const struct fc_window *window, const struct fc_dx_region *region,
                    int64_t element)
 {

@@ -12,13 +12,13 @@ struct fc_dx_region {
     int64_t apart; /* from a column of one phase to that of the next; 0: they are neighbours */
 };
 
-/* In planes, columns that no tap reaches lie one by one between others: there whole rows are zeroed
- * first. */
+/* The gradient at a region's positions, with bias added where it is not NULL; zero, or bias, where no tap
+ * reaches. */
 fc_status fc_convolve_dx_region(const fc_conv2d_params *params, const struct fc_window *window,
                                 const fc_image *dy, const fc_weights *kernel, const void *bias,
                                 const struct fc_dx_region *region);
 
-/* All of dx. */
+/* The same at all of dx. */
 fc_status fc_convolve_dx(const fc_conv2d_params *params, const struct fc_window *window,
                          const fc_image *dy, const fc_weights *kernel, const void *bias,
                          const fc_image *dx);

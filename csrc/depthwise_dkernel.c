@@ -43,21 +43,21 @@ struct part {
 };
 
 /* `rows` whole rows of an image, or columns of one row, if they lie together; else nothing. */
-static struct fc_depthwise_soon segment(const fc_image *image, int64_t n, int64_t row, int64_t rows,
-                                        int64_t column, int64_t columns, ptrdiff_t element)
+static struct fc_lines_ahead segment(const fc_image *image, int64_t n, int64_t row, int64_t rows,
+                                     int64_t column, int64_t columns, ptrdiff_t element)
 {
     const bool whole = columns == image->w && image->stride_h == image->w * image->c;
     if (image->stride_w != image->c || columns <= 0 || (rows > 1 && !whole))
-        return (struct fc_depthwise_soon){0};
+        return (struct fc_lines_ahead){0};
     const int64_t from = n * image->stride_n + row * image->stride_h + column * image->stride_w;
-    return (struct fc_depthwise_soon){
+    return (struct fc_lines_ahead){
         (const char *)image->data + from * element,
         fc_ceil_div(rows * columns * image->stride_w * element, FC_UNIT_BYTES)};
 }
 
 /* The rows of x that the next row of outputs of a block has to itself. */
-static struct fc_depthwise_soon x_soon(const struct plan *plan, int64_t n, int64_t h,
-                                       const struct fc_patch *patch)
+static struct fc_lines_ahead x_ahead(const struct plan *plan, int64_t n, int64_t h,
+                                     const struct fc_patch *patch)
 {
     const fc_image *x = &plan->convolution->x;
     const struct fc_axis *axis = plan->convolution->axis;
@@ -68,8 +68,7 @@ static struct fc_depthwise_soon x_soon(const struct plan *plan, int64_t n, int64
 }
 
 /* Of the planes that are transposed next, what falls to row h of as many as dy has. */
-static struct fc_depthwise_soon planes_soon(const struct part *part, const fc_image *image,
-                                            int64_t h)
+static struct fc_lines_ahead planes_ahead(const struct part *part, const fc_image *image, int64_t h)
 {
     const struct plan *plan = part->plan;
     const bool last = part->image == part->last_image;
@@ -78,24 +77,24 @@ static struct fc_depthwise_soon planes_soon(const struct part *part, const fc_im
     const int64_t lines = fc_ceil_div((part->end - part->begin) * image->stride_c * plan->element,
                                       FC_UNIT_BYTES * plan->convolution->y.h);
     if (!fc_planes_together(image))
-        return (struct fc_depthwise_soon){0};
-    return (struct fc_depthwise_soon){
+        return (struct fc_lines_ahead){0};
+    return (struct fc_lines_ahead){
         (const char *)image->data + from * plan->element + h * lines * FC_UNIT_BYTES, lines};
 }
 
 /* What is read after row h of outputs. */
-static void aim_soon(const struct part *part, int64_t n, int64_t h, const struct fc_patch *patch,
-                     struct fc_depthwise_dkernel *row)
+static void aim_ahead(const struct part *part, int64_t n, int64_t h, const struct fc_patch *patch,
+                      struct fc_depthwise_dkernel *row)
 {
     const struct plan *plan = part->plan;
     const fc_image *x = &plan->convolution->x, *dy = &plan->convolution->y;
     if (plan->transposed) {
-        row->x_soon = planes_soon(part, x, h);
-        row->dy_soon = planes_soon(part, dy, h);
+        row->x_ahead = planes_ahead(part, x, h);
+        row->dy_ahead = planes_ahead(part, dy, h);
     } else if (plan->shares == 1 && dy->c * plan->element <= FC_SHORT_PIXEL) {
-        row->x_soon = x_soon(plan, n, h, patch);
-        row->dy_soon = segment(dy, n, h + plan->blocks->row_phases, 1, patch->column,
-                               patch->columns, plan->element);
+        row->x_ahead = x_ahead(plan, n, h, patch);
+        row->dy_ahead = segment(dy, n, h + plan->blocks->row_phases, 1, patch->column,
+                                patch->columns, plan->element);
     }
 }
 
@@ -131,7 +130,7 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
         row.dy = (const char *)dy->data +
                  (image * dy->stride_n + h * dy->stride_h + patch->column * dy->stride_w) *
                      plan->element;
-        aim_soon(part, n, h, patch, &row);
+        aim_ahead(part, n, h, patch, &row);
         plan->kernels->depthwise.dkernel(&row);
     }
     plan->kernels->conv2d.channel_sums(block, 0, 1, elements,
@@ -235,16 +234,10 @@ static void store(const struct plan *plan)
  * batch of 8 of 1152 channels of 7 x 7 with 5 x 5 taps. Lanes without a channel are zeros. */
 static bool all_finite(const struct plan *plan)
 {
-    const float *floats = (const float *)(const void *)plan->sums;
-    const double *doubles = (const double *)(const void *)plan->sums;
-    if (plan->element == sizeof(float)) {
-        for (int64_t e = 0; e < plan->elements; e++)
-            if (!isfinite(floats[e]))
-                return false;
-        return true;
-    }
+    const void *sums = plan->sums;
     for (int64_t e = 0; e < plan->elements; e++)
-        if (!isfinite(doubles[e]))
+        if (!(plan->element == sizeof(float) ? isfinite(((const float *)sums)[e])
+                                             : isfinite(((const double *)sums)[e])))
             return false;
     return true;
 }

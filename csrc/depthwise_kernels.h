@@ -6,14 +6,14 @@
 #include <stdint.h>
 
 #include "fastconv.h"
+#include "lines_ahead.h"
 
 enum { FC_DEPTHWISE_ROWS = 2 }; /* output rows of a strip, at most */
 
-/* Memory that is needed later: with each row of a tile's window `x_each` lines more of x, to be read, into
- * the second-level cache, and with each tile `y_each` of y, to be written. */
+/* Memory that is needed later: of x, to be read, lines with each row of a tile's window, and of y, to be
+ * written, with each tile. */
 struct fc_depthwise_ahead {
-    const char *x, *y;
-    int64_t x_each, y_each;
+    struct fc_lines_ahead x, y;
 };
 
 /* One or two rows of outputs whose channels lie together; x is read through a table of its pixels,
@@ -65,24 +65,19 @@ struct fc_depthwise_band {
     double value;
 };
 
-/* Memory that is read soon. */
-struct fc_depthwise_soon {
-    const char *from;
-    int64_t lines;
-};
-
 /* One row of outputs of a kernel gradient, added to the sums of taps (a, b) and channels c:
  *   sums[c / unit * unit * taps + (a * kw + b) * unit + c % unit] +=
  *       pixel[a * row_tap][j * column_step + b * column_tap][c] * dy[j * dy_pixel + c]
  * for j < columns, begin <= c < end, one multiply-add after the other; begin is a whole unit. A unit of
- * channels is 64 bytes; whole units of sums are written. Along the row what is needed soon is asked for. */
+ * channels is 64 bytes; whole units of sums are written. Along the row all lines of x_ahead and dy_ahead are
+ * fetched. */
 struct fc_depthwise_dkernel {
     const void *const *const *pixel;
     const void *dy;
     void *sums;
     int64_t columns, begin, end, kh, kw, row_tap, column_step, column_tap;
     ptrdiff_t dy_pixel;
-    struct fc_depthwise_soon x_soon, dy_soon;
+    struct fc_lines_ahead x_ahead, dy_ahead;
 };
 
 /* The columns of a tile of fc_depthwise_pixels, with strides of 1 and with others, and the bytes of its

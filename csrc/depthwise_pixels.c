@@ -55,8 +55,9 @@ static void aim_ahead(const struct plan *plan, const struct fc_depthwise_pixels 
     const int64_t windows = fc_ceil_div(strip->columns, columns) *
                             fc_ceil_div(strip->channels * element, kernels->vector_bytes);
     const int64_t bytes = FC_DEPTHWISE_ROWS * axis->stride * x->stride_h * element;
-    ahead->x = at(x, n, row * axis->stride - axis->before + plan->need, 0, element);
-    ahead->x_each = fc_ceil_div(bytes, FC_UNIT_BYTES * windows * plan->need);
+    ahead->x = (struct fc_lines_ahead){
+        at(x, n, row * axis->stride - axis->before + plan->need, 0, element),
+        fc_ceil_div(bytes, FC_UNIT_BYTES * windows * plan->need)};
 }
 
 /* Outputs of rows [begin, end) from `column` on, of channels from `channel` of the kernel on. */
@@ -121,11 +122,11 @@ static struct fc_depthwise_ahead find_ahead(const struct plan *plan, int64_t n, 
     const int64_t tiles = fc_ceil_div(y->h, FC_DEPTHWISE_ROWS) * fc_ceil_div(y->w, WIDEST_TILE) *
                           fc_ceil_div(channels, plan->job->channels.unit);
     return (struct fc_depthwise_ahead){
-        .x = (const char *)x->data +
-             (n * x->stride_n + (channel + channels) * x->stride_c) * element,
-        .y = (const char *)y->data + (n * y->stride_n + channel * y->stride_c) * element,
-        .x_each = fc_ceil_div(lines, tiles * plan->need),
-        .y_each = fc_ceil_div(lines, tiles),
+        .x = {(const char *)x->data +
+                  (n * x->stride_n + (channel + channels) * x->stride_c) * element,
+              fc_ceil_div(lines, tiles * plan->need)},
+        .y = {(const char *)y->data + (n * y->stride_n + channel * y->stride_c) * element,
+              fc_ceil_div(lines, tiles)},
     };
 }
 

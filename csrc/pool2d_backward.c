@@ -240,8 +240,7 @@ static fc_status run_scatter(struct scatter *self)
     }
     choose_parts(self);
     const int64_t items = dx->n * self->channel_blocks * self->bands;
-    const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
-    const int width = fc_parallel_width(items, (double)dx->n * (double)dx->c * pixels);
+    const int width = fc_pool2d_dx_width(items, dy, dx);
     if (self->scratch_bytes > 0) {
         self->scratch = fc_workspace_acquire((size_t)width * self->scratch_bytes);
         if (!self->scratch)

@@ -9,7 +9,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "parallel.h"
 #include "pool2d_winners.h"
 #include "stream.h"
 #include "workspace.h"
@@ -145,13 +144,8 @@ fc_status fc_pool2d_halves_dx(const struct fc_pool2d_pass *pass, const fc_image 
     if (!*done)
         return FC_OK;
     const int64_t items = dx->n * work.bands;
-    const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
-    const int width = fc_parallel_width(items, (double)dx->n * (double)dx->c * pixels);
-    work.scratch = fc_workspace_acquire((size_t)width * work.worker_bytes);
-    if (!work.scratch)
-        return FC_NO_MEMORY;
-    fc_parallel_for(items, width, FC_KEEP_DENORMALS, run_band, &work);
-    fc_workspace_release(work.scratch);
+    const fc_status status =
+        fc_pool2d_run_dx(items, dy, dx, work.worker_bytes, &work.scratch, run_band, &work);
     *done = !atomic_load(&work.stray);
-    return FC_OK;
+    return status;
 }

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "fastconv.h"
+#include "lines_ahead.h"
 
 /* Outputs that share the shape of their window: columns x lanes, where lanes lie together. They are
  * channels, or columns too, or both.
@@ -41,18 +42,13 @@ struct fc_pool2d_tile {
  * number[0], or first[l] where first is not NULL. y may then be NULL. Lanes are computed in any
  * order, some of them twice: y is not x. Whole vectors of numbers are written, and of first read. */
 enum { FC_POOL2D_TAPS = 32 };
-/* Cache lines from here on that are fetched meanwhile, so many with each block of lanes. */
-struct fc_pool2d_ahead {
-    const char *data;
-    int64_t lines;
-};
 struct fc_pool2d_window {
     const void *x, *first;
     void *y, *numbers;
     int64_t columns, lanes, rows, taps;
     ptrdiff_t x_column, y_column, number_column;
     double divisor;
-    struct fc_pool2d_ahead ahead;
+    struct fc_lines_ahead ahead; /* fetched, so many with each block of lanes */
     ptrdiff_t offset[FC_POOL2D_TAPS];
     int64_t number[FC_POOL2D_TAPS];
 };
@@ -135,7 +131,7 @@ struct fc_pool2d_claim {
     void *dx;
     int64_t planes, lanes, taps;
     ptrdiff_t plane, dx_plane, halves, dx_class;
-    struct fc_pool2d_ahead ahead;
+    struct fc_lines_ahead ahead; /* fetched, so many with each block of lanes */
     ptrdiff_t offset[FC_POOL2D_TAPS];
     int64_t number[FC_POOL2D_TAPS];
 };

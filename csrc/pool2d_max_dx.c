@@ -10,7 +10,6 @@
 #include <stdatomic.h>
 #include <string.h>
 
-#include "parallel.h"
 #include "pool2d_winners.h"
 #include "stream.h"
 #include "workspace.h"
@@ -359,13 +358,8 @@ fc_status fc_pool2d_max_dx(const struct fc_pool2d_pass *pass,
     if (!*done)
         return FC_OK;
     const int64_t items = dx->n * plan.channel_blocks * plan.bands;
-    const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
-    const int width = fc_parallel_width(items, (double)dx->n * (double)dx->c * pixels);
-    plan.scratch = fc_workspace_acquire((size_t)width * plan.worker_bytes);
-    if (!plan.scratch)
-        return FC_NO_MEMORY;
-    fc_parallel_for(items, width, FC_KEEP_DENORMALS, award_part, &plan);
-    fc_workspace_release(plan.scratch);
+    const fc_status status =
+        fc_pool2d_run_dx(items, dy, dx, plan.worker_bytes, &plan.scratch, award_part, &plan);
     *done = !atomic_load(&plan.stray);
-    return FC_OK;
+    return status;
 }

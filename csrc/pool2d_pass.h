@@ -12,6 +12,7 @@
 #include <stddef.h>
 
 #include "dispatch.h"
+#include "parallel.h"
 #include "pool2d_axis.h"
 
 struct fc_pool2d_pass {
@@ -67,6 +68,13 @@ void fc_pool2d_run_block(const struct fc_pool2d_pass *pass, const struct fc_pool
 
 /* Fills all targets, on all threads that it is worth. */
 fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *indices);
+
+/* Threads for a gradient in so many items: each number of dx and of dy is met. */
+int fc_pool2d_dx_width(int64_t items, const fc_image *dy, const fc_image *dx);
+
+/* Runs them, with memory for each worker, which *scratch is while they run. */
+fc_status fc_pool2d_run_dx(int64_t items, const fc_image *dy, const fc_image *dx,
+                           size_t worker_bytes, char **scratch, fc_task *task, void *context);
 
 /* Windows of few taps as tables, which tiles that differ by where they lie have in common. */
 struct fc_pool2d_table {

@@ -196,25 +196,25 @@ void fc_pool2d_planes_part(const struct fc_pool2d_planes *self, const struct fc_
     self->kernels->pool2d.part(&to);
 }
 
-struct fc_pool2d_ahead fc_pool2d_planes_ahead(const struct fc_pool2d_planes *self,
-                                              const struct fc_pool2d_parts *rows, int64_t elements)
+struct fc_lines_ahead fc_pool2d_planes_ahead(const struct fc_pool2d_planes *self,
+                                             const struct fc_pool2d_parts *rows, int64_t elements)
 {
     const int64_t block = 4 * FC_UNIT_BYTES / (int64_t)self->size;
     const int64_t count = rows->planes * rows->rows * rows->columns * rows->channels;
     const int64_t lines = fc_ceil_div(count * (int64_t)self->size, FC_CACHE_LINE);
-    return (struct fc_pool2d_ahead){
+    return (struct fc_lines_ahead){
         .data = rows->image,
         .lines = !self->fetched ? 0 : fc_ceil_div(lines * block, fc_max(elements, block))};
 }
 
 /* The next group's rows of x, while the windows of this one are walked. What the second-level cache may
  * hold is not worth the instructions. */
-static struct fc_pool2d_ahead next_rows(const struct fc_pool2d_planes *self, int64_t item,
-                                        int64_t step, const fc_image *x, int64_t elements)
+static struct fc_lines_ahead next_rows(const struct fc_pool2d_planes *self, int64_t item,
+                                       int64_t step, const fc_image *x, int64_t elements)
 {
     struct fc_pool2d_band next;
     if (!self->fetched || !fc_pool2d_planes_step(self, item, step + 1, &next))
-        return (struct fc_pool2d_ahead){.lines = 0};
+        return (struct fc_lines_ahead){.lines = 0};
     const struct fc_axis *vertical = &self->axis[0];
     const int64_t row = fc_max(next.window * vertical->stride - vertical->before, 0);
     const int64_t rows = (next.window_end - next.window) * vertical->stride;

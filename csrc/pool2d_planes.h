@@ -68,8 +68,8 @@ void fc_pool2d_planes_part(const struct fc_pool2d_planes *self, const struct fc_
                            const fc_image *x, void *parts);
 
 /* Spreads the fetching of rows over blocks of that many elements in all. */
-struct fc_pool2d_ahead fc_pool2d_planes_ahead(const struct fc_pool2d_planes *self,
-                                              const struct fc_pool2d_parts *rows, int64_t elements);
+struct fc_lines_ahead fc_pool2d_planes_ahead(const struct fc_pool2d_planes *self,
+                                             const struct fc_pool2d_parts *rows, int64_t elements);
 
 /* The windows of a step, from their parts, while x is fetched for the next one; x, y and numbers are left
  * to the caller. */

@@ -273,8 +273,7 @@ fc_status fc_pool2d_planes_max_dx(const struct fc_pool2d_pass *pass, const fc_im
     self.worker_bytes = self.parts_bytes + 2 * self.windows_bytes +
                         fc_round_to_line((size_t)(planes->group * self.dx_parts) * planes->size);
     const size_t table_bytes = fc_round_to_line((size_t)entries * planes->size);
-    const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
-    const int width = fc_parallel_width(planes->items, (double)dx->n * (double)dx->c * pixels);
+    const int width = fc_pool2d_dx_width(planes->items, dy, dx);
     self.tables = fc_workspace_acquire(table_bytes + (size_t)width * self.worker_bytes);
     if (!self.tables)
         return FC_NO_MEMORY;

@@ -1,4 +1,4 @@
-/* pool2d_run.c: all blocks of a planned pooling pass, shared among threads. */
+/* pool2d_run.c: all blocks of a planned pooling pass, or of a gradient, shared among threads. */
 #include "parallel.h"
 #include "pool2d_pass.h"
 #include "workspace.h"
@@ -63,5 +63,23 @@ fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *ind
     fc_parallel_for(items, width, FC_KEEP_DENORMALS, run_item, &whole);
     if (whole.scratch)
         fc_workspace_release(whole.scratch);
+    return FC_OK;
+}
+
+int fc_pool2d_dx_width(int64_t items, const fc_image *dy, const fc_image *dx)
+{
+    const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
+    return fc_parallel_width(items, (double)dx->n * (double)dx->c * pixels);
+}
+
+fc_status fc_pool2d_run_dx(int64_t items, const fc_image *dy, const fc_image *dx,
+                           size_t worker_bytes, char **scratch, fc_task *task, void *context)
+{
+    const int width = fc_pool2d_dx_width(items, dy, dx);
+    *scratch = fc_workspace_acquire((size_t)width * worker_bytes);
+    if (!*scratch)
+        return FC_NO_MEMORY;
+    fc_parallel_for(items, width, FC_KEEP_DENORMALS, task, context);
+    fc_workspace_release(*scratch);
     return FC_OK;
 }

@@ -89,19 +89,12 @@ FC_INLINE const real *depthwise_weights(const struct fc_depthwise_pixels *strip,
     return (const real *)strip->kernel + first * taps + c % strip->panel;
 }
 
-/* Lines of x, with each row of a tile's window. */
-FC_INLINE void fetch_depthwise_x(struct fc_depthwise_ahead *ahead)
-{
-    for (int64_t l = 0; l < ahead->x_each; l++, ahead->x += FC_UNIT_BYTES)
-        __builtin_prefetch(ahead->x, 0, 2);
-}
-
-/* And of y, with each tile: with a loop for them in each row, gcc kept twice as many of NEON's numbers on the
+/* Lines of y, once a tile: with a loop for them in each row, gcc kept twice as many of NEON's numbers on the
  * stack. */
-FC_INLINE void fetch_depthwise_y(struct fc_depthwise_ahead *ahead)
+FC_INLINE void fetch_depthwise_y(struct fc_lines_ahead *y)
 {
-    for (int64_t l = 0; l < ahead->y_each; l++, ahead->y += FC_UNIT_BYTES)
-        __builtin_prefetch(ahead->y, 1);
+    for (int64_t l = 0; l < y->lines; l++, y->data += FC_UNIT_BYTES)
+        __builtin_prefetch(y->data, 1);
 }
 
 /* One vector of channels of a tile from column `column` on; all but the first four are constants. */
@@ -115,10 +108,10 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
     vreal sum[FC_DEPTHWISE_ROWS * DEPTHWISE_WIDE];
     FC_UNROLL (o, rows * columns)
         sum[o] = vzero();
-    fetch_depthwise_y(ahead);
+    fetch_depthwise_y(&ahead->y);
     FC_UNROLL (r, (rows - 1) * stride + kh) {
         const void *const *pixel = strip->pixel[r] + column * stride;
-        fetch_depthwise_x(ahead);
+        ahead->x.data = fetch_ahead(ahead->x.data, ahead->x.lines);
         vreal w[FC_DEPTHWISE_ROWS][5];
         FC_UNROLL (i, rows)
             if (r - i * stride >= 0 && r - i * stride < kh)

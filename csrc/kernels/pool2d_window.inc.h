@@ -67,13 +67,6 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
     }
 }
 
-FC_INLINE const char *fetch_ahead(const char *data, int64_t lines)
-{
-    for (; lines > 0; lines--, data += 64)
-        __builtin_prefetch(data, 0, 2);
-    return data;
-}
-
 /* All lanes of a column, which are as many as a block's or more. */
 FC_INLINE void window_blocks(const struct fc_pool2d_window *window, int64_t p, const int vectors,
                              const char **ahead, const int rows, const int taps, fc_pooling pooling,

@@ -4,6 +4,7 @@
 #ifndef FC_SPILL_TO_STACK
 #define FC_SPILL_TO_STACK
 #endif
+#include "fetch_ahead.inc.h"
 #include "conv_tile.inc.h"
 #include "transpose.inc.h"
 #include "copy_block.inc.h"
