@@ -61,6 +61,16 @@ def test_history_has_a_panel_for_the_loss_and_one_for_each_metric() -> None:
         plots.history(History())
 
 
+def test_history_leaves_out_the_epochs_in_which_a_value_was_not_given() -> None:
+    record = History()
+    for values in ({"loss": 3.0}, {"loss": 2.0, "rate": 0.5}, {"loss": 1.0, "val_loss": 1.5}):
+        record.append(values)
+    assert [len(values) for values in record.history.values()] == [3, 3, 3]
+    loss, rate = plots.history(record).get_axes()
+    assert [str(y) for y in rate.get_lines()[0].get_ydata()] == ["nan", "0.5", "nan"]
+    assert [str(y) for y in loss.get_lines()[1].get_ydata()] == ["nan", "nan", "1.5"]
+
+
 def test_filters_of_one_channel() -> None:
     layer = Conv2D(6, 5, input_shape=(28, 28, 1))
     layer.build((None, 28, 28, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 
@@ -19,7 +20,8 @@ class History:
         The numbers of the epochs.
     history
         For "loss", each metric's name and, with validation data, "val_" before each of these: a
-        list of values, one an epoch. Callbacks may add names, such as "learning_rate".
+        list of values, one an epoch. Callbacks may add names, such as "learning_rate"; a NaN stands
+        for an epoch in which one was not given.
 
     Examples
     --------
@@ -36,6 +38,7 @@ class History:
 
     def append(self, values: Mapping[str, float]) -> None:
         """Add the values of the next epoch."""
-        self.epoch.append(self._first + len(self.epoch))
-        for name, value in values.items():
-            self.history.setdefault(name, []).append(value)
+        earlier = len(self.epoch)
+        self.epoch.append(self._first + earlier)
+        for name in {**self.history, **values}:
+            self.history.setdefault(name, [math.nan] * earlier).append(values.get(name, math.nan))
