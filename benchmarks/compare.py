@@ -144,6 +144,9 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
         options.chosen = layers(options)
     except ValueError as error:
         parser.error(str(error))
+    for file in options.pages or []:
+        if not file.is_file():
+            parser.error(f"argument --pages: there is no file {file}")
     absent = sorted(set(options.engines or []) - set(peers.installed()))
     if absent:
         parser.error(f"not installed: {', '.join(absent)}")

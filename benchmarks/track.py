@@ -69,12 +69,20 @@ class Row:
         return counts > _MORE_INSTRUCTIONS or seconds > _MORE_TIME
 
 
+def commit(revision: str) -> str:
+    """The short name of the commit that a revision means; ValueError if it means none."""
+    words = ["git", "rev-parse", "--verify", "--short=12", f"{revision}^{{commit}}"]
+    found = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    if found.returncode:
+        raise ValueError(f"{revision!r} names no commit")
+    return found.stdout.strip()
+
+
 def built(revision: str | None) -> Path:
     """A folder from which the revision's fastconv can be imported; None is the working tree."""
     tree, name = ROOT, "here"
     if revision is not None:
-        words = ["git", "rev-parse", "--short=12", f"{revision}^{{commit}}"]
-        name = subprocess.check_output(words, cwd=ROOT, text=True).strip()
+        name = commit(revision)
         tree = _BUILDS / name
         if not tree.exists():
             subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=True)
@@ -185,6 +193,11 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(words)
     if len(options.revisions) > 2:
         parser.error(f"at most two revisions, received {len(options.revisions)}")
+    try:
+        for revision in options.revisions:
+            commit(revision)
+    except ValueError as error:
+        parser.error(str(error))
     return options
 
 

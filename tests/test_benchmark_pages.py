@@ -198,6 +198,16 @@ def test_a_run_that_was_cut_goes_on_and_pages_are_made_of_what_there_is(tmp_path
     assert (tmp_path / "again.md").read_text(encoding="utf-8") == page_of_all
 
 
+def test_pages_are_not_made_of_files_that_are_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        compare.main(["--pages", str(tmp_path / "none.jsonl"), "--output", str(tmp_path / "a.md")])
+    assert exit_.value.code == 2
+    assert "--pages: there is no file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_run_that_is_repeated_keeps_the_better_times(tmp_path: Path) -> None:
     raw = tmp_path / "results.jsonl"
     assert tiny_run(tmp_path, "--no-picture", "--passes", "forward") == 0

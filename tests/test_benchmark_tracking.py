@@ -57,6 +57,13 @@ def test_choices_are_measured_and_an_algorithm_that_does_not_fit_is_left_out(
     assert (list(calls), takes) == (["auto", "direct"], ["direct"])
 
 
+def test_a_revision_must_name_a_commit(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        track.main(["no such revision"])
+    assert exit_.value.code == 2
+    assert "'no such revision' names no commit" in capsys.readouterr().err
+
+
 def test_constants_are_found_again() -> None:
     """Times that follow the model give its constants back."""
     right = (1.3, 5.0, 11.0, 9.0)
