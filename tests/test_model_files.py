@@ -251,6 +251,21 @@ def test_layers_of_ones_own(tmp_path: Path) -> None:
     assert again.layers[0]([[1.0, 2.0]]).tolist() == [[3.0, 6.0]]
 
 
+class Classifier(Sequential):
+    """A model of one's own class."""
+
+
+def test_models_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    Classifier([Dense(1, input_shape=(2,))]).save(path)
+    with pytest.raises(ValueError, match=r"'Classifier' is no model of fastconv.*custom_objects"):
+        load_model(path)
+    for wrong in (3, Dense, Sequential([])):
+        with pytest.raises(ValueError, match=r"custom_objects\['Classifier'\] must be a class of"):
+            load_model(path, {"Classifier": wrong})  # type: ignore[dict-item]
+    assert type(load_model(path, {"Classifier": Classifier})) is Classifier
+
+
 def test_a_layer_of_ones_own_with_a_name_of_fastconvs(tmp_path: Path) -> None:
     own, path = type("Dense", (Doubling,), {}), tmp_path / "model.safetensors"
     Sequential([own(3, input_shape=(2,))]).save(path)
@@ -304,7 +319,7 @@ def first(architecture: Any) -> Any:
         (lambda a: "{", "cannot be used.*Expecting"),
         (lambda a: "[" * 100_000, "cannot be used"),
         (lambda a: "[]", "describes no Sequential"),
-        (lambda a: a.update(class_name="os.system"), "describes no Sequential"),
+        (lambda a: a.update(class_name="os.system"), "os.system. is no model of fastconv"),
         (lambda a: a["config"].pop("layers"), "must have name, seed, input_shape and layers"),
         (lambda a: a["config"].update(seed=-3), "seed must be at least 0"),
         (lambda a: a["config"].update(input_shape=["x"]), "input_shape"),

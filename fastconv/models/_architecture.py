@@ -8,7 +8,8 @@ from typing import Any
 from fastconv import layers
 from fastconv.layers import Layer
 
-CustomObjects = Mapping[str, type[Layer]]
+CustomObjects = Mapping[str, type[Any]]
+"""Classes of layers, and of models, by name."""
 
 
 def described(layer: Layer) -> dict[str, Any]:

@@ -31,7 +31,8 @@ def load_model(
     filepath
         The file.
     custom_objects
-        The classes of layers that are not fastconv's own, by name.
+        The classes of layers that are not fastconv's own, and of the model if it is of a class
+        derived from `Sequential`, by name.
 
     Raises
     ------
@@ -72,6 +73,22 @@ def load_model(
 def _from_architecture(found: Any, custom_objects: CustomObjects | None) -> Sequential:
     """Return the model of an architecture, with fresh weights."""
     match found:
-        case {"class_name": "Sequential", "config": dict(config)}:
-            return Sequential.from_config(config, custom_objects)
+        case {"class_name": str(name), "config": dict(config)}:
+            kind = _class(name, custom_objects or {})
+            return kind.from_config(config, custom_objects)
     raise ValueError("it describes no Sequential")
+
+
+def _class(name: str, custom_objects: CustomObjects) -> type[Sequential]:
+    """Return the class of models of this name."""
+    given = custom_objects.get(name, Sequential if name == "Sequential" else None)
+    if given is None:
+        raise ValueError(
+            f"class {name!r} is no model of fastconv; if it is one of your own, give "
+            f"custom_objects={{{name!r}: {name}}}"
+        )
+    if not (isinstance(given, type) and issubclass(given, Sequential)):
+        raise TypeError(
+            f"custom_objects[{name!r}] must be a class of Sequential models, received {given!r}"
+        )
+    return given
