@@ -23,7 +23,7 @@
 #include "dispatch.h"
 #include "parallel.h"
 #include "stream.h"
-#include "winograd_plan.h"
+#include "winograd_ahead.h"
 #include "workspace.h"
 
 struct job {
@@ -42,9 +42,11 @@ struct scratch {
     char *x, *v, *m, *u, *strip, *staging;
 };
 
-/* The channels of which x is packed, from those of a group on, a slab a group. */
+/* The channels of which x is packed, from those of a group on, a slab a group, and what is asked for
+ * meanwhile: the x of the item that follows, and the y of a group. */
 struct packed {
     int64_t group, channels;
+    struct fc_winograd_ahead x, y;
 };
 
 static struct scratch scratch_of(const struct job *job, int worker)
@@ -124,7 +126,7 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
 /* The products of panel p with one of the chunks that V has from `first` on. */
 static void multiply_chunk(const struct job *job, const struct scratch *scratch,
                            const struct fc_winograd_block *block, int64_t group, int64_t p,
-                           int64_t index, int64_t first, char *m)
+                           int64_t index, int64_t first, struct packed *packed, char *m)
 {
     const struct fc_winograd_plan *plan = job->plan;
     const struct fc_winograd_layout *layout = &plan->layout;
@@ -157,6 +159,8 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
             product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
             multiply_tiles(job, end - begin, product);
         }
+        fc_winograd_ahead_step(&packed->x);
+        fc_winograd_ahead_step(&packed->y);
         at = next;
         begin = next_begin;
         end = next_end;
@@ -196,9 +200,13 @@ static void spread_chunks(const struct job *job, const struct scratch *scratch,
 /* Panels [panel, end) of a group, whose x is among what is packed, where the plan says so. */
 static void compute_group(const struct job *job, const struct scratch *scratch,
                           const struct fc_winograd_block *block, int64_t group, int64_t panel,
-                          int64_t end, const struct packed *packed)
+                          int64_t end, struct packed *packed)
 {
     const struct fc_winograd_plan *plan = job->plan;
+    const int64_t outputs = plan->channels.c_out;
+    if (plan->packs)
+        packed->y =
+            fc_winograd_ahead_of(plan, block, true, group * outputs, outputs, plan->form.positions);
     for (int64_t first = 0; first < plan->chunks && panel < end; first += plan->depth) {
         const int64_t stop = first + plan->depth;
         if (plan->packs)
@@ -209,7 +217,7 @@ static void compute_group(const struct job *job, const struct scratch *scratch,
         for (int64_t p = panel; p < end; p++) {
             char *m = scratch->m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
             for (int64_t chunk = first; chunk < stop; chunk++)
-                multiply_chunk(job, scratch, block, group, p, chunk, first, m);
+                multiply_chunk(job, scratch, block, group, p, chunk, first, packed, m);
             if (stop == plan->chunks)
                 gather_lines(job, scratch, block, group, p, m);
         }
@@ -217,23 +225,52 @@ static void compute_group(const struct job *job, const struct scratch *scratch,
 }
 
 /* Item: a block of tiles, for a set of groups and a share of the panels. */
+struct item {
+    struct fc_winograd_block block;
+    int64_t group, end_group, panel, end_panel;
+};
+
+static struct item item_at(const struct job *job, int64_t index)
+{
+    const struct fc_winograd_plan *plan = job->plan;
+    const int64_t set = index % plan->sets, rest = index / plan->sets;
+    struct item item = {
+        .block = fc_winograd_block_at(&plan->cut, rest / plan->shares),
+        .group = job->group + set * plan->set_groups,
+        .panel = job->panel + rest % plan->shares * plan->share_panels,
+    };
+    item.end_group = fc_min(item.group + plan->set_groups, job->end_group);
+    item.end_panel = fc_min(item.panel + plan->share_panels, job->end_panel);
+    return item;
+}
+
+/* The x of an item's groups, packed, and that of the item after, which is asked for meanwhile. */
+static struct packed pack_groups(const struct job *job, const struct item *item, int64_t next,
+                                 char *x)
+{
+    const struct fc_winograd_plan *plan = job->plan;
+    const int64_t c_in = plan->channels.c_in, groups = item->end_group - item->group;
+    struct packed packed = {.group = item->group, .channels = groups * c_in};
+    if (!plan->packs || groups <= 0)
+        return packed;
+    fc_winograd_pack_block(&plan->source, &item->block, item->group * c_in, packed.channels, x);
+    if (next < plan->blocks * plan->shares * plan->sets) {
+        const struct item after = item_at(job, next);
+        packed.x = fc_winograd_ahead_of(plan, &after.block, false, after.group * c_in,
+                                        (after.end_group - after.group) * c_in,
+                                        groups * plan->form.positions);
+    }
+    return packed;
+}
+
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
-    const struct fc_winograd_plan *plan = job->plan;
     const struct scratch scratch = scratch_of(job, worker);
-    const int64_t set = index % plan->sets, rest = index / plan->sets;
-    const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, rest / plan->shares);
-    const int64_t panel = job->panel + rest % plan->shares * plan->share_panels;
-    const int64_t end = fc_min(panel + plan->share_panels, job->end_panel);
-    const int64_t group = job->group + set * plan->set_groups;
-    const int64_t end_group = fc_min(group + plan->set_groups, job->end_group);
-    const struct packed packed = {group, (end_group - group) * plan->channels.c_in};
-    if (plan->packs && group < end_group)
-        fc_winograd_pack_block(&plan->source, &block, group * plan->channels.c_in, packed.channels,
-                               scratch.x);
-    for (int64_t g = group; g < end_group; g++)
-        compute_group(job, &scratch, &block, g, panel, end, &packed);
+    const struct item item = item_at(job, index);
+    struct packed packed = pack_groups(job, &item, index + job->plan->width, scratch.x);
+    for (int64_t g = item.group; g < item.end_group; g++)
+        compute_group(job, &scratch, &item.block, g, item.panel, item.end_panel, &packed);
 }
 
 /* The kernels of a pass, which follow each other. */
