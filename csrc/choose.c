@@ -22,9 +22,12 @@
  * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and is not taken where its positions, 11 times the
  * kernel, are more than the work that they spare: they come from memory where other layers have run since.
  *
- * Groups of 16 channels cost GROUPED times as much but in kernel gradients: at 14x14 and below direct sums are
- * as fast in AVX-512, and faster where x comes from memory, while tiles take 0.7 to 0.9 times as long from 28x28
- * on and half of 5x5. AVX2 would gain a third at 14x14 too.
+ * Groups of 16 channels cost GROUPED times as much but in kernel gradients, and maps of fewer than FEW_PIXELS
+ * are left to direct sums: of 8 images of 7x7 tiles take 0.8 to 1 times as long, of one 1.2 to 1.5. On Zen 4
+ * tiles take 0.8 times as long at 10x10 and 17x17, 0.65 at 14x14, 0.55 from 20x20 on and 0.65 of 5x5 from 14x14
+ * on, where x comes from memory too. Where direct sums do two multiply-adds of 16 a cycle, 3x3 at 14x14 takes
+ * 0.96, and 0.7 to 0.9 from 28x28 on; GROUPED was 1.3 for that, before tiles asked for x ahead (1.3 where it
+ * came from memory), and left 5x5 at 28x28 to direct sums, which take twice as long.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
@@ -40,7 +43,7 @@
 static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 30,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
-                    LINES = 1.15, GROUPED = 1.3;
+                    LINES = 1.15, GROUPED = 1.1;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.3, [FC_FLOAT64] = 1.6};
 
 /* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
@@ -75,15 +78,21 @@ static bool form_fits(int form, const struct fc_convolution *convolution)
     return convolution->dtype == FC_FLOAT64 || shape.points[0] <= 7 || shape.points[1] <= 7;
 }
 
+/* Without an overflow: where there are no images, they may have any size. */
+static bool has_few_pixels(const struct fc_convolution *convolution)
+{
+    const int64_t h = convolution->axis[0].out, w = convolution->axis[1].out;
+    return h < FEW_PIXELS && w < FEW_PIXELS && h * w < FEW_PIXELS;
+}
+
 /* Whether a form of 7 points rounds too much where one of 6 will do. The direct sums of a kernel
  * gradient are as long as there are pixels: of 8 images of 7 x 7, so short that 5 x 5 has 2.4 times
  * their error with 6 points, and 3 times with 7 one way. */
 static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const struct fc_axis *axis = convolution->axis;
     return pass == FC_PASS_DKERNEL && shape.pieces == 1 && shape.points[0] != shape.points[1] &&
-           shape.points[0] > 1 && shape.points[1] > 1 && axis[0].out * axis[1].out < FEW_PIXELS;
+           shape.points[0] > 1 && shape.points[1] > 1 && has_few_pixels(convolution);
 }
 
 /* Whether a form computes no kernel gradients: of stride 2 they were 1.0 to 1.2 times as fast in channels
@@ -223,7 +232,7 @@ static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convo
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     if (fc_fits_groups(convolution))
-        return kernel->c_out < FC_SLAB;
+        return kernel->c_out < FC_SLAB || (pass != FC_PASS_DKERNEL && has_few_pixels(convolution));
     if (pass == FC_PASS_DKERNEL)
         return fc_fits_few_dkernel(convolution);
     return kernel->c_in < FEWEST_IN || kernel->c_out <= fc_unit(convolution->dtype) * 2 / 3;

@@ -24,6 +24,7 @@ static const struct problem {
     {"dilated", 1, 16, 16, 20, 16, 3, 1, 3, 1, FC_SAME_LOWER, FC_CONSTANT, false},
     {"1x1", 2, 8, 9, 64, 96, 1, 1, 1, 1, FC_VALID, FC_CONSTANT, false},
     {"grouped", 1, 10, 10, 24, 36, 3, 1, 1, 4, FC_SAME, FC_CONSTANT, false},
+    {"grouped tiles", 2, 14, 14, 48, 48, 3, 1, 1, 3, FC_SAME, FC_CONSTANT, false},
     {"depthwise", 2, 12, 13, 35, 35, 3, 1, 1, 35, FC_SAME, FC_CONSTANT, false},
     {"reflected", 1, 12, 13, 10, 20, 5, 2, 1, 1, FC_SAME, FC_REFLECT, false},
     {"wrapped", 1, 12, 13, 10, 20, 3, 1, 2, 1, FC_SAME, FC_WRAP, true},

@@ -62,6 +62,11 @@ TABLE = {
     "8 to 16 small": (Conv2DProblem(1, 14, 14, 8, 16, 3, 3, 1, 1), *[PLAIN] * 4),
     "16 to 32 1x7": (Conv2DProblem(1, 28, 28, 16, 32, 1, 7, 1, "same"), *[PLAIN] * 4),
     "xception depthwise": (Conv2DProblem(1, 19, 19, 64, 64, 3, 3, 1, 1, 1, 64), *[PLAIN] * 4),
+    "resnext 14x14": (Conv2DProblem(1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 4), *[FAST] * 4),
+    "groups of 16 at 10x10": (Conv2DProblem(1, 10, 10, 32, 32, 3, 3, 1, 1, 1, 2), *[FAST] * 4),
+    "groups of 16 at 7x7": (Conv2DProblem(1, 7, 7, 32, 32, 3, 3, 1, 1, 1, 2), *[PLAIN] * 3, FAST),
+    "groups of 16, 5x5": (Conv2DProblem(1, 14, 14, 32, 32, 5, 5, 1, 2, 1, 2), *[FAST] * 4),
+    "groups of 8": (Conv2DProblem(1, 28, 28, 32, 32, 3, 3, 1, 1, 1, 4), *[PLAIN] * 4),
     "narrow 1x3": (Conv2DProblem(1, 28, 28, 16, 16, 1, 3, 1, "same"), *[PLAIN] * 4),
 }
 
