@@ -26,13 +26,17 @@ enum {
     WHOLE_PIXELS = 784,   /* where taps in padding are left out by columns too */
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
     BLOCK_COLUMNS = 64,
-    CHUNK_COLUMNS = 28,        /* a block that is cut in channels is at least so wide */
-    CHUNK_PANELS = 8,          /* and keeps strips of at most so many panels */
-    STRETCH_BYTES = 64 * 1024, /* of a panel */
+    CHUNK_COLUMNS = 28, /* a block that is cut in channels is at least so wide */
+    CHUNK_PANELS = 8,   /* and keeps strips of so many panels, */
+    MOST_PANELS = 16,   /* or of so many where they take no more than */
+    CHUNK_BYTES = 448 * 1024,
+    STRETCH_BYTES = 96 * 1024, /* of a panel */
     ONE_TAP_STRETCH_BYTES = 128 * 1024,
     ABREAST = 8,
-    WIDE_ROW = 8192, /* bytes */
-    LEAST_GAP = 3    /* of taps whose columns are told apart */
+    WIDE_ROW = 8192,    /* bytes */
+    LEAST_GAP = 3,      /* of taps whose columns are told apart, */
+    MOST_TAPS = 42,     /* of a row of outputs that has one column apart, */
+    LEAST_CHANNELS = 64 /* of so many channels, to so many */
 };
 
 bool fc_taps_apart(const struct fc_convolution *convolution)
@@ -41,17 +45,32 @@ bool fc_taps_apart(const struct fc_convolution *convolution)
     return axis->taps > 1 && axis->dilation > FC_MOST_GAP / (axis->taps - 1);
 }
 
+/* Columns that lack a tap. */
+static int64_t lacking_columns(const struct fc_axis *axis)
+{
+    int64_t first, last, unused;
+    fc_axis_outputs(axis, 0, &first, &unused);
+    fc_axis_outputs(axis, axis->taps - 1, &unused, &last);
+    return first + axis->out - last;
+}
+
 /* Taps apart, so that each is a run of terms anyway, and columns in stretches worth tiles of their own. */
 bool fc_skips_columns(const struct fc_convolution *convolution)
 {
     const struct fc_axis *axis = &convolution->axis[1];
-    int64_t first, last, unused;
-    if (!fc_pads_with_zero(convolution) || axis->taps < 2 || axis->dilation < LEAST_GAP ||
-        fc_taps_apart(convolution))
-        return false;
-    fc_axis_outputs(axis, 0, &first, &unused);
-    fc_axis_outputs(axis, axis->taps - 1, &unused, &last);
-    return first + axis->out - last >= axis->out / 2;
+    return fc_pads_with_zero(convolution) && axis->taps > 1 && axis->dilation >= LEAST_GAP &&
+           !fc_taps_apart(convolution) && lacking_columns(axis) >= axis->out / 2;
+}
+
+/* Whether one column lacks a tap, and there are so few that it pays to take it alone: of 7 with strides of 2 it is
+ * a 21st of the work, of which 512 channels keep half, tiles of 12 pixels being worse than of 14. Few channels
+ * make short tiles, whose ends would take more. */
+static bool skips_one_column(const struct fc_convolution *convolution)
+{
+    const struct fc_axis *axis = &convolution->axis[1];
+    return axis->taps > 1 && axis->out <= MOST_TAPS / axis->taps && !fc_taps_apart(convolution) &&
+           convolution->kernel.c_in >= LEAST_CHANNELS &&
+           convolution->kernel.c_out >= LEAST_CHANNELS && lacking_columns(axis) == 1;
 }
 
 /* ------------------------------------------------------------------ blocks */
@@ -157,8 +176,9 @@ static void plan_images(const struct fc_convolution *convolution, struct fc_conv
 }
 
 /* How many of `all` panels an item should compute. In units of one panel of one block: as many rounds
- * of items as the threads need, in each of which x is packed anew, and half an item at the end, when a
- * thread that began late, or was held up, keeps the others waiting. */
+ * of items as the threads need, in each of which x is packed anew, and a tenth of an item at the end, when a
+ * thread that began late, or was held up, keeps the others waiting. Half of one, which two idle CPUs never wait,
+ * packed the x of 3x3 with strides 2, 512 channels, four times as often: 9.0 ms on Zen 4, not 8.6. */
 static int64_t share_panels(const struct fc_convolve_plan *plan, int64_t all, int64_t blocks,
                             int width)
 {
@@ -168,11 +188,13 @@ static int64_t share_panels(const struct fc_convolve_plan *plan, int64_t all, in
     const int64_t pixels = fc_min(packed_pixels(plan), INT32_MAX);
     const int64_t packing =
         plan->direct ? 2 : 44 * pixels / (outputs * fc_max(plan->channels.taps, 1));
-    const int64_t most = plan->chunk < plan->channels.c_in ? fc_min(all, CHUNK_PANELS) : all;
+    const int64_t strip = plan->images * outputs * FC_PANEL_UNITS * FC_UNIT_BYTES;
+    const int64_t strips = fc_max(fc_min(CHUNK_BYTES / strip, MOST_PANELS), CHUNK_PANELS);
+    const int64_t most = plan->chunk < plan->channels.c_in ? fc_min(all, strips) : all;
     int64_t best = most, least = 0;
     for (int64_t panels = most; panels > 0 && width > 1; panels--) {
         const int64_t rounds = fc_ceil_div(blocks * fc_ceil_div(all, panels), width);
-        const int64_t cost = rounds * (100 * panels + packing) + 50 * panels;
+        const int64_t cost = rounds * (100 * panels + packing) + 10 * panels;
         if (panels == most || cost < least) {
             least = cost;
             best = panels;
@@ -216,7 +238,8 @@ static void plan_fusion(const struct fc_convolution *convolution, struct fc_conv
 /* A tile sums a stretch of channels, chain after chain, while its total stays in the nearest cache. A
  * tile for each chain of 128 terms had its start and end with each, and two passes over the strip: 85 %
  * of the peak, not 95. The panel's part then comes from the second-level cache for each tile, 9 bytes a
- * cycle: of 16 to 512 KB, 64 were best for 3x3 and 7x7 (7 % faster than 16, 6 than 512), 128 for 1x1. */
+ * cycle: of 16 to 512 KB, 64 were best for 3x3 and 7x7 (7 % faster than 16, 6 than 512), 128 for 1x1. On Zen
+ * 4 96 are another 1 to 2 % faster for 3x3, whose chains then are five a tile, not three, and 32 4 % slower. */
 static void plan_stretch(struct fc_convolve_plan *plan, size_t element)
 {
     const struct fc_channels *channels = &plan->channels;
@@ -284,7 +307,8 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
     plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
     plan->skip_rows = fc_pads_with_zero(convolution);
     plan->inside = fc_skips_columns(convolution) && !plan->channels.lanes;
-    plan->skip_columns = plan->inside || (plan->skip_rows && plan->channels.lanes);
+    plan->skip_columns = plan->inside || (plan->skip_rows &&
+                                          (plan->channels.lanes || skips_one_column(convolution)));
     const bool one_tap = fc_is_dense(convolution);
     const bool depthwise = convolution->kernel.c_in == 1 && convolution->kernel.c_out == 1;
     plan->direct =

@@ -1,11 +1,11 @@
 /* convolve_tiles.c: one panel of the kernel times one stretch of channels, tile by tile.
  *
- * Taps that lie in zero padding are left out, by rows, and by columns too where much is padding, or
- * lanes run over channels: then x need not be padded and, in lanes, can be read where it lies. Outputs
- * with the same taps make regions, 9 of a 14 x 14 map at dilation 6, whose tiles run along rows or
- * columns; of 6 x 6 outputs two rows are a tile of 12 pixels. There 2048 to 256 channels took 105 ms
- * when rows alone were left out and each block had a sixth of an image, and takes 57. Its tiles are then
- * at two thirds of the peak, with runs of 16 terms and chains of 64. */
+ * Taps that lie in zero padding are left out, by rows, and by columns too where much is padding, where one
+ * column lacks one, or lanes run over channels: then x need not be padded and, in lanes, can be read where
+ * it lies. Outputs with the same taps make regions, 9 of a 14 x 14 map at dilation 6, whose tiles run along
+ * rows, columns or images; of 6 x 6 outputs two rows are a tile of 12 pixels. There 2048 to 256 channels
+ * took 105 ms when rows alone were left out and each block had a sixth of an image, and takes 57. Its tiles
+ * are then at two thirds of the peak, with runs of 16 terms and chains of 64. */
 #include "convolve_tiles.h"
 
 #include "fetch_rows.h"
@@ -67,6 +67,9 @@ struct region {
     int64_t row, rows, column, columns;
 };
 
+/* The outputs of a region that follow each other in a tile: a row's, a column's, or one of each image. */
+enum way { ALONG, UPRIGHT, ACROSS };
+
 /* Where the outputs of a line come from and go to: the strip, or, for the last stretch of channels, y.
  * Kept apart from the tile, and no struct is copied here: a wide load of what narrow stores have just
  * written waits until they reach the cache, behind all the arithmetic in flight (4 % of the time). */
@@ -76,17 +79,18 @@ struct line {
     const char *planes; /* of y, where the strip is turned into them afterwards, or NULL */
 };
 
-/* A line of a region: one of its rows, or, upright, one of its columns, counted through all images. */
+/* A line of a region: one of its rows or columns, counted through all images, or of its pixels. */
 static void aim_line(const struct fc_convolve_item *item, const struct aim *aim,
-                     const struct region *region, bool upright, int64_t index, struct line *at)
+                     const struct region *region, enum way way, int64_t index, struct line *at)
 {
     const struct fc_convolution *convolution = item->job->convolution;
     const struct fc_convolve_plan *plan = item->job->plan;
     const struct fc_source *source = aim->source;
     const ptrdiff_t element = item->job->element;
-    const int64_t lines = upright ? region->columns : region->rows;
-    const int64_t image = index / lines, i = index % lines;
-    const int64_t r = region->row + (upright ? 0 : i), column = region->column + (upright ? i : 0);
+    const int64_t lines = way == ALONG ? region->rows : region->columns;
+    const int64_t outer = index / lines, i = index % lines, image = way == ACROSS ? 0 : outer;
+    const int64_t r = region->row + (way == ALONG ? i : way == ACROSS ? outer : 0);
+    const int64_t column = region->column + (way == ALONG ? 0 : i);
     const int64_t row = fc_patch_row(&plan->blocks, &item->patch, r);
     const int64_t pixel = (image * item->patch.rows + r) * item->patch.columns + column;
     const int64_t lane = plan->channels.lanes ? aim->k : 0;
@@ -96,7 +100,7 @@ static void aim_line(const struct fc_convolve_item *item, const struct aim *aim,
     at->partial = aim->first ? NULL : strip;
     at->residual = at->planes = NULL;
     at->y = strip;
-    if (aim->last && !in_place(convolution) && convolution->y.stride_w <= 2 && !upright)
+    if (aim->last && !in_place(convolution) && convolution->y.stride_w <= 2 && way == ALONG)
         at->planes = y_at(item, &convolution->y, image, row, column, aim->y_k);
     if (aim->last && in_place(convolution)) {
         at->y = y_at(item, &convolution->y, image, row, column, aim->y_k);
@@ -105,18 +109,28 @@ static void aim_line(const struct fc_convolve_item *item, const struct aim *aim,
     }
 }
 
+/* From output to output of a line. */
+static ptrdiff_t step_of(const struct fc_convolve_item *item, const fc_image *image, enum way way)
+{
+    return way == ACROSS    ? image->stride_n
+           : way == UPRIGHT ? item->job->plan->blocks.row_phases * image->stride_h
+                            : image->stride_w;
+}
+
 /* What the tiles of all lines share. */
-static void aim_tile(struct fc_convolve_item *item, const struct aim *aim, bool upright)
+static void aim_tile(struct fc_convolve_item *item, const struct aim *aim, enum way way)
 {
     const struct fc_convolution *convolution = item->job->convolution;
     const struct fc_channels *channels = &item->job->plan->channels;
-    const int64_t phases = item->job->plan->blocks.row_phases;
+    const struct fc_source *source = aim->source;
+    const struct fc_patch *patch = &item->patch;
     struct fc_tile *tile = &item->tile;
     tile->partial = tile->bias = tile->residual = NULL;
-    tile->runs.step =
-        upright ? aim->source->next : convolution->axis[1].stride * aim->source->pixel;
+    tile->runs.step = way == ACROSS    ? source->image
+                      : way == UPRIGHT ? source->next
+                                       : convolution->axis[1].stride * source->pixel;
     tile->partial_step = tile->y_step =
-        upright ? item->patch.columns * channels->panel : channels->panel;
+        channels->panel * (way == ALONG ? 1 : patch->columns) * (way == ACROSS ? patch->rows : 1);
     tile->activation = FC_LINEAR;
     tile->columns = tile->units * (int)channels->unit;
     tile->stream = false;
@@ -124,9 +138,8 @@ static void aim_tile(struct fc_convolve_item *item, const struct aim *aim, bool 
         return;
     tile->columns = aim->columns;
     tile->stream = item->job->plan->stream;
-    tile->y_step = upright ? phases * convolution->y.stride_h : convolution->y.stride_w;
-    tile->residual_step =
-        upright ? phases * convolution->residual.stride_h : convolution->residual.stride_w;
+    tile->y_step = step_of(item, &convolution->y, way);
+    tile->residual_step = step_of(item, &convolution->residual, way);
     tile->activation = convolution->activation;
     if (convolution->bias)
         tile->bias = (const char *)convolution->bias + aim->y_k * item->job->element;
@@ -231,25 +244,28 @@ static bool shares_rows(const struct fc_convolve_item *item, const struct fc_sou
            axis[1].dilation == 1 && source->next == source->row && item->tile.runs.count > 1;
 }
 
-/* Every output of a region with those taps, row by row or column by column, whichever takes fewer
- * tiles: an edge 2 columns wide and 6 rows high is one tile, not three. */
+/* Every output of a region with those taps, in lines of whichever way takes fewest tiles: an edge 2 columns
+ * wide and 6 rows high is one tile, not three, and so are the corners of some images. */
 static void compute_region(struct fc_convolve_item *item, const struct aim *aim,
                            const struct region *region, const struct fc_taps *taps)
 {
-    const int64_t rows = item->images * region->rows, columns = item->images * region->columns;
-    const bool upright = saves_tiles(item, tiles_of(item, rows, region->columns),
-                                     tiles_of(item, columns, region->rows));
-    const int64_t lines = upright ? columns : rows;
-    const int64_t length = upright ? region->rows : region->columns;
-    aim_tile(item, aim, upright);
+    const int64_t images = item->images, rows = region->rows, columns = region->columns;
+    const int64_t lengths[3] = {columns, rows, images}, all = images * rows * columns;
+    enum way way = ALONG;
+    for (enum way other = UPRIGHT; other <= ACROSS; other++)
+        if (saves_tiles(item, tiles_of(item, all / lengths[way], lengths[way]),
+                        tiles_of(item, all / lengths[other], lengths[other])))
+            way = other;
+    const int64_t length = lengths[way], lines = all / length;
+    aim_tile(item, aim, way);
     choose_terms(item, aim->source, taps);
-    const bool shared = !upright && shares_rows(item, aim->source);
+    const bool shared = way == ALONG && shares_rows(item, aim->source);
     const bool pairs = !shared && pairs_lines(item, length);
     for (int64_t i = 0; i < lines; i++) {
         struct line line, second;
-        aim_line(item, aim, region, upright, i, &line);
-        if ((pairs && i + 1 < lines) || (shared && (i + 1) % region->rows != 0)) {
-            aim_line(item, aim, region, upright, ++i, &second);
+        aim_line(item, aim, region, way, i, &line);
+        if ((pairs && i + 1 < lines) || (shared && (i + 1) % rows != 0)) {
+            aim_line(item, aim, region, way, ++i, &second);
             aim_second(item, &line, &second);
             compute_line(item, &line, length, &second, shared);
         } else {
