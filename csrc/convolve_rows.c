@@ -41,6 +41,7 @@ struct job {
     void (*tile)(const struct fc_dense_tile *tile);
     int64_t range, terms; /* columns of an item, terms of a tile */
     int64_t rest; /* terms of a last chain, at most, that a tile takes with the chain before */
+    bool streams; /* rows of the kernel, from memory, as a few terms at a time pass over a range */
     bool turns;   /* the terms of a range, before they meet pixels */
     char *scratch;
     size_t worker_bytes;
@@ -88,6 +89,17 @@ static void turn(const struct job *job, struct fc_dense_tile *tile, const char *
     tile->kernel_step = job->range;
 }
 
+/* From the rows of the kernel that a tile of terms from c on reads to those read next, if they are to be asked for:
+ * the range's next ones, or at its end the first of the next range. */
+static ptrdiff_t next_rows(const struct job *job, const struct fc_dense_tile *tile, int64_t c)
+{
+    const int64_t terms = tile->terms + tile->rest;
+    if (!job->streams)
+        return 0;
+    return c + terms < job->channels.c_in ? terms * tile->kernel_step
+                                          : job->range - c * tile->kernel_step;
+}
+
 /* Terms [c, c + tile->terms) of the chain that begins at `begin`, for columns from k on and all
  * pixels, tile by tile. */
 static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t k, int64_t begin,
@@ -109,6 +121,7 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
         tile->chain = sums->chain + p * job->range * job->element;
         tile->y = sums->total + p * job->range * job->element;
         tile->partial = begin > 0 ? tile->y : NULL;
+        tile->next = t == 0 ? next_rows(job, tile, c) : 0;
         if (last) {
             tile->y = (char *)y->data + (p * y->stride_w + k) * job->element;
             if (residual->data)
@@ -185,6 +198,7 @@ fc_status fc_convolve_rows(const struct fc_convolution *convolution)
         job.rest = 0;
         job.range = job.channels.unit;
     } else {
+        job.streams = true;
         job.terms = FEW_TERMS;
         job.range = fc_ceil_div(units, ranges) * job.channels.unit;
     }

@@ -15,12 +15,14 @@
  * tile may take `rest` more terms where the chain ends, which are a chain of their own, added to the first.
  * Where the chain goes on, the sum becomes chain(p, k); where it ends,
  *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
+ * tile asks for lines of its rows ahead of time, and for those of a kernel `next` elements from its own, unless
+ * that is 0.
  * chain and partial hold whole units, chain_step and partial_step apart; of all else nothing beyond
  * the columns is touched. y may be the memory of partial. Pixels are at most tile_pixels. */
 struct fc_dense_tile {
     const void *x, *kernel, *partial, *bias, *residual;
     void *chain, *y;
-    ptrdiff_t x_step, kernel_step, chain_step, partial_step, residual_step, y_step;
+    ptrdiff_t x_step, kernel_step, chain_step, partial_step, residual_step, y_step, next;
     int64_t terms, rest, columns;
     int pixels;
     bool begins, ends;

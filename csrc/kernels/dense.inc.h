@@ -50,6 +50,18 @@ FC_INLINE void dense_bias(const real *bias, const int pixels, const int vectors,
     }
 }
 
+/* How far ahead lines come to the second-level cache: in their row, and near its end those of the next tile's. A
+ * stream ends after 4 KB, where a prefetcher begins anew, and 16 of them take its notice from each other. On Zen 4
+ * 8 rows of 4096 to 4096 took 4.35 ms and take 3.2, to 4112, where rows begin amid lines, 8.4 and 3.6. As good
+ * with 2 or 3 KB; to the nearest cache, which the lines of 16 rows do not fit where they are 4 KB apart, 5.1 ms. */
+FC_INLINE ptrdiff_t dense_ahead(const struct fc_dense_tile *tile, int64_t k)
+{
+    enum { AHEAD = 1024 / (int)sizeof(real) };
+    if (tile->next == 0)
+        return 0;
+    return k + AHEAD < tile->columns ? AHEAD : tile->next + AHEAD - tile->columns;
+}
+
 /* Columns from k on, `columns` of the vectors'. The few channels of a last chain meet the pixels in the same call,
  * which is 26 loads, stores and additions less a tile: 128 x 120 to 400 took 4 % longer with a call of 8 terms for
  * each of 130 tiles, and 84 to 120 7 %. */
@@ -63,6 +75,7 @@ FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int
             sum[p][v] = tile->begins ? vzero() : vload(chain + p * tile->chain_step + v * LANES);
 
     const int last = columns - (vectors - 1) * LANES;
+    const ptrdiff_t ahead = dense_ahead(tile, k);
     real sums[TILE_PIXELS * TILE_VECTORS * LANES];
     FC_ROLLED for (bool rest = false;; rest = true)
     {
@@ -76,6 +89,8 @@ FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int
             FC_UNROLL (v, vectors)
                 row[v] = whole || v + 1 < vectors ? vload(kernel + v * LANES)
                                                   : vload_first(kernel + v * LANES, last);
+            FC_UNROLL (v, vectors)
+                __builtin_prefetch(kernel + ahead + v * LANES, 0, 2);
             FC_UNROLL (p, pixels) {
                 const vreal a = vset1(base[p / 3][p % 3 * x_step + l]);
                 FC_UNROLL (v, vectors)
