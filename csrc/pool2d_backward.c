@@ -299,6 +299,8 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
     if (!*done && status == FC_OK)
         status = fc_pool2d_halves_dx(search, dy, indices, dx, done);
     if (!*done && status == FC_OK)
+        status = fc_pool2d_halves_planes_dx(search, dy, indices, dx, done);
+    if (!*done && status == FC_OK)
         status = fc_pool2d_planes_max_dx(search, dy, indices, dx, done);
     if (*done || status != FC_OK)
         return status;

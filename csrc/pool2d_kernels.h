@@ -95,6 +95,20 @@ struct fc_pool2d_halves {
     bool stream;
 };
 
+/* The same windows over planes, where columns are lanes. Winners of a row of them, `columns` and a vector's or more:
+ * numbers of taps of the rows x[0], from `first` on, x[1], from 3, and x[2], from 6. Of x[2] those of three columns,
+ * numbered from 0, are kept in [1] for the next row; where x[0] is NULL they are in [0]. Columns -before to
+ * 2 * columns - before are a row's, of which the first and last may lie beyond its `width`. x is fetched `ahead` bytes
+ * ahead.
+ * dx takes gradients as struct fc_pool2d_halves says, with lanes, dy_column, dx_column and x_ahead not read, but
+ * for whole vectors of dy and numbers, and a window at either end. */
+struct fc_pool2d_halves_search {
+    const void *x[3];
+    void *best[2], *columns_won[2], *numbers;
+    int64_t columns, width, before, ahead;
+    int first;
+};
+
 /* Stored indices to numbers of taps: for p < columns, l < lanes
  *   k = index[p * index_column + l] - (origin + p * origin_column + l * origin_lane)
  *   numbers[p * number_column + l] = first + i * first_row + j, where k is i * width + j
@@ -124,13 +138,12 @@ struct fc_pool2d_parts {
 /* The gradient of a maximum over parted planes, for whole vectors of lanes:
  *   dx[p * dx_plane + l] = sum over t < taps of dy[p * plane + offset[t] + l]
  *       where numbers[p * plane + offset[t] + l] is number[t]
- * One chain of additions that begins with zero. Where `halves` is not 0, windows are of 3 x 3 and step by two, in
- * lines so far apart; their four classes, dx_class apart, are taken at once, and offset and number are not read. */
+ * One chain of additions that begins with zero. */
 struct fc_pool2d_claim {
     const void *numbers, *dy;
     void *dx;
     int64_t planes, lanes, taps;
-    ptrdiff_t plane, dx_plane, halves, dx_class;
+    ptrdiff_t plane, dx_plane;
     struct fc_lines_ahead ahead; /* fetched, so many with each block of lanes */
     ptrdiff_t offset[FC_POOL2D_TAPS];
     int64_t number[FC_POOL2D_TAPS];
@@ -246,6 +259,11 @@ struct fc_pool2d_kernels {
     void (*chains)(const struct fc_pool2d_chains *chains);
     void (*award)(const struct fc_pool2d_award *award);
     void (*halves)(const struct fc_pool2d_halves *halves);
+    /* Maximum and minimum. */
+    void (*halves_search[2])(const struct fc_pool2d_halves_search *search);
+    void (*halves_planes)(const struct fc_pool2d_halves *halves);
+    /* Whole cache lines, past the caches. */
+    void (*put_lines)(const void *from, void *to, int64_t lines);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */
     void (*join)(const struct fc_pool2d_parts *parts); /* parts to image */
     void (*claim)(const struct fc_pool2d_claim *claim);

@@ -18,7 +18,7 @@ struct gradient {
     double padding;
     ptrdiff_t dx_part, dx_parts; /* elements of a part of dx, and of all parts of a plane */
     int64_t edge;                /* rows of windows whose first tap lies in padding */
-    int64_t lanes;               /* entries of a row's tables, whole vectors */
+    struct fc_pool2d_origins origins;
     char *tables, *scratch;
     size_t parts_bytes, windows_bytes, worker_bytes;
     atomic_bool stray; /* an index lies outside its window */
@@ -57,23 +57,6 @@ static void set_first_taps(const struct gradient *self)
     }
 }
 
-/* Where the windows of a row begin, and which of their taps lie on the image. */
-static void set_origins(const struct gradient *self)
-{
-    const struct fc_axis *axis = &self->planes.axis[1];
-    for (int64_t lane = 0; lane < axis->out * self->planes.channels; lane++) {
-        const int64_t w = lane / self->planes.channels;
-        int64_t begin, end;
-        fc_axis_taps(axis, w, &begin, &end);
-        set(self, lane, w * axis->stride - axis->before);
-        set(self, self->lanes + lane, begin < end ? begin : 0);
-        set(self, 2 * self->lanes + lane, begin < end ? end - 1 : -1);
-        set(self, 3 * self->lanes + lane, -1);
-    }
-    for (int64_t lane = axis->out * self->planes.channels; lane < self->lanes; lane++)
-        set(self, 3 * self->lanes + lane, 0);
-}
-
 /* ----------------------------------------------------------------- windows */
 
 static void search(const struct gradient *self, const struct fc_pool2d_band *band, int64_t item,
@@ -93,36 +76,20 @@ static void search(const struct gradient *self, const struct fc_pool2d_band *ban
 static bool name(const struct gradient *self, const struct fc_pool2d_band *band, char *numbers)
 {
     const struct fc_pool2d_planes *planes = &self->planes;
-    const struct fc_axis *vertical = &planes->axis[0], *horizontal = &planes->axis[1];
     struct fc_pool2d_planes whole = *planes; /* whose elements are indices */
     whole.size = sizeof(int64_t);
     const fc_image *indices = self->indices;
-    const int64_t lanes = horizontal->out * planes->channels;
-    const ptrdiff_t table = self->lanes * (ptrdiff_t)planes->size;
     bool all = true;
     for (int64_t row = band->window; row < band->window_end; row++) {
         const struct fc_pool2d_parts at = fc_pool2d_planes_rows(&whole, band, indices, row, 1);
-        int64_t begin, end;
-        fc_axis_taps(vertical, row, &begin, &end);
-        if (begin >= end)
+        struct fc_pool2d_names names;
+        if (!fc_pool2d_name_row(&self->origins, row, indices, &names))
             return false;
-        const struct fc_pool2d_names names = {
-            .index = (const int64_t *)at.image,
-            .origins = self->tables,
-            .low = self->tables + table,
-            .high = self->tables + 2 * table,
-            .used = self->tables + 3 * table,
-            .numbers = numbers + (row - band->window) * planes->pitch * (ptrdiff_t)planes->size,
-            .planes = band->planes,
-            .lanes = lanes,
-            .rows = end - begin,
-            .taps = horizontal->taps,
-            .width = horizontal->in,
-            .origin = (row * vertical->stride - vertical->before + begin) * horizontal->in,
-            .first = begin * horizontal->taps,
-            .index_plane = at.image_plane,
-            .number_plane = planes->windows,
-            .more = indices->stride_h == lanes && (indices->h - row) * lanes >= self->lanes};
+        names.index = (const int64_t *)at.image;
+        names.numbers = numbers + (row - band->window) * planes->pitch * (ptrdiff_t)planes->size;
+        names.planes = band->planes;
+        names.index_plane = at.image_plane;
+        names.number_plane = planes->windows;
         all &= planes->kernels->pool2d.name(&names);
     }
     return all;
@@ -147,16 +114,6 @@ static void set_claims(const struct fc_pool2d_planes *planes, int64_t row_class,
         }
 }
 
-/* Windows of 3 x 3 that step by two, whose classes of rows and columns are taken at once. */
-static bool halves(const struct fc_pool2d_planes *planes)
-{
-    bool all = planes->channels == 1;
-    for (int d = 0; d < 2; d++)
-        all = all && planes->axis[d].taps == 3 && planes->axis[d].stride == 2 &&
-              planes->axis[d].dilation == 1;
-    return all;
-}
-
 /* The band of dx of a group, from numbers and dy at line 0 of it. */
 static void put_gradients(const struct gradient *self, const struct fc_pool2d_band *band,
                           const char *numbers, const char *dy, char *parts)
@@ -177,13 +134,7 @@ static void put_gradients(const struct gradient *self, const struct fc_pool2d_ba
     struct fc_pool2d_parts from = fc_pool2d_planes_rows(planes, band, self->dx, row, end - row);
     const int64_t classes = vertical->stride * horizontal->stride;
     claim.ahead = fc_pool2d_planes_ahead(planes, &from, classes * claim.planes * claim.lanes);
-    if (halves(planes)) {
-        claim.halves = planes->pitch;
-        claim.dx = parts;
-        claim.dx_class = self->dx_part;
-        planes->kernels->pool2d.claim(&claim);
-    }
-    for (int64_t a = 0; a < vertical->stride && !claim.halves; a++)
+    for (int64_t a = 0; a < vertical->stride; a++)
         for (int64_t b = 0; b < horizontal->stride; b++) {
             set_claims(planes, a, b, &claim);
             claim.dx =
@@ -262,24 +213,26 @@ fc_status fc_pool2d_planes_max_dx(const struct fc_pool2d_pass *pass, const fc_im
     const int64_t classes = vertical->stride * planes->axis[1].stride;
     const int64_t unit = FC_UNIT_BYTES / (int64_t)planes->size;
     self.edge = fc_ceil_div(vertical->before, vertical->stride);
-    self.lanes = fc_ceil_div(planes->axis[1].out * planes->channels, unit) * unit;
     self.dx_part = (fc_ceil_div(planes->band * planes->pitch, unit) + 1) * unit;
     self.dx_parts = classes * self.dx_part;
-    const int64_t entries =
-        indices ? 4 * self.lanes : (self.edge + planes->rows) * planes->pitch + unit;
+    const int64_t entries = (self.edge + planes->rows) * planes->pitch + unit;
     self.parts_bytes =
         indices ? 0 : fc_round_to_line((size_t)(planes->group * planes->parts) * planes->size);
     self.windows_bytes = fc_round_to_line((size_t)(planes->group * planes->windows) * planes->size);
     self.worker_bytes = self.parts_bytes + 2 * self.windows_bytes +
                         fc_round_to_line((size_t)(planes->group * self.dx_parts) * planes->size);
-    const size_t table_bytes = fc_round_to_line((size_t)entries * planes->size);
+    self.origins = (struct fc_pool2d_origins){.dtype = planes->dtype,
+                                              .axis = {planes->axis[0], planes->axis[1]},
+                                              .channels = planes->channels};
+    const size_t table_bytes = indices ? fc_pool2d_origin_bytes(&self.origins)
+                                       : fc_round_to_line((size_t)entries * planes->size);
     const int width = fc_pool2d_dx_width(planes->items, dy, dx);
     self.tables = fc_workspace_acquire(table_bytes + (size_t)width * self.worker_bytes);
     if (!self.tables)
         return FC_NO_MEMORY;
     self.scratch = self.tables + table_bytes;
     if (indices)
-        set_origins(&self);
+        fc_pool2d_set_origins(&self.origins, self.tables);
     else
         set_first_taps(&self);
     fc_parallel_for(planes->items, width, FC_KEEP_DENORMALS, claim_item, &self);

@@ -110,3 +110,65 @@ bool fc_pool2d_take_winners(const struct fc_pool2d_pass *pass, const struct fc_p
     }
     return all;
 }
+
+/* ------------------------------------------------------------ rows of columns */
+
+static int64_t origin_lanes(const struct fc_pool2d_origins *self)
+{
+    const int64_t unit = fc_unit(self->dtype);
+    return fc_ceil_div(self->axis[1].out * self->channels, unit) * unit;
+}
+
+size_t fc_pool2d_origin_bytes(const struct fc_pool2d_origins *self)
+{
+    return fc_round_to_line((size_t)(4 * origin_lanes(self)) * fc_element_size(self->dtype));
+}
+
+static void set_entry(const struct fc_pool2d_origins *self, void *tables, int64_t table,
+                      int64_t lane, int64_t value)
+{
+    const int64_t at = table * origin_lanes(self) + lane;
+    if (self->dtype == FC_FLOAT32)
+        ((int32_t *)tables)[at] = (int32_t)value;
+    else
+        ((int64_t *)tables)[at] = value;
+}
+
+void fc_pool2d_set_origins(struct fc_pool2d_origins *self, void *tables)
+{
+    const struct fc_axis *axis = &self->axis[1];
+    const int64_t used = axis->out * self->channels, lanes = origin_lanes(self);
+    self->tables = tables;
+    for (int64_t lane = 0; lane < lanes; lane++) {
+        const int64_t w = fc_min(lane, used - 1) / self->channels;
+        int64_t begin, end;
+        fc_axis_taps(axis, w, &begin, &end);
+        set_entry(self, tables, 0, lane, w * axis->stride - axis->before);
+        set_entry(self, tables, 1, lane, begin < end ? begin : 0);
+        set_entry(self, tables, 2, lane, begin < end ? end - 1 : -1);
+        set_entry(self, tables, 3, lane, lane < used ? -1 : 0);
+    }
+}
+
+bool fc_pool2d_name_row(const struct fc_pool2d_origins *self, int64_t row, const fc_image *indices,
+                        struct fc_pool2d_names *names)
+{
+    const struct fc_axis *vertical = &self->axis[0], *horizontal = &self->axis[1];
+    const int64_t used = horizontal->out * self->channels, lanes = origin_lanes(self);
+    const ptrdiff_t table = lanes * (ptrdiff_t)fc_element_size(self->dtype);
+    int64_t begin, end;
+    fc_axis_taps(vertical, row, &begin, &end);
+    *names = (struct fc_pool2d_names){
+        .origins = self->tables,
+        .low = self->tables + table,
+        .high = self->tables + 2 * table,
+        .used = self->tables + 3 * table,
+        .lanes = used,
+        .rows = end - begin,
+        .taps = horizontal->taps,
+        .width = horizontal->in,
+        .origin = (row * vertical->stride - vertical->before + begin) * horizontal->in,
+        .first = begin * horizontal->taps,
+        .more = indices->stride_h == used && (indices->h - row) * used >= lanes};
+    return begin < end;
+}

@@ -16,4 +16,20 @@ size_t fc_pool2d_winner_bytes(const struct fc_pool2d_pass *pass, const fc_image 
 bool fc_pool2d_take_winners(const struct fc_pool2d_pass *pass, const struct fc_pool2d_block *block,
                             const fc_image *indices, char *numbers, char *scratch);
 
+/* Where the windows of a row of columns begin, and which of their taps lie on the image. */
+struct fc_pool2d_origins {
+    fc_dtype dtype;
+    struct fc_axis axis[2];
+    int64_t channels; /* of a column, which lie together */
+    const char *tables;
+};
+
+size_t fc_pool2d_origin_bytes(const struct fc_pool2d_origins *self);
+void fc_pool2d_set_origins(struct fc_pool2d_origins *self, void *tables);
+
+/* What tells the winners of a row of windows; planes, their distances, index and numbers are left to the caller.
+ * False where no tap lies on the image. */
+bool fc_pool2d_name_row(const struct fc_pool2d_origins *self, int64_t row, const fc_image *indices,
+                        struct fc_pool2d_names *names);
+
 #endif

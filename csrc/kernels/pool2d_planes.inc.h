@@ -109,32 +109,11 @@ FC_INLINE void claim_block(const struct fc_pool2d_claim *claim, int64_t p, int64
         vstore(dx + v * LANES, sum[v]);
 }
 
-/* The four classes of windows of 3 x 3 that step by two at once: 4 loads of numbers and 4 of dy, where class by
- * class takes 9 of each, most of them across cache lines. */
-FC_INLINE void claim_halves(const struct fc_pool2d_claim *claim, int64_t p, int64_t l)
-{
-    const ptrdiff_t at = p * claim->plane + l, above = claim->halves;
-    const integer *number = (const integer *)claim->numbers + at;
-    const real *dy = (const real *)claim->dy + at;
-    vreal sum[4] = {vzero(), vzero(), vzero(), vzero()};
-    halves_window(viload(number - above - 1), vload(dy - above - 1), 0, 0, sum);
-    halves_window(viload(number - above), vload(dy - above), 0, 1, sum);
-    halves_window(viload(number - 1), vload(dy - 1), 1, 0, sum);
-    halves_window(viload(number), vload(dy), 1, 1, sum);
-    real *dx = (real *)claim->dx + p * claim->dx_plane + l;
-    FC_UNROLL (c, 4)
-        vstore(dx + c * claim->dx_class, sum[c]);
-}
-
 static void claim_gradients(const struct fc_pool2d_claim *claim)
 {
     const char *ahead = claim->ahead.data;
     for (int64_t p = 0; p < claim->planes; p++) {
         int64_t l = 0;
-        for (; claim->halves && l < claim->lanes; l += LANES) {
-            ahead = fetch_ahead(ahead, claim->ahead.lines);
-            claim_halves(claim, p, l);
-        }
         for (; l + POOL_VECTORS * LANES <= claim->lanes; l += POOL_VECTORS * LANES) {
             ahead = fetch_ahead(ahead, claim->ahead.lines);
             claim_block(claim, p, l, POOL_VECTORS);

@@ -17,6 +17,7 @@
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
 #include "pool2d_halves.inc.h"
+#include "pool2d_halves_planes.inc.h"
 #include "pool2d_rows.inc.h"
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
@@ -91,6 +92,9 @@ const struct fc_kernels FC_TABLE = {
          .spread = spread_values,
          .award = award_gradients,
          .halves = halve_gradients,
+         .halves_search = {[FC_MAX] = halves_max_search, [FC_MIN] = halves_min_search},
+         .halves_planes = halve_planes,
+         .put_lines = put_lines,
          .winners = take_winners,
          .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
