@@ -83,28 +83,30 @@ FC_INLINE void halves_claim(vint number, vreal gradient, const int i, const int 
 }
 
 /* Pairs of columns of two rows of dx from pair k on, of which the first is around a window, or the second: the
- * other is beside two. Of what is stored already only the second half is. */
+ * other is beside two. Of what is stored already only the second half is. What `halves` holds is asked at each
+ * pair, since a body for each case takes 3 KB more. */
 FC_INLINE void halves_pairs(const struct fc_pool2d_halves *halves, int64_t k, const bool whole,
-                            const bool around_first, const bool stream)
+                            const bool stream)
 {
-    const int64_t p = around_first ? k : k - 1;
+    const int64_t p = halves->before ? k : k - 1, inner = halves->before ? 0 : 1;
     vreal beside[2] = {vzero(), vzero()}, around[2] = {vzero(), vzero()};
     FC_UNROLL (i, 2) {
         const integer *numbers = (const integer *)halves->numbers[i] + p;
         const real *dy = (const real *)halves->dy[i] + p;
-        const vint left = viload(numbers), right = viload(numbers + 1);
-        const vreal left_dy = vload(dy), right_dy = vload(dy + 1);
-        halves_claim(left, left_dy, i, 2, beside);
-        halves_claim(right, right_dy, i, 0, beside);
-        halves_claim(around_first ? left : right, around_first ? left_dy : right_dy, i, 1, around);
+        halves_claim(viload(numbers), vload(dy), i, 2, beside);
+        halves_claim(viload(numbers + 1), vload(dy + 1), i, 0, beside);
+        halves_claim(viload(numbers + inner), vload(dy + inner), i, 1, around);
     }
     FC_UNROLL (r, 2) {
         real *dx = (real *)halves->dx[r] + 2 * k;
-        const vreal first = around_first ? around[r] : beside[r];
-        const vreal second = around_first ? beside[r] : around[r];
+        vreal low = vzip_low(beside[r], around[r]), high = vzip_high(beside[r], around[r]);
+        if (halves->before) {
+            low = vzip_low(around[r], beside[r]);
+            high = vzip_high(around[r], beside[r]);
+        }
         if (whole)
-            halves_store(dx, vzip_low(first, second), stream);
-        halves_store(dx + LANES, vzip_high(first, second), stream);
+            halves_store(dx, low, stream);
+        halves_store(dx + LANES, high, stream);
     }
 }
 
@@ -124,32 +126,17 @@ FC_INLINE void halves_last(const struct fc_pool2d_halves *halves)
         vstore_first((real *)halves->dx[r] + 2 * k, sum[r], 1);
 }
 
-FC_INLINE void halves_plane(const struct fc_pool2d_halves *given, const bool around_first,
-                            const bool stream)
+static void halve_planes(const struct fc_pool2d_halves *given)
 {
     const struct fc_pool2d_halves halves = *given;
     const int64_t pairs = halves.width / 2;
-    int64_t k = 0;
-    for (; k + LANES <= pairs; k += LANES)
-        halves_pairs(&halves, k, true, around_first, stream);
-    if (pairs - k > LANES / 2)
-        halves_pairs(&halves, pairs - LANES, true, around_first, false);
-    else if (k < pairs)
-        halves_pairs(&halves, pairs - LANES, false, around_first, stream);
+    for (int64_t k = 0; k < pairs; k += LANES) {
+        const int64_t left = pairs - k, from = left < LANES ? pairs - LANES : k;
+        const bool whole = left > LANES / 2;
+        halves_pairs(&halves, from, whole, halves.stream && (left >= LANES || !whole));
+    }
     if (halves.width % 2)
         halves_last(&halves);
-}
-
-static void halve_planes(const struct fc_pool2d_halves *halves)
-{
-    if (halves->before && halves->stream)
-        halves_plane(halves, true, true);
-    else if (halves->before)
-        halves_plane(halves, true, false);
-    else if (halves->stream)
-        halves_plane(halves, false, true);
-    else
-        halves_plane(halves, false, false);
 }
 
 static void put_lines(const void *from, void *to, int64_t lines)
