@@ -5,8 +5,8 @@
 #include "pool2d_pass.h"
 
 /* dx of a maximum or minimum where channels lie together, whose winners are those of indices or, where they
- * are NULL, found in x. *done is false where windows or images are others, or an index lies outside its window: dx then holds
- * anything. */
+ * are NULL, found in x. *done is false where windows or images are others, or an index lies outside its
+ * window: dx then holds anything. */
 fc_status fc_pool2d_halves_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
                               const fc_image *indices, const fc_image *dx, bool *done);
 
