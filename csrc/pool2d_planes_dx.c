@@ -26,14 +26,6 @@ struct gradient {
 
 /* ------------------------------------------------------------------ tables */
 
-static void set(const struct gradient *self, int64_t at, int64_t value)
-{
-    if (self->planes.dtype == FC_FLOAT32)
-        ((int32_t *)(void *)self->tables)[at] = (int32_t)value;
-    else
-        ((int64_t *)(void *)self->tables)[at] = value;
-}
-
 static int64_t first_tap(const struct fc_axis *axis, int64_t output)
 {
     int64_t begin, end;
@@ -52,7 +44,9 @@ static void set_first_taps(const struct gradient *self)
         for (int64_t w = 0; w < horizontal->out; w++) {
             const int64_t j = first_tap(horizontal, w);
             for (int64_t c = 0; c < planes->channels; c++)
-                set(self, r * planes->pitch + w * planes->channels + c, i * horizontal->taps + j);
+                fc_pool2d_set_entry(self->tables, planes->dtype,
+                                    r * planes->pitch + w * planes->channels + c,
+                                    i * horizontal->taps + j);
         }
     }
 }

@@ -124,14 +124,12 @@ size_t fc_pool2d_origin_bytes(const struct fc_pool2d_origins *self)
     return fc_round_to_line((size_t)(4 * origin_lanes(self)) * fc_element_size(self->dtype));
 }
 
-static void set_entry(const struct fc_pool2d_origins *self, void *tables, int64_t table,
-                      int64_t lane, int64_t value)
+void fc_pool2d_set_entry(void *table, fc_dtype dtype, int64_t at, int64_t value)
 {
-    const int64_t at = table * origin_lanes(self) + lane;
-    if (self->dtype == FC_FLOAT32)
-        ((int32_t *)tables)[at] = (int32_t)value;
+    if (dtype == FC_FLOAT32)
+        ((int32_t *)table)[at] = (int32_t)value;
     else
-        ((int64_t *)tables)[at] = value;
+        ((int64_t *)table)[at] = value;
 }
 
 void fc_pool2d_set_origins(struct fc_pool2d_origins *self, void *tables)
@@ -143,10 +141,10 @@ void fc_pool2d_set_origins(struct fc_pool2d_origins *self, void *tables)
         const int64_t w = fc_min(lane, used - 1) / self->channels;
         int64_t begin, end;
         fc_axis_taps(axis, w, &begin, &end);
-        set_entry(self, tables, 0, lane, w * axis->stride - axis->before);
-        set_entry(self, tables, 1, lane, begin < end ? begin : 0);
-        set_entry(self, tables, 2, lane, begin < end ? end - 1 : -1);
-        set_entry(self, tables, 3, lane, lane < used ? -1 : 0);
+        fc_pool2d_set_entry(tables, self->dtype, lane, w * axis->stride - axis->before);
+        fc_pool2d_set_entry(tables, self->dtype, lanes + lane, begin < end ? begin : 0);
+        fc_pool2d_set_entry(tables, self->dtype, 2 * lanes + lane, begin < end ? end - 1 : -1);
+        fc_pool2d_set_entry(tables, self->dtype, 3 * lanes + lane, lane < used ? -1 : 0);
     }
 }
 

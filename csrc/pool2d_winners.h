@@ -16,6 +16,9 @@ size_t fc_pool2d_winner_bytes(const struct fc_pool2d_pass *pass, const fc_image 
 bool fc_pool2d_take_winners(const struct fc_pool2d_pass *pass, const struct fc_pool2d_block *block,
                             const fc_image *indices, char *numbers, char *scratch);
 
+/* An entry of a table of whole numbers as wide as the elements of dtype. */
+void fc_pool2d_set_entry(void *table, fc_dtype dtype, int64_t at, int64_t value);
+
 /* Where the windows of a row of columns begin, and which of their taps lie on the image. */
 struct fc_pool2d_origins {
     fc_dtype dtype;

@@ -21,6 +21,14 @@ struct pool_state {
     vint number;
 };
 
+/* A value takes the place of the best where it is beyond it; of equals the first keeps it. */
+FC_INLINE void pool_wins(vreal value, vint place, vreal *best, vint *number, fc_pooling pooling)
+{
+    const vmask wins = pooling == FC_MAX ? vabove(value, *best) : vbelow(value, *best);
+    *best = vselect(wins, value, *best);
+    *number = viselect(wins, place, *number);
+}
+
 FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_pooling pooling,
                         bool numbered)
 {
@@ -29,10 +37,7 @@ FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_p
         return;
     }
     if (numbered) {
-        const vmask take =
-            pooling == FC_MAX ? vabove(value, state->best) : vbelow(value, state->best);
-        state->number = viselect(take, number, state->number);
-        state->best = vselect(take, value, state->best);
+        pool_wins(value, number, &state->best, &state->number, pooling);
         return;
     }
     state->best =

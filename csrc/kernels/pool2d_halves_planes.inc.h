@@ -5,13 +5,6 @@
  * permutations and 6 comparisons with selections, and their four classes of dx 9 comparisons with additions and
  * 4 permutations: less than memory takes to bring and to take away their 576 bytes. */
 
-FC_INLINE void halves_wins(vreal value, vint number, vreal *best, vint *winner, fc_pooling pooling)
-{
-    const vmask wins = pooling == FC_MAX ? vabove(value, *best) : vbelow(value, *best);
-    *best = vselect(wins, value, *best);
-    *winner = viselect(wins, number, *winner);
-}
-
 /* The winners of three columns of a row, for windows from w on, numbered from `tap` on. A column beyond the
  * image is its neighbour again, which wins nothing that it has not won. */
 FC_INLINE void halves_three(const struct fc_pool2d_halves_search *search, const real *x, int64_t w,
@@ -29,8 +22,8 @@ FC_INLINE void halves_three(const struct fc_pool2d_halves_search *search, const 
     }
     *best = vevens(a, b);
     const vreal third = vafter(*best, vset1(x[end < search->width ? end : end - 1]));
-    halves_wins(vodds(a, b), viset1((integer)(tap + 1)), best, number, pooling);
-    halves_wins(third, viset1((integer)(tap + 2)), best, number, pooling);
+    pool_wins(vodds(a, b), viset1((integer)(tap + 1)), best, number, pooling);
+    pool_wins(third, viset1((integer)(tap + 2)), best, number, pooling);
 }
 
 FC_INLINE void halves_search(const struct fc_pool2d_halves_search *given, fc_pooling pooling)
@@ -48,11 +41,11 @@ FC_INLINE void halves_search(const struct fc_pool2d_halves_search *given, fc_poo
             number = viload((const integer *)search.columns_won[0] + w);
         }
         halves_three(&search, x[1], w, 3, &other, &winner, pooling);
-        halves_wins(other, winner, &best, &number, pooling);
+        pool_wins(other, winner, &best, &number, pooling);
         halves_three(&search, x[2], w, 0, &other, &winner, pooling);
         vstore((real *)search.best[1] + w, other);
         vistore((integer *)search.columns_won[1] + w, winner);
-        halves_wins(other, viadd(winner, viset1(6)), &best, &number, pooling);
+        pool_wins(other, viadd(winner, viset1(6)), &best, &number, pooling);
         vistore((integer *)search.numbers + w, number);
         FC_UNROLL (i, 2)
             FC_UNROLL (v, LANES * (int)sizeof(real) / 32)

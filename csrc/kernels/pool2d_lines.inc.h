@@ -73,13 +73,6 @@ FC_INLINE vreal line_lane(const struct line_lanes *lanes, int v, const int i)
                     : vafter(lanes->at[v + 1], lanes->at[v + 2]);
 }
 
-FC_INLINE void line_wins(vreal value, vint place, vreal *best, vint *number, fc_pooling pooling)
-{
-    const vmask wins = pooling == FC_MAX ? vabove(value, *best) : vbelow(value, *best);
-    *best = vselect(wins, value, *best);
-    *number = viselect(wins, place, *number);
-}
-
 /* The winners of three columns of row h. */
 FC_INLINE struct line_row line_search(const struct line *line, const real *x, integer origin,
                                       fc_pooling pooling)
@@ -92,8 +85,8 @@ FC_INLINE struct line_row line_search(const struct line *line, const real *x, in
         const vint place = viadd(line->column[v], from);
         row.best[v] = line_lane(&lanes, v, 0);
         row.number[v] = viadd(line->left[v], from);
-        line_wins(line_lane(&lanes, v, 1), place, &row.best[v], &row.number[v], pooling);
-        line_wins(line_lane(&lanes, v, 2), viadd(place, one), &row.best[v], &row.number[v],
+        pool_wins(line_lane(&lanes, v, 1), place, &row.best[v], &row.number[v], pooling);
+        pool_wins(line_lane(&lanes, v, 2), viadd(place, one), &row.best[v], &row.number[v],
                   pooling);
     }
     return row;
@@ -186,9 +179,9 @@ FC_INLINE void plane_dx(const struct fc_pool2d_lines *lines, const struct line *
                                     pooling);
             LINE_EACH(v)
             {
-                line_wins(beside.best[v], beside.number[v], &above.best[v], &above.number[v],
+                pool_wins(beside.best[v], beside.number[v], &above.best[v], &above.number[v],
                           pooling);
-                line_wins(below.best[v], below.number[v], &above.best[v], &above.number[v],
+                pool_wins(below.best[v], below.number[v], &above.best[v], &above.number[v],
                           pooling);
                 number[v] = above.number[v];
             }

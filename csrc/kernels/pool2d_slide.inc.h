@@ -51,8 +51,8 @@ FC_INLINE void slide_search(struct slide *slide, const struct fc_pool2d_lines *l
             __builtin_prefetch(x + w * lines->x_pixel + v * LANES + ahead, 0, 2);
             vreal best = left[v], above;
             vint number = before, above_number;
-            line_wins(here[v], place, &best, &number, pooling);
-            line_wins(right, after, &best, &number, pooling);
+            pool_wins(here[v], place, &best, &number, pooling);
+            pool_wins(right, after, &best, &number, pooling);
             left[v] = here[v];
             here[v] = right;
             if (first) {
@@ -61,11 +61,11 @@ FC_INLINE void slide_search(struct slide *slide, const struct fc_pool2d_lines *l
             } else {
                 above = vload(slide->above + at);
                 above_number = viload(slide->above_number + at);
-                line_wins(best, number, &above, &above_number, pooling);
+                pool_wins(best, number, &above, &above_number, pooling);
                 vistore(windows + at, above_number);
                 above = vload(slide->beside + at);
                 above_number = viload(slide->beside_number + at);
-                line_wins(best, number, &above, &above_number, pooling);
+                pool_wins(best, number, &above, &above_number, pooling);
             }
             vstore(slide->above + at, above);
             vistore(slide->above_number + at, above_number);
