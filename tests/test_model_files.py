@@ -241,11 +241,11 @@ class Doubling(Layer):
 def test_layers_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     Sequential([Doubling(3, input_shape=(2,)), Dense(1)]).save(path)
-    with pytest.raises(ValueError, match=r"'Doubling' is no layer.*custom_objects") as e:
+    with pytest.raises(ValueError, match=r"'Doubling' is no Layer.*custom_objects") as e:
         load_model(path)
     assert str(path) in str(e.value)
     for wrong in (3, Doubling(), dict):
-        with pytest.raises(ValueError, match=r"custom_objects\['Doubling'\] must be a class of la"):
+        with pytest.raises(ValueError, match=r"custom_objects\['Doubling'\] must be a class deriv"):
             load_model(path, {"Doubling": wrong})  # type: ignore[dict-item]
     again = load_model(path, {"Doubling": Doubling})
     assert again.layers[0]([[1.0, 2.0]]).tolist() == [[3.0, 6.0]]
@@ -258,10 +258,10 @@ class Classifier(Sequential):
 def test_models_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     Classifier([Dense(1, input_shape=(2,))]).save(path)
-    with pytest.raises(ValueError, match=r"'Classifier' is no model of fastconv.*custom_objects"):
+    with pytest.raises(ValueError, match=r"'Classifier' is no Sequential.*custom_objects"):
         load_model(path)
     for wrong in (3, Dense, Sequential([])):
-        with pytest.raises(ValueError, match=r"custom_objects\['Classifier'\] must be a class of"):
+        with pytest.raises(ValueError, match=r"custom_objects\['Classifier'\] must be a class d"):
             load_model(path, {"Classifier": wrong})  # type: ignore[dict-item]
     assert type(load_model(path, {"Classifier": Classifier})) is Classifier
 
@@ -269,7 +269,7 @@ def test_models_of_ones_own(tmp_path: Path) -> None:
 def test_a_layer_of_ones_own_with_a_name_of_fastconvs(tmp_path: Path) -> None:
     own, path = type("Dense", (Doubling,), {}), tmp_path / "model.safetensors"
     Sequential([own(3, input_shape=(2,))]).save(path)
-    with pytest.raises(ValueError, match=r"'Dense' is no layer of fastconv.*custom_objects"):
+    with pytest.raises(ValueError, match=r"'Dense' is no Layer of fastconv.*custom_objects"):
         load_model(path)
     again = load_model(path, {"Dense": own})
     assert again([[1.0, 2.0]]).tolist() == [[3.0, 6.0]]
@@ -319,14 +319,14 @@ def first(architecture: Any) -> Any:
         (lambda a: "{", "cannot be used.*Expecting"),
         (lambda a: "[" * 100_000, "cannot be used"),
         (lambda a: "[]", "describes no Sequential"),
-        (lambda a: a.update(class_name="os.system"), "os.system. is no model of fastconv"),
+        (lambda a: a.update(class_name="os.system"), "os.system. is no Sequential of fastconv"),
         (lambda a: a["config"].pop("layers"), "must have name, seed, input_shape and layers"),
         (lambda a: a["config"].update(seed=-3), "seed must be at least 0"),
         (lambda a: a["config"].update(input_shape=["x"]), "input_shape"),
         (lambda a: a["config"]["layers"].append(3), "must have class_name and config, received 3"),
-        (lambda a: a["config"]["layers"][0].update(class_name="system"), "'system' is no layer"),
-        (lambda a: a["config"]["layers"][0].update(class_name="Layer"), "'Layer' is no layer"),
-        (lambda a: a["config"]["layers"][0].update(class_name="Step"), "'Step' is no layer"),
+        (lambda a: a["config"]["layers"][0].update(class_name="system"), "'system' is no Layer"),
+        (lambda a: a["config"]["layers"][0].update(class_name="Layer"), "'Layer' is no Layer"),
+        (lambda a: a["config"]["layers"][0].update(class_name="Step"), "'Step' is no Layer"),
         (lambda a: first(a).update(x=1), "Conv2D has no argument 'x'"),
         (lambda a: first(a).pop("filters"), "no Conv2D can be made"),
         (lambda a: first(a).update(filters=-1), "filters must be"),

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from fastconv import layers
 from fastconv.layers import Layer
 
 CustomObjects = Mapping[str, type[Any]]
 """Classes of layers, and of models, by name."""
+
+Kind = TypeVar("Kind")
 
 
 def described(layer: Layer) -> dict[str, Any]:
@@ -43,18 +45,33 @@ def made(description: object, custom_objects: CustomObjects | None = None) -> La
 
 
 def _class(name: str, custom_objects: CustomObjects, own: bool) -> type[Layer]:
-    """Return the class of this name; only layers are looked at, and fastconv's unless `own`."""
-    if name in custom_objects:
-        given = custom_objects[name]
-        if not (isinstance(given, type) and issubclass(given, Layer)):
-            raise TypeError(
-                f"custom_objects[{name!r}] must be a class of layers, received {given!r}"
-            )
-        return given
+    """Return the class of layers of this name; fastconv's are looked at unless `own`."""
     kind = getattr(layers, name, None) if name in layers.__all__ and not own else None
-    if isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer:
-        return kind
-    raise ValueError(
-        f"class {name!r} is no layer of fastconv; if it is one of your own, give "
-        f"custom_objects={{{name!r}: {name}}}"
-    )
+    is_layer = isinstance(kind, type) and issubclass(kind, Layer) and kind is not Layer
+    return known_class(name, custom_objects, Layer, kind if is_layer else None)
+
+
+def known_class(
+    name: str, custom_objects: CustomObjects, base: type[Kind], built_in: type[Kind] | None
+) -> type[Kind]:
+    """Return the class of this name in `custom_objects`, or else the one that is built in.
+
+    Raises
+    ------
+    ValueError
+        There is neither.
+    TypeError
+        The one in `custom_objects` is not derived from `base`.
+    """
+    given = custom_objects.get(name, built_in)
+    if given is None:
+        raise ValueError(
+            f"class {name!r} is no {base.__name__} of fastconv; if it is one of your own, give "
+            f"custom_objects={{{name!r}: {name}}}"
+        )
+    if not (isinstance(given, type) and issubclass(given, base)):
+        raise TypeError(
+            f"custom_objects[{name!r}] must be a class derived from {base.__name__}, "
+            f"received {given!r}"
+        )
+    return given

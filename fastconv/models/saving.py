@@ -8,7 +8,7 @@ from typing import Any
 
 from fastconv import _checks
 from fastconv.models import _files
-from fastconv.models._architecture import CustomObjects
+from fastconv.models._architecture import CustomObjects, known_class
 from fastconv.models.sequential import Sequential
 
 __all__ = ["load_model"]
@@ -74,21 +74,7 @@ def _from_architecture(found: Any, custom_objects: CustomObjects | None) -> Sequ
     """Return the model of an architecture, with fresh weights."""
     match found:
         case {"class_name": str(name), "config": dict(config)}:
-            kind = _class(name, custom_objects or {})
+            built_in = Sequential if name == "Sequential" else None
+            kind = known_class(name, custom_objects or {}, Sequential, built_in)
             return kind.from_config(config, custom_objects)
     raise ValueError("it describes no Sequential")
-
-
-def _class(name: str, custom_objects: CustomObjects) -> type[Sequential]:
-    """Return the class of models of this name."""
-    given = custom_objects.get(name, Sequential if name == "Sequential" else None)
-    if given is None:
-        raise ValueError(
-            f"class {name!r} is no model of fastconv; if it is one of your own, give "
-            f"custom_objects={{{name!r}: {name}}}"
-        )
-    if not (isinstance(given, type) and issubclass(given, Sequential)):
-        raise TypeError(
-            f"custom_objects[{name!r}] must be a class of Sequential models, received {given!r}"
-        )
-    return given
