@@ -78,11 +78,10 @@ def commit(revision: str) -> str:
     return found.stdout.strip()
 
 
-def built(revision: str | None) -> Path:
-    """A folder from which the revision's fastconv can be imported; None is the working tree."""
-    tree, name = ROOT, "here"
-    if revision is not None:
-        name = commit(revision)
+def built(name: str | None) -> Path:
+    """A folder from which a commit's fastconv can be imported; None is the working tree."""
+    tree = ROOT
+    if name is not None:
         tree = _BUILDS / name
         if not tree.exists():
             subprocess.run(["git", "worktree", "prune"], cwd=ROOT, check=True)
@@ -91,7 +90,7 @@ def built(revision: str | None) -> Path:
     build = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(build, cwd=tree, check=True, stdout=sys.stderr)
     # A folder with fastconv alone, so that the revision's own benchmarks are not found in it.
-    site = _BUILDS / f"site-{name}"
+    site = _BUILDS / f"site-{name or 'here'}"
     shutil.rmtree(site, ignore_errors=True)
     site.mkdir(parents=True)
     (site / "fastconv").symlink_to(tree / "fastconv")
@@ -194,8 +193,7 @@ def arguments(words: Sequence[str] | None) -> argparse.Namespace:
     if len(options.revisions) > 2:
         parser.error(f"at most two revisions, received {len(options.revisions)}")
     try:
-        for revision in options.revisions:
-            commit(revision)
+        options.commits = [commit(revision) for revision in options.revisions]
     except ValueError as error:
         parser.error(str(error))
     return options
@@ -215,8 +213,7 @@ def tasks_of(options: argparse.Namespace) -> list[Task]:
 def main(words: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     options = arguments(words)
-    revisions = [*options.revisions, None][:2]
-    sites = [built(revision) for revision in revisions]
+    sites = [built(name) for name in [*options.commits, None][:2]]
     rows = [Row(task) for task in tasks_of(options)]
     if not options.no_counts:
         single = [dataclasses.replace(row.task, layer=row.task.layer.with_batch(1)) for row in rows]
@@ -231,7 +228,7 @@ def main(words: Sequence[str] | None = None) -> int:
         finally:
             for worker in workers:
                 worker.close()
-    print(page(rows, [revision or "working tree" for revision in revisions]))
+    print(page(rows, [*options.revisions, "working tree"][:2]))
     return int(any(row.is_worse for row in rows))
 
 
