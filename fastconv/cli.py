@@ -109,7 +109,10 @@ def _train(options: argparse.Namespace) -> None:
     _extras.require("matplotlib.figure", "drawing the pictures")
     _extras.require("safetensors.numpy", "writing the weights")
     if options.threads is not None:
-        _core.set_num_threads(options.threads)
+        try:
+            _core.set_num_threads(options.threads)
+        except ValueError as error:
+            raise ValueError(f"argument --threads: {error}") from error
     data = _load(options.dataset, options.data_dir)
     options.output.mkdir(parents=True, exist_ok=True)
     tempfile.TemporaryFile(dir=options.output).close()

@@ -137,11 +137,12 @@ def test_wrong_words(arguments: list[str], words: str, capsys: Output) -> None:
     ("arguments", "words"),
     [
         (["--dataset", "fashion-mnist"], "dataset-fashion-mnist"),
+        (["--threads", "1025"], "argument --threads: n must be an int from 1 to 1024"),
         (["--data-dir", "somewhere"], "Fashion-MNIST is not in somewhere"),
         (["--dataset", "digits", "--data-dir", "x"], "--data-dir is the folder of Fashion-MNIST"),
     ],
 )
-def test_what_cannot_be_found(
+def test_what_cannot_be_had(
     arguments: list[str], words: str, capsys: Output, tmp_path: Path, extras: None
 ) -> None:
     assert cli.main(["train", *arguments]) == 1
