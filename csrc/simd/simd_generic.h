@@ -96,20 +96,6 @@ FC_INLINE vmask visnumber_too(vmask m, vreal a) { return m & (a == a); }
 FC_INLINE vmask vabove(vreal a, vreal b) { return visnumber(b) & ~(a <= b); }
 FC_INLINE vmask vbelow(vreal a, vreal b) { return visnumber(b) & ~(a >= b); }
 
-/* The first n lanes; the others are read as zero and not written, nor may they be touched. */
-FC_INLINE vreal vload_first(const real *p, int n)
-{
-    real lanes[LANES] = {0};
-    for (int i = 0; i < n; i++)
-        lanes[i] = p[i];
-    return vload(lanes);
-}
-FC_INLINE void vstore_first(real *p, vreal a, int n)
-{
-    for (int i = 0; i < n; i++)
-        p[i] = a[i];
-}
-
 /* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
 #if FC_REAL == 32
 FC_INLINE vreal vbefore(vreal a, vreal b) { return (vreal){a[3], b[0], b[1], b[2]}; }
@@ -118,25 +104,6 @@ FC_INLINE vreal vafter(vreal a, vreal b) { return (vreal){a[1], a[2], a[3], b[0]
 FC_INLINE vreal vbefore(vreal a, vreal b) { return (vreal){a[1], b[0]}; }
 FC_INLINE vreal vafter(vreal a, vreal b) { return (vreal){a[1], b[0]}; }
 #endif
-
-/* a[order[i]] in lane i. */
-FC_INLINE vreal vpermute(vreal a, vint order)
-{
-    real from[LANES], to[LANES];
-    integer number[LANES];
-    vstore(from, a);
-    vistore(number, order);
-    for (int i = 0; i < LANES; i++)
-        to[i] = from[number[i]];
-    return vload(to);
-}
-/* Of two vectors it is not one instruction, and not used. */
-enum { PERMUTES_TWO = 0 };
-FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
-{
-    (void)b;
-    return vpermute(a, order);
-}
 
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 #if FC_REAL == 32
@@ -147,14 +114,6 @@ FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #endif
 
-/* 16 bytes from each row: a vector is one such piece. */
-enum { PIECE = LANES };
-FC_INLINE vreal vload_pieces(const real *const row[1], ptrdiff_t at) { return vload(row[0] + at); }
-
-/* The lower and the upper halves of each piece of a and b, interleaved. */
-FC_INLINE vreal vzip_pieces_low(vreal a, vreal b) { return vzip_low(a, b); }
-FC_INLINE vreal vzip_pieces_high(vreal a, vreal b) { return vzip_high(a, b); }
-
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 #if FC_REAL == 32
 FC_INLINE vreal vevens(vreal a, vreal b) { return (vreal){a[0], a[2], b[0], b[2]}; }
@@ -164,23 +123,7 @@ FC_INLINE vreal vevens(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
 FC_INLINE vreal vodds(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #endif
 
-/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
-FC_INLINE void vstore_evens(real *p, vreal a, int n)
-{
-    real lanes[LANES];
-    vstore(lanes, a);
-    for (int i = 0; i < n; i++)
-        p[2 * i] = lanes[i];
-}
-
-/* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
- * holds no more than a group. */
-FC_INLINE vreal vcompact(vreal a, int group, int channels)
-{
-    (void)group;
-    (void)channels;
-    return a;
-}
+#include "simd_16_bytes.h"
 
 /* 2 x 4 accumulators, 4 vectors of the kernel and one of x: 13 of SSE2's 16 registers. */
 #define TILE_PIXELS 2

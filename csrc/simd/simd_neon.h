@@ -87,78 +87,19 @@ FC_INLINE vreal vas_real(vint a) { return vreinterpretq_f64_s64(a); }
 #define vishift_right(a, n) vreinterpretq_s64_u64(vshrq_n_u64(vreinterpretq_u64_s64(a), n))
 #endif
 
-/* The first n lanes; the others are read as zero and not written, nor may they be touched. */
-FC_INLINE vreal vload_first(const real *p, int n)
-{
-    real lanes[LANES] = {0};
-    for (int i = 0; i < n; i++)
-        lanes[i] = p[i];
-    return vload(lanes);
-}
-FC_INLINE void vstore_first(real *p, vreal a, int n)
-{
-    real lanes[LANES];
-    vstore(lanes, a);
-    for (int i = 0; i < n; i++)
-        p[i] = lanes[i];
-}
-
 /* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
 FC_INLINE vreal vbefore(vreal a, vreal b) { return FC_OP(ext)(a, b, LANES - 1); }
 FC_INLINE vreal vafter(vreal a, vreal b) { return FC_OP(ext)(a, b, 1); }
-
-/* a[order[i]] in lane i. */
-FC_INLINE vreal vpermute(vreal a, vint order)
-{
-    real from[LANES], to[LANES];
-    integer number[LANES];
-    vstore(from, a);
-    vistore(number, order);
-    for (int i = 0; i < LANES; i++)
-        to[i] = from[number[i]];
-    return vload(to);
-}
-/* Of two vectors it is not one instruction, and not used. */
-enum { PERMUTES_TWO = 0 };
-FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
-{
-    (void)b;
-    return vpermute(a, order);
-}
 
 /* The lower and the upper halves of a and b, interleaved: a0 b0 a1 b1 ... */
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
 
-/* 16 bytes from each row: a vector is one such piece. */
-enum { PIECE = LANES };
-FC_INLINE vreal vload_pieces(const real *const row[1], ptrdiff_t at) { return vload(row[0] + at); }
-
-/* The lower and the upper halves of each piece of a and b, interleaved. */
-FC_INLINE vreal vzip_pieces_low(vreal a, vreal b) { return vzip_low(a, b); }
-FC_INLINE vreal vzip_pieces_high(vreal a, vreal b) { return vzip_high(a, b); }
-
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 FC_INLINE vreal vevens(vreal a, vreal b) { return FC_OP(uzp1)(a, b); }
 FC_INLINE vreal vodds(vreal a, vreal b) { return FC_OP(uzp2)(a, b); }
 
-/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
-FC_INLINE void vstore_evens(real *p, vreal a, int n)
-{
-    real lanes[LANES];
-    vstore(lanes, a);
-    for (int i = 0; i < n; i++)
-        p[2 * i] = lanes[i];
-}
-
-/* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
- * holds no more than a group. */
-FC_INLINE vreal vcompact(vreal a, int group, int channels)
-{
-    (void)group;
-    (void)channels;
-    return a;
-}
+#include "simd_16_bytes.h"
 
 /* 6 x 4 accumulators, 4 vectors of the kernel and one of x: 29 of 32 registers. */
 #define TILE_PIXELS 6

@@ -1,0 +1,63 @@
+/* simd_16_bytes.h: what vectors of 16 bytes share, in NEON and in plain C: words of the vocabulary for which they
+ * have no instruction, lane by lane, and those that mean less where a vector is no more than 16 bytes. */
+
+/* The first n lanes; the others are read as zero and not written, nor may they be touched. */
+FC_INLINE vreal vload_first(const real *p, int n)
+{
+    real lanes[LANES] = {0};
+    for (int i = 0; i < n; i++)
+        lanes[i] = p[i];
+    return vload(lanes);
+}
+FC_INLINE void vstore_first(real *p, vreal a, int n)
+{
+    real lanes[LANES];
+    vstore(lanes, a);
+    for (int i = 0; i < n; i++)
+        p[i] = lanes[i];
+}
+
+/* a[order[i]] in lane i. */
+FC_INLINE vreal vpermute(vreal a, vint order)
+{
+    real from[LANES], to[LANES];
+    integer number[LANES];
+    vstore(from, a);
+    vistore(number, order);
+    for (int i = 0; i < LANES; i++)
+        to[i] = from[number[i]];
+    return vload(to);
+}
+/* Of two vectors it is not one instruction, and not used. */
+enum { PERMUTES_TWO = 0 };
+FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
+{
+    (void)b;
+    return vpermute(a, order);
+}
+
+/* 16 bytes from each row: a vector is one such piece. */
+enum { PIECE = LANES };
+FC_INLINE vreal vload_pieces(const real *const row[1], ptrdiff_t at) { return vload(row[0] + at); }
+
+/* The lower and the upper halves of each piece of a and b, interleaved. */
+FC_INLINE vreal vzip_pieces_low(vreal a, vreal b) { return vzip_low(a, b); }
+FC_INLINE vreal vzip_pieces_high(vreal a, vreal b) { return vzip_high(a, b); }
+
+/* p[2 * i] = a[i] for the first n lanes; what lies between may be another's, and is not touched. */
+FC_INLINE void vstore_evens(real *p, vreal a, int n)
+{
+    real lanes[LANES];
+    vstore(lanes, a);
+    for (int i = 0; i < n; i++)
+        p[2 * i] = lanes[i];
+}
+
+/* The first `channels` of every `group` lanes, side by side; what follows is undefined. A vector here
+ * holds no more than a group. */
+FC_INLINE vreal vcompact(vreal a, int group, int channels)
+{
+    (void)group;
+    (void)channels;
+    return a;
+}
