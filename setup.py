@@ -16,6 +16,11 @@ FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "
 class ParallelBuildExt(build_ext):
     """A compiler on each CPU, where setuptools would compile one file after the other."""
 
+    def finalize_options(self) -> None:
+        """Note whether the build is in place: setuptools clears `inplace` while it builds."""
+        super().finalize_options()
+        self.stays_in_place = bool(self.inplace)
+
     def build_extension(self, ext: Extension) -> None:
         """Build ext as setuptools does, with a compiler that takes all of its sources at once."""
         compile_serially = self.compiler.compile
@@ -28,7 +33,7 @@ class ParallelBuildExt(build_ext):
         self.compiler.compile = compile_in_parallel
         # Names of functions would be a hundredth of a wheel. Who builds in place, or with flags of
         # their own, means to measure or to debug.
-        if not (self.inplace or self.editable_mode or "CFLAGS" in environ):
+        if not (self.stays_in_place or self.editable_mode or "CFLAGS" in environ):
             ext.extra_link_args.append("-Wl,-s")
         super().build_extension(ext)
 
