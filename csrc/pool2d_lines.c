@@ -10,7 +10,8 @@ enum {
     FEW_COLUMNS = 6,       /* fewer of them fill lanes less than channels would */
     ITEM = 1 << 14,        /* elements of x that an item reads */
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
-    TOGETHER = 64          /* channels of an item, or more, where they lie together */
+    TOGETHER = 64,         /* channels of an item, or more, where they lie together */
+    TAPS = 3               /* so many columns tell the nine of a window apart */
 };
 
 struct work {
@@ -39,7 +40,7 @@ static bool make_plan(struct work *work)
         return false;
     bool planes =
         pass->kernels->pool2d.lines[pass->pooling] && y->w >= FEW_COLUMNS && y->w <= FC_POOL2D_LINE;
-    bool pixels = work->dy && y->c >= fc_unit(pass->dtype);
+    bool pixels = work->dy && y->c >= fc_unit(pass->dtype) && y->w >= TAPS;
     for (int i = 0; i < 4; i++)
         if (images[i]) {
             planes = planes && images[i]->stride_w == 1;

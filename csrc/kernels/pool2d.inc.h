@@ -21,12 +21,26 @@ struct pool_state {
     vint number;
 };
 
-/* A value takes the place of the best where it is beyond it; of equals the first keeps it. */
-FC_INLINE void pool_wins(vreal value, vint place, vreal *best, vint *number, fc_pooling pooling)
+/* Whether a value is beyond the best, or the first NaN: `numbers` tells where the best is none. */
+FC_INLINE vmask pool_beats(vmask numbers, vreal value, vreal best, fc_pooling pooling)
 {
-    const vmask wins = pooling == FC_MAX ? vabove(value, *best) : vbelow(value, *best);
+    return pooling == FC_MAX ? vabove(numbers, value, best) : vbelow(numbers, value, best);
+}
+
+/* Then it takes the place of the best; of equals the first keeps it. */
+FC_INLINE void pool_wins_next(vreal value, vint place, vreal *best, vint *number, vmask *numbers,
+                              fc_pooling pooling)
+{
+    const vmask wins = pool_beats(*numbers, value, *best, pooling);
     *best = vselect(wins, value, *best);
     *number = viselect(wins, place, *number);
+    *numbers = visnumber_too(*numbers, value);
+}
+
+FC_INLINE void pool_wins(vreal value, vint place, vreal *best, vint *number, fc_pooling pooling)
+{
+    vmask numbers = visnumber(*best);
+    pool_wins_next(value, place, best, number, &numbers, pooling);
 }
 
 FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_pooling pooling,

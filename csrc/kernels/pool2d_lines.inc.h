@@ -85,9 +85,11 @@ FC_INLINE struct line_row line_search(const struct line *line, const real *x, in
         const vint place = viadd(line->column[v], from);
         row.best[v] = line_lane(&lanes, v, 0);
         row.number[v] = viadd(line->left[v], from);
-        pool_wins(line_lane(&lanes, v, 1), place, &row.best[v], &row.number[v], pooling);
-        pool_wins(line_lane(&lanes, v, 2), viadd(place, one), &row.best[v], &row.number[v],
-                  pooling);
+        vmask numbers = visnumber(row.best[v]);
+        pool_wins_next(line_lane(&lanes, v, 1), place, &row.best[v], &row.number[v], &numbers,
+                       pooling);
+        pool_wins_next(line_lane(&lanes, v, 2), viadd(place, one), &row.best[v], &row.number[v],
+                       &numbers, pooling);
     }
     return row;
 }
@@ -179,10 +181,11 @@ FC_INLINE void plane_dx(const struct fc_pool2d_lines *lines, const struct line *
                                     pooling);
             LINE_EACH(v)
             {
-                pool_wins(beside.best[v], beside.number[v], &above.best[v], &above.number[v],
-                          pooling);
-                pool_wins(below.best[v], below.number[v], &above.best[v], &above.number[v],
-                          pooling);
+                vmask numbers = visnumber(above.best[v]);
+                pool_wins_next(beside.best[v], beside.number[v], &above.best[v], &above.number[v],
+                               &numbers, pooling);
+                pool_wins_next(below.best[v], below.number[v], &above.best[v], &above.number[v],
+                               &numbers, pooling);
                 number[v] = above.number[v];
             }
             above = beside;

@@ -104,19 +104,16 @@ FC_INLINE void quad_store(real *x, ptrdiff_t pixel, const struct quad_order *pai
         vstore_first(x + LANES, high, more);
 }
 
-FC_INLINE vmask quad_wins(vreal value, vreal best, fc_pooling pooling)
-{
-    return pooling == FC_MAX ? vabove(value, best) : vbelow(value, best);
-}
-
 /* What each tap takes of dy: from the last on, which has won of all that a later tap does not beat. */
 FC_INLINE struct quad quad_search(const struct quad *x, vreal dy, fc_pooling pooling)
 {
     vmask wins[3];
     vreal best = x->tap[0];
+    vmask numbers = visnumber(best);
     struct quad dx;
     FC_UNROLL (i, 3) {
-        wins[i] = quad_wins(x->tap[i + 1], best, pooling);
+        wins[i] = pool_beats(numbers, x->tap[i + 1], best, pooling);
+        numbers = visnumber_too(numbers, x->tap[i + 1]);
         best = vselect(wins[i], x->tap[i + 1], best);
     }
     FC_UNROLL (i, 3) {

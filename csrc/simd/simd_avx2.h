@@ -88,14 +88,14 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
 /* a is no NaN; nor was what m tells of. */
 FC_INLINE vmask visnumber(vreal a) { return FC_AS_INT(FC_OP(cmp)(a, a, _CMP_ORD_Q)); }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return _mm256_and_si256(m, visnumber(a)); }
-/* b is no NaN, and a is one, or greater; or less. */
-FC_INLINE vmask vabove(vreal a, vreal b)
+/* a is NaN, or greater; or less: where m, which tells where b is none. Known beforehand it is not waited for. */
+FC_INLINE vmask vabove(vmask m, vreal a, vreal b)
 {
-    return visnumber_too(FC_AS_INT(FC_OP(cmp)(a, b, _CMP_NLE_UQ)), b);
+    return _mm256_and_si256(m, FC_AS_INT(FC_OP(cmp)(a, b, _CMP_NLE_UQ)));
 }
-FC_INLINE vmask vbelow(vreal a, vreal b)
+FC_INLINE vmask vbelow(vmask m, vreal a, vreal b)
 {
-    return visnumber_too(FC_AS_INT(FC_OP(cmp)(a, b, _CMP_NGE_UQ)), b);
+    return _mm256_and_si256(m, FC_AS_INT(FC_OP(cmp)(a, b, _CMP_NGE_UQ)));
 }
 
 /* The first n lanes; the others are read as zero and not written, nor may they be touched. */

@@ -51,9 +51,9 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
 /* a is no NaN; nor was what m tells of: one instruction, where or-ing masks makes gcc move them all. */
 FC_INLINE vmask visnumber(vreal a) { return FC_CMP(a, a, _CMP_ORD_Q); }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return FC_MASK_CMP(m, a, a, _CMP_ORD_Q); }
-/* b is no NaN, and a is one, or greater; or less. */
-FC_INLINE vmask vabove(vreal a, vreal b) { return FC_MASK_CMP(visnumber(b), a, b, _CMP_NLE_UQ); }
-FC_INLINE vmask vbelow(vreal a, vreal b) { return FC_MASK_CMP(visnumber(b), a, b, _CMP_NGE_UQ); }
+/* a is NaN, or greater; or less: where m, which tells where b is none. Known beforehand it is not waited for. */
+FC_INLINE vmask vabove(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_NLE_UQ); }
+FC_INLINE vmask vbelow(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_NGE_UQ); }
 
 FC_INLINE vint viset1(integer a)
 {

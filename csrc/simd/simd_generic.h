@@ -92,9 +92,9 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return vselect(a < b, a, b); }
 /* a is no NaN; nor was what m tells of. */
 FC_INLINE vmask visnumber(vreal a) { return a == a; }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return m & (a == a); }
-/* b is no NaN, and a is one, or greater; or less. */
-FC_INLINE vmask vabove(vreal a, vreal b) { return visnumber(b) & ~(a <= b); }
-FC_INLINE vmask vbelow(vreal a, vreal b) { return visnumber(b) & ~(a >= b); }
+/* a is NaN, or greater; or less: where m, which tells where b is none. Known beforehand it is not waited for. */
+FC_INLINE vmask vabove(vmask m, vreal a, vreal b) { return m & ~(a <= b); }
+FC_INLINE vmask vbelow(vmask m, vreal a, vreal b) { return m & ~(a >= b); }
 
 /* The lanes before those of b, and those after a's: a's last and then b, a and then b's first. */
 #if FC_REAL == 32

@@ -53,9 +53,9 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return vselect(vgreater(b, a), a,
 /* a is no NaN; nor was what m tells of. */
 FC_INLINE vmask visnumber(vreal a) { return FC_OP(ceq)(a, a); }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return FC_MOP(and)(m, visnumber(a)); }
-/* b is no NaN, and a is one, or greater; or less. */
-FC_INLINE vmask vabove(vreal a, vreal b) { return vmask_andnot(visnumber(b), FC_OP(cle)(a, b)); }
-FC_INLINE vmask vbelow(vreal a, vreal b) { return vmask_andnot(visnumber(b), FC_OP(cge)(a, b)); }
+/* a is NaN, or greater; or less: where m, which tells where b is none. Known beforehand it is not waited for. */
+FC_INLINE vmask vabove(vmask m, vreal a, vreal b) { return vmask_andnot(m, FC_OP(cle)(a, b)); }
+FC_INLINE vmask vbelow(vmask m, vreal a, vreal b) { return vmask_andnot(m, FC_OP(cge)(a, b)); }
 
 FC_INLINE vint viload(const integer *p) { return FC_IOP(ld1)(p); }
 FC_INLINE void vistore(integer *p, vint a) { FC_IOP(st1)(p, a); }
