@@ -1,11 +1,16 @@
 /* pool2d_fold.inc.h: windows that are whole planes: one number of each.
  *
- * A plane is 16 chains, of every sixteenth pixel, whose results are folded in halves: so a plane is read
- * in vectors where it lies, and LANES planes fold together, two interleavings and an operation a pair of
- * vectors. 1024 planes of 7 x 7, eight times, take 0.041 ms, where transposing them took 0.058. Channels
- * that lie together are lanes, and walk the chains one by one: all 16 at once, kept in memory, took 0.034
- * ms where this takes 0.027. Chains of a sum begin anew every FC_POOL2D_FOLDED pixels. */
-enum { CHAINS = FC_POOL2D_CHAINS, CHAIN_VECTORS = CHAINS / LANES };
+ * A plane is 16 chains, of every sixteenth pixel, whose results are folded in halves: so a plane is read in
+ * vectors where it lies, and LANES planes fold together, two interleavings and an operation a pair of vectors.
+ * 1024 planes of 7 x 7, eight times, take 0.041 ms, where transposing them took 0.058. Channels that lie
+ * together are lanes, and walk the chains one by one: all 16 at once, kept in memory, took 0.034 ms where this
+ * takes 0.027. Pixels are far apart, so that of each 256 bytes are read before the next: 128, which are four
+ * vectors in AVX2, took 1.7 times as long. Chains of a sum begin anew every FC_POOL2D_FOLDED pixels. */
+enum {
+    CHAINS = FC_POOL2D_CHAINS,
+    CHAIN_VECTORS = CHAINS / LANES,
+    CHAIN_BLOCK = LANES < 16 ? 8 : 4 /* vectors of channels that walk together: registers hold 8 */
+};
 
 /* Two numbers of which the first is kept where they are equal; a NaN is. */
 FC_INLINE vreal fold_two(vreal a, vreal b, fc_pooling pooling)
@@ -171,7 +176,7 @@ FC_INLINE void chain_block(const struct fc_pool2d_chains *chains, int64_t l, con
     const real *x = (const real *)chains->x + l;
     real *sums = (real *)chains->sums + l;
     for (int64_t k = 0; k < CHAINS; k++, sums += FC_POOL2D_CHANNELS) {
-        vreal chain[POOL_VECTORS];
+        vreal chain[CHAIN_BLOCK];
         FC_UNROLL (v, vectors)
             chain[v] = vzero();
         for (int64_t i = k; i < chains->pixels; i += CHAINS)
@@ -187,8 +192,8 @@ FC_INLINE void chain_block(const struct fc_pool2d_chains *chains, int64_t l, con
 static void add_chains(const struct fc_pool2d_chains *chains)
 {
     int64_t l = 0;
-    for (; l + POOL_VECTORS * LANES <= chains->channels; l += POOL_VECTORS * LANES)
-        chain_block(chains, l, POOL_VECTORS, false, 0);
+    for (; l + CHAIN_BLOCK * LANES <= chains->channels; l += CHAIN_BLOCK * LANES)
+        chain_block(chains, l, CHAIN_BLOCK, false, 0);
     for (; l < chains->channels; l += LANES) {
         const int64_t left = chains->channels - l;
         chain_block(chains, l, 1, true, (int)(left < LANES ? left : LANES));
