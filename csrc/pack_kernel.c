@@ -128,13 +128,13 @@ void fc_pack_block(const struct fc_panels *panels, int64_t group, int64_t p, int
     }
 }
 
-/* Channels [c, c + slab) of one tap of panel p, as they lie in the packed kernel. */
+/* Channels [c, c + most) of one tap of panel p, as they lie in the packed kernel. */
 static void pack_tap(const struct packing *packing, int64_t group, int64_t p, int64_t c,
-                     int64_t tap)
+                     int64_t most, int64_t tap)
 {
     const struct fc_panels *panels = &packing->panels;
     const struct fc_channels *channels = panels->channels;
-    const int64_t rows = fc_min(channels->slab, channels->c_in - c);
+    const int64_t rows = fc_min(most, channels->c_in - c);
     const int64_t width = fc_panel_width(channels, p);
     char *to = packing->packed + (fc_panel_offset(channels, group, p) +
                                   (fc_panel_row(channels, c) + tap * rows) * width) *
@@ -185,19 +185,22 @@ static void pack_slab(void *context, int64_t item, int worker)
     for (int64_t tap = 0; tap < channels->taps; tap++)
         for (int64_t p = rows ? pack_rows(packing, group, c, tap) : 0; p < fc_panel_count(channels);
              p++)
-            pack_tap(packing, group, p, c, tap);
+            pack_tap(packing, group, p, c, channels->slab, tap);
 }
 
-/* A panel: where its channels lie together, as in a kernel that is transposed. */
+/* A panel: where its channels lie together, as in a kernel that is transposed. Of one tap all of them at once,
+ * so that a unit's rows are read from end to end and not a line of each in turn: 512 x 2048 took 0.18 ms on Zen
+ * 4, now 0.13, and 0.30 before squares were read row by row. */
 static void pack_panel(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct packing *packing = context;
     const struct fc_channels *channels = packing->panels.channels;
     const int64_t count = fc_panel_count(channels), group = item / count;
+    const int64_t run = channels->taps == 1 ? channels->c_in : channels->slab;
     for (int64_t tap = 0; tap < channels->taps; tap++)
-        for (int64_t c = 0; c < channels->c_in; c += channels->slab)
-            pack_tap(packing, group, item % count, c, tap);
+        for (int64_t c = 0; c < channels->c_in; c += run)
+            pack_tap(packing, group, item % count, c, run, tap);
 }
 
 /* Panel by panel in any case, a kernel of 512 x 512 x 9 took a fifth of the time of the convolution. */

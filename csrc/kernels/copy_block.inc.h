@@ -10,11 +10,9 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
 {
     vreal a[LANES];
     const bool whole = rows == LANES && columns == LANES;
-    enum { AHEAD = 256 / (int)sizeof(real) };
     if (whole) {
         const struct turned turned = turned_at(x, x_row);
-        FC_UNROLL (q, LANES / PIECE)
-            load_turned(&turned, q * PIECE, AHEAD, a + q * PIECE);
+        load_square(&turned, a);
     } else {
         FC_UNROLL (i, LANES)
             a[i] = i < rows ? vload_first(x + i * x_row, columns) : vzero();
