@@ -132,6 +132,7 @@ struct fc_finish {
 
 struct fc_conv2d_kernels {
     int tile_pixels, tile_units, dkernel_elements;
+    int chain_pixels; /* of a tile whose sums are several chains: those whose totals stay in registers */
     void (*conv_tile)(const struct fc_tile *tile);
     void (*conv_pair)(const struct fc_tile *tile);
     void (*conv_shared)(const struct fc_tile *tile);
@@ -150,5 +151,11 @@ struct fc_conv2d_kernels {
     /* Multiply-adds that nothing holds up, for the measured peak; returns how many it did. */
     double (*fma_burst)(int64_t rounds);
 };
+
+/* The most pixels of a tile whose sums are so many chains: two begin and end in more time than their totals save. */
+static inline int64_t fc_tile_pixels(const struct fc_conv2d_kernels *kernels, int64_t chains)
+{
+    return chains > 2 ? kernels->chain_pixels : kernels->tile_pixels;
+}
 
 #endif

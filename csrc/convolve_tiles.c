@@ -158,6 +158,13 @@ static inline __attribute__((always_inline)) void fetch_planes(const struct fc_c
                       (columns - 1) * step + 1);
 }
 
+/* Only tiles of all their pixels go past the caches. */
+static int64_t tile_pixels(const struct fc_convolve_item *item)
+{
+    const struct fc_conv2d_kernels *kernels = item->job->kernels;
+    return fc_tile_pixels(kernels, item->job->plan->stream ? 1 : item->tile.chain_count);
+}
+
 /* The outputs of one line, or of each line of a pair, in tiles of near-equal size. A pair whose second line
  * shares rows of x with the first is as wide as one. */
 static void compute_line(struct fc_convolve_item *item, const struct line *line, int64_t count,
@@ -166,7 +173,7 @@ static void compute_line(struct fc_convolve_item *item, const struct line *line,
     const struct fc_conv2d_kernels *kernels = item->job->kernels;
     const ptrdiff_t element = item->job->element;
     struct fc_tile *tile = &item->tile;
-    const int64_t most = kernels->tile_pixels / (pair && !shared ? 2 : 1);
+    const int64_t most = tile_pixels(item) / (pair && !shared ? 2 : 1);
     const int64_t tiles = fc_ceil_div(count, most);
     int64_t first = 0;
     for (int64_t t = 1; t <= tiles; t++) {
@@ -220,14 +227,14 @@ static bool saves_tiles(const struct fc_convolve_item *item, int64_t tiles, int6
 /* Whether two lines together make fewer tiles than one after the other. */
 static bool pairs_lines(const struct fc_convolve_item *item, int64_t length)
 {
-    const int64_t pixels = item->job->kernels->tile_pixels;
+    const int64_t pixels = tile_pixels(item);
     return !item->job->plan->channels.lanes &&
            saves_tiles(item, 2 * fc_ceil_div(length, pixels), fc_ceil_div(length, pixels / 2));
 }
 
 static int64_t tiles_of(const struct fc_convolve_item *item, int64_t lines, int64_t length)
 {
-    const int64_t pixels = item->job->kernels->tile_pixels;
+    const int64_t pixels = tile_pixels(item);
     return pairs_lines(item, length) && lines > 1
                ? fc_ceil_div(lines, 2) * fc_ceil_div(length, pixels / 2)
                : lines * fc_ceil_div(length, pixels);
@@ -252,13 +259,13 @@ static void compute_region(struct fc_convolve_item *item, const struct aim *aim,
     const int64_t images = item->images, rows = region->rows, columns = region->columns;
     const int64_t lengths[3] = {columns, rows, images}, all = images * rows * columns;
     enum way way = ALONG;
+    choose_terms(item, aim->source, taps);
     for (enum way other = UPRIGHT; other <= ACROSS; other++)
         if (saves_tiles(item, tiles_of(item, all / lengths[way], lengths[way]),
                         tiles_of(item, all / lengths[other], lengths[other])))
             way = other;
     const int64_t length = lengths[way], lines = all / length;
     aim_tile(item, aim, way);
-    choose_terms(item, aim->source, taps);
     const bool shared = way == ALONG && shares_rows(item, aim->source);
     const bool pairs = !shared && pairs_lines(item, length);
     for (int64_t i = 0; i < lines; i++) {

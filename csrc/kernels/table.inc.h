@@ -34,6 +34,7 @@
 extern const struct fc_kernels FC_TABLE;
 const struct fc_kernels FC_TABLE = {
     .conv2d = {.tile_pixels = TILE_PIXELS,
+               .chain_pixels = CHAIN_PIXELS,
                .tile_units = TILE_VECTORS * LANES * (int)sizeof(real) / FC_UNIT_BYTES,
                .dkernel_elements = TILE_PIXELS,
                .conv_tile = conv_tile,
@@ -70,6 +71,7 @@ const struct fc_kernels FC_TABLE = {
             .group_pixels = GROUP_PIXELS,
             .group_tile = group_tile},
     .winograd = {.transforms = {FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_ENTRY)},
+                 .product_tiles = CHAIN_PIXELS,
                  .product = winograd_product,
                  .outer = winograd_outer},
     .pool2d =

@@ -1,10 +1,11 @@
 /* winograd.inc.h: the products between Winograd's transforms, channels in lanes.
  *
- * The product is conv_tile's: 14 x 2 accumulators in AVX-512, 2 + 14 loads for 28 multiply-adds. Its
- * rounding is most of that of the whole, so sums are short: a slab of 16 channels, a chunk of 8 slabs,
- * and those. That costs 28 additions for 448 multiply-adds (87 % of the peak from the second-level
- * cache; a tile's start and end take 5 of the rest), and takes the rms error of F(4x4,3x3) over
- * 64 (512) channels from 7.6 (11) to 4.8 (5.6) units of 1e-7, where PyTorch's direct sum has 2.1. */
+ * The product is conv_tile's, but for its rounding, which is most of that of the whole: sums are short, a slab of
+ * 16 channels, a chunk of 8 slabs, and those. It takes the rms error of F(4x4,3x3) over 64 (512) channels from
+ * 7.6 (11) to 4.8 (5.6) units of 1e-7, where PyTorch's direct sum has 2.1, and costs an addition for 16
+ * multiply-adds. AVX-512's tile is 7 x 2, so that the totals of the slabs stay in registers beside the sums: 9 loads
+ * for 14 multiply-adds, on 14 chains. With 14 x 2, whose 28 totals go to memory and come back for every slab, 3x3
+ * layers took 5 to 8 % longer on Zen 4, which stores a vector in two cycles. */
 #include "winograd_tiles.inc.h"
 
 /* ----------------------------------------------------------------- product */
@@ -13,29 +14,43 @@
 FC_INLINE void fetch_near(const void *p) { __builtin_prefetch(p, 0, 3); }
 FC_INLINE void fetch_far(const void *p) { __builtin_prefetch(p, 0, 2); }
 
-/* The sums of the slabs before are kept in the tile's own memory, at constant distances: 28 addresses
- * would not fit the registers. The compiler must not move some of them to registers, at the price of
- * sums that it spills. */
+/* The totals of the slabs before: in registers where there are as many as there are sums, and else in the tile's own
+ * memory, at constant distances, since so many addresses would not fit the registers. */
+struct winograd_totals {
+    vreal of[CHAIN_PIXELS][TILE_VECTORS];
+};
+
+/* In memory the first slab writes what others add to; in registers all add to -0, which changes nothing. */
+FC_INLINE void winograd_begin(const int tiles, const int vectors, struct winograd_totals *total)
+{
+    if (TOTALS_IN_REGISTERS)
+        FC_UNROLL (t, tiles)
+            FC_UNROLL (v, vectors)
+                total->of[t][v] = vset1((real)-0.0);
+    else
+        __asm__("" : "=m"(*total)); /* gcc does not see that what is read was written */
+}
+
 FC_INLINE void winograd_keep(const int tiles, const int vectors, const bool begin,
-                             vreal sum[TILE_PIXELS][TILE_VECTORS], real *kept)
+                             vreal sum[CHAIN_PIXELS][TILE_VECTORS], struct winograd_totals *total)
 {
     FC_UNROLL (t, tiles)
-        FC_UNROLL (v, vectors) {
-            real *at = kept + (t * vectors + v) * LANES;
-            vstore(at, begin ? sum[t][v] : vadd(vload(at), sum[t][v]));
-        }
-    __asm__ volatile("" ::: "memory");
+        FC_UNROLL (v, vectors)
+            total->of[t][v] = begin ? sum[t][v] : vadd(total->of[t][v], sum[t][v]);
+    /* The compiler must not move some of them to registers, at the price of sums that it spills. */
+    if (!TOTALS_IN_REGISTERS)
+        __asm__ volatile("" : "+m"(*total));
 }
 
 /* To m, or added to it: the last slab with those before it. */
 FC_INLINE void winograd_finish(const struct fc_winograd_product *product, const int tiles,
-                               const int vectors, vreal sum[TILE_PIXELS][TILE_VECTORS],
-                               const real *kept, real *m)
+                               const int vectors, vreal sum[CHAIN_PIXELS][TILE_VECTORS],
+                               const struct winograd_totals *total, real *m)
 {
     if (product->channels > FC_SLAB)
         FC_UNROLL (t, tiles)
             FC_UNROLL (v, vectors)
-                sum[t][v] = vadd(vload(kept + (t * vectors + v) * LANES), sum[t][v]);
+                sum[t][v] = vadd(total->of[t][v], sum[t][v]);
     if (product->add)
         FC_UNROLL (t, tiles)
             FC_UNROLL (v, vectors)
@@ -45,30 +60,31 @@ FC_INLINE void winograd_finish(const struct fc_winograd_product *product, const 
             vstore(m + t * product->m_tile + v * LANES, sum[t][v]);
 }
 
-/* One group of tiles. Each channel fetches a line of their next slab and one of `next`. Two of those
+/* One group of tiles, which fetches their next slab, and with each channel a line of `next`. Two of those
  * cost 3 to 7 %: fetches from the third-level cache hold the buffers that x needs on its way from the
  * second. What is added to is asked for before the first: 4 to 8 % of the time of 3x3 layers. */
 FC_INLINE void winograd_group(const struct fc_winograd_product *product, const int tiles,
                               const int vectors, const real *x, const real *after, const char *next,
                               real *m)
 {
-    _Alignas(FC_UNIT_BYTES) real kept[TILE_PIXELS * TILE_VECTORS * LANES];
+    struct winograd_totals total;
     const real *u = product->u;
     const ptrdiff_t u_row = product->u_row, v_slab = product->v_slab, row = product->next_row;
-    vreal sum[TILE_PIXELS][TILE_VECTORS];
-    __asm__("" : "=m"(kept)); /* gcc does not see that what is read was written */
+    vreal sum[CHAIN_PIXELS][TILE_VECTORS];
     if (product->add)
         FC_UNROLL (t, tiles)
             FC_UNROLL (v, vectors)
                 fetch_near(m + t * product->m_tile + v * LANES);
+    winograd_begin(tiles, vectors, &total);
     for (int64_t c = 0;; x += v_slab) {
         const int64_t left = product->channels - c, end = left < FC_SLAB ? left : FC_SLAB;
         FC_UNROLL (t, tiles)
             FC_UNROLL (v, vectors)
                 sum[t][v] = vzero();
         const real *ahead = left > FC_SLAB ? x + v_slab : after;
+        FC_UNROLL (t, tiles)
+            fetch_near(ahead + t * FC_SLAB);
         for (int64_t l = 0; l < end; l++, u += u_row, next += row) {
-            fetch_near(ahead + l * FC_SLAB);
             fetch_far(next);
             vreal k[TILE_VECTORS];
             FC_UNROLL (v, vectors)
@@ -80,12 +96,12 @@ FC_INLINE void winograd_group(const struct fc_winograd_product *product, const i
         c += FC_SLAB;
         if (c >= product->channels)
             break;
-        if (c == FC_SLAB)
-            winograd_keep(tiles, vectors, true, sum, kept);
+        if (c == FC_SLAB && !TOTALS_IN_REGISTERS)
+            winograd_keep(tiles, vectors, true, sum, &total);
         else
-            winograd_keep(tiles, vectors, false, sum, kept);
+            winograd_keep(tiles, vectors, false, sum, &total);
     }
-    winograd_finish(product, tiles, vectors, sum, kept, m);
+    winograd_finish(product, tiles, vectors, sum, &total, m);
 }
 
 FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles,
@@ -113,7 +129,7 @@ FC_INLINE void winograd_products(const struct fc_winograd_product *product, cons
 FC_SPILL_TO_STACK static void winograd_product(const struct fc_winograd_product *product)
 {
     switch (product->tiles) {
-        TILE_CASES(FC_PRODUCT_CASE)
+        CHAIN_CASES(FC_PRODUCT_CASE)
     }
 }
 

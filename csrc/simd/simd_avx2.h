@@ -253,6 +253,8 @@ FC_INLINE vreal vcompact(vreal a, int group, int channels)
 #define TILE_PIXELS 6
 #define TILE_VECTORS 2
 #define TILE_CASES FC_CASES_6
+#define CHAIN_PIXELS TILE_PIXELS
+#define CHAIN_CASES TILE_CASES
 #define PAIR_CASES FC_CASES_3
 
 /* What inline assembly calls a vector register. */

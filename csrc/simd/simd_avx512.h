@@ -216,6 +216,9 @@ FC_INLINE vreal vcompact(vreal a, int group, int channels)
 #define TILE_VECTORS 2
 #define TILE_CASES FC_CASES_14
 #define PAIR_CASES FC_CASES_7
+/* Of sums of several chains 7 x 2, so that there are registers for their totals. */
+#define CHAIN_PIXELS 7
+#define CHAIN_CASES FC_CASES_7
 
 /* What inline assembly calls a vector register. */
 #define VREGISTER "v"

@@ -129,6 +129,8 @@ FC_INLINE vreal vodds(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #define TILE_PIXELS 2
 #define TILE_VECTORS 4
 #define TILE_CASES FC_CASES_2
+#define CHAIN_PIXELS TILE_PIXELS
+#define CHAIN_CASES TILE_CASES
 #define PAIR_CASES FC_CASES_1
 
 /* What inline assembly calls a vector register. */

@@ -105,6 +105,8 @@ FC_INLINE vreal vodds(vreal a, vreal b) { return FC_OP(uzp2)(a, b); }
 #define TILE_PIXELS 6
 #define TILE_VECTORS 4
 #define TILE_CASES FC_CASES_6
+#define CHAIN_PIXELS TILE_PIXELS
+#define CHAIN_CASES TILE_CASES
 #define PAIR_CASES FC_CASES_3
 
 /* What inline assembly calls a vector register. */
