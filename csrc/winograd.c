@@ -12,8 +12,9 @@
  * of the panels that wait for the next chunk of channels. Where short tiles end rows or columns, the
  * tiles that a position has are cut in groups of their own: V is [slab][position][tile][16], which
  * costs 5 % with 128 channels. For F(4x4,3x3) with 64 channels and 42 tiles V is 0.4 MB and M 0.2 MB: both
- * stay in the second-level cache. A product of 14 tiles, 128 channels and 32 outputs reads 7 KB of V and its
- * share of 16 KB of U in 1792 cycles: 4 to 6 bytes a cycle, which the third-level cache sustains when asked.
+ * stay in the second-level cache. The products of 42 tiles, 128 channels and 32 outputs read 21 KB of V and 16 of
+ * U in 5376 cycles, 7 bytes a cycle, which the third-level cache sustains when asked: groups of 7 tiles after the
+ * first find U in the first-level cache.
  *
  * No sum crosses tiles, so blocks may depend on the batch and the threads, and the bits do not. */
 #include "winograd.h"

@@ -21,8 +21,9 @@
  * arithmetic, where a chain takes 1800: 85 % of the peak; inside of one tile, whose total waits in the nearest
  * cache, 28 loads, additions and stores a chain, 60 to 100, and 95 %. Where chains are several, AVX-512 takes
  * tiles of 7 x 2, whose totals stay in registers: 9 loads for 14 multiply-adds, on 14 chains, and the kernel
- * streams twice as fast, 18 bytes a cycle. On Zen 4 1x1 layers of 4 to 16 chains take 2 to 6 % less so. Stores to lines that lie in memory cost as much again (555 cycles for
- * 64 terms), unless the lines are asked for when the last chain begins (271).
+ * streams twice as fast, 18 bytes a cycle. On Zen 4 1x1 layers of 4 to 16 chains take 2 to 5 % less so.
+ * Stores to lines that lie in memory cost as much as a tile's start and end again (555 cycles for 64 terms), unless
+ * the lines are asked for when the last chain begins (271).
  *
  * Where a row has half as many pixels as a tile, or so many that the last tile would be half empty,
  * a tile takes the same columns of two rows, each with three base pointers. A 7 x 2 tile would keep
