@@ -25,6 +25,8 @@ enum {
     LEAST_BLOCKS = 32,
     WHOLE_PIXELS = 784,   /* where taps in padding are left out by columns too */
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
+    ONE_TAP_BYTES = 28 * 1024,
+    MOST_ONE_TAP = 448, /* of fewer channels */
     BLOCK_COLUMNS = 64,
     CHUNK_COLUMNS = 28, /* a block that is cut in channels is at least so wide */
     CHUNK_PANELS = 8,   /* and keeps strips of so many panels, */
@@ -125,12 +127,25 @@ static int64_t block_pixels(const struct fc_convolution *convolution,
     return y->stride_c == 1 ? fc_max(fc_min(share, most), BLOCK_PIXELS) : BLOCK_PIXELS;
 }
 
+/* Of one tap, where it is read in place. With each block its x is one stream no more, and its tiles have those of
+ * other panels to follow: 32 to 64 channels at 112x112 took 4.35 ms on Zen 4, and take 4.14. */
+static int64_t one_tap_pixels(const struct fc_convolution *convolution,
+                              const struct fc_convolve_plan *plan)
+{
+    const fc_image *y = &convolution->y;
+    const int64_t pixel = plan->channels.c_in * (int64_t)fc_element_size(convolution->dtype);
+    const int64_t share = y->n * y->h * y->w / LEAST_BLOCKS;
+    const int64_t most = fc_min(fc_min(ONE_TAP_BYTES / fc_max(pixel, 1), share), MOST_ONE_TAP);
+    return plan->direct && y->stride_c == 1 ? fc_max(most, ONE_TAP_PIXELS) : ONE_TAP_PIXELS;
+}
+
 static void plan_block(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)
 {
     const struct fc_axis *axis = plan->axis;
     const size_t element = fc_element_size(convolution->dtype);
     const bool one_tap = plan->channels.taps == 1;
-    const int64_t most_pixels = one_tap ? ONE_TAP_PIXELS : block_pixels(convolution, plan);
+    const int64_t most_pixels =
+        one_tap ? one_tap_pixels(convolution, plan) : block_pixels(convolution, plan);
     const int64_t most_columns =
         one_tap || plan->runs_in_place ? most_pixels : fc_max(most_pixels / 4, BLOCK_COLUMNS);
 
