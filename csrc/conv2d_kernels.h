@@ -132,7 +132,7 @@ struct fc_finish {
 
 struct fc_conv2d_kernels {
     int tile_pixels, tile_units, dkernel_elements;
-    int chain_pixels; /* of a tile whose sums are several chains: those whose totals stay in registers */
+    int chain_pixels; /* of a tile whose sums are several chains, as all are between Winograd's transforms */
     void (*conv_tile)(const struct fc_tile *tile);
     void (*conv_pair)(const struct fc_tile *tile);
     void (*conv_shared)(const struct fc_tile *tile);

@@ -100,7 +100,7 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
 {
     const struct fc_winograd_plan *plan = job->plan;
     const ptrdiff_t element = job->target.element;
-    const int64_t most = fc_min(job->kernels->product_tiles, plan->layout.few);
+    const int64_t most = fc_min(job->target.kernels->chain_pixels, plan->layout.few);
     const int64_t groups = fc_ceil_div(tiles, most);
     const int64_t few = plan->layout.few > most ? fc_ceil_div(tiles, groups) : most;
     const int64_t whole = tiles / few;

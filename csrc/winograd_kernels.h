@@ -96,7 +96,6 @@ struct fc_winograd_transforms {
 
 struct fc_winograd_kernels {
     struct fc_winograd_transforms transforms[FC_WINOGRAD_TRANSFORM_COUNT];
-    int product_tiles; /* of a group, at most */
     void (*product)(const struct fc_winograd_product *);
     void (*outer)(const struct fc_winograd_outer *);
 };

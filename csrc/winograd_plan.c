@@ -111,13 +111,13 @@ static void plan_passes(bool transformed, struct fc_winograd_plan *plan)
 
 /* V is [few tiles][slab][position][tile][16], or where tiles are cut in groups of their own for each position
  * [slab][position][tile][16]. */
-static void plan_layout(int product_tiles, struct fc_winograd_plan *plan)
+static void plan_layout(int chain_pixels, struct fc_winograd_plan *plan)
 {
     const int64_t tiles = plan->cut.lines * plan->cut.columns, unit = plan->channels.unit;
     const int64_t slabs =
         fc_ceil_div(plan->spread, FC_SLAB) * (plan->depth < plan->chunks ? 1 : plan->form.pieces);
     const bool grouped = !fc_winograd_has_short(&plan->cut);
-    const int64_t few = grouped ? fc_ceil_div(tiles, fc_ceil_div(tiles, product_tiles)) : tiles;
+    const int64_t few = grouped ? fc_ceil_div(tiles, fc_ceil_div(tiles, chain_pixels)) : tiles;
     const int64_t position = few * FC_SLAB + (grouped ? 0 : unit);
     const int64_t slab = plan->form.positions * position + unit;
     plan->layout = (struct fc_winograd_layout){
@@ -176,7 +176,7 @@ bool fc_winograd_make_plan(int form, const struct fc_convolution *convolution, b
     };
     plan->packs = packs_groups(convolution, plan);
     cut_blocks(convolution, plan);
-    plan_layout(table->winograd.product_tiles, plan);
+    plan_layout(table->conv2d.chain_pixels, plan);
     plan->source = fc_winograd_source_of(convolution, &plan->cut, form, false);
     plan->source.layout = plan->layout;
     plan_passes(transformed, plan);

@@ -20,6 +20,8 @@ enum {
     SLIDE_COLUMNS = 16,                 /* than so many columns */
     INDICES = 64 / (int)sizeof(int64_t) /* of a cache line */
 };
+_Static_assert(SLIDE_VECTORS / 2 * (FC_POOL2D_SLIDE + 2) <= SLIDE_VECTORS * (SLIDE_COLUMNS + 2),
+               "half of the vectors have room for the longest rows");
 
 /* Of a column: the winners of the last two rows, as -1, 0 or 1 columns, and what the rows of dx above and
  * beside the next windows have so far. Lines that are used together lie together: apart by 4096 bytes they

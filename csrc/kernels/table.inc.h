@@ -71,7 +71,6 @@ const struct fc_kernels FC_TABLE = {
             .group_pixels = GROUP_PIXELS,
             .group_tile = group_tile},
     .winograd = {.transforms = {FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_ENTRY)},
-                 .product_tiles = CHAIN_PIXELS,
                  .product = winograd_product,
                  .outer = winograd_outer},
     .pool2d =
