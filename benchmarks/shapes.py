@@ -228,6 +228,7 @@ LAYERS: tuple[Layer, ...] = (
     _conv("3x3", "ResNet-50", "resnet50_conv3_3x3", 28, 128, 128, 3),
     _conv("3x3", "ResNet-50", "resnet50_conv4_3x3", 14, 256, 256, 3),
     _conv("3x3", "ResNet-50", "resnet50_conv5_3x3", 7, 512, 512, 3),
+    _conv("3x3", "CIFAR ResNet-18", "cifar18_stage4", 4, 512, 512, 3, n=64),
     _conv("3x3", "GoogLeNet", "googlenet_3b_3x3", 28, 128, 192, 3),
     _conv("3x3", "GoogLeNet", "googlenet_4e_3x3", 14, 160, 320, 3),
 

@@ -6,14 +6,16 @@
  *     winograd   T * p * (C * K * PRODUCT + C * INPUT + K * OUTPUT) + p * C * K * KERNEL / 8
  * PRODUCT is above 1 since the products of a position have less reuse than a direct sum; or it is
  * STREAM / B where the kernel, larger than the second-level cache, comes from beyond it for every B
- * tiles of a block (winograd_cut.h): 20 with 384 channels. INPUT and OUTPUT are what a transform costs
- * a value, and KERNEL what a transformed kernel's value costs where it is made inside the call, shared
- * by the images of a batch that is taken to be 8. A kernel gradient takes C to positions again for every
- * part of K, and K for every part of C. PRODUCT and KERNEL were fitted to 78 shapes of 16 to 512 channels
- * on maps of 3 to 56, INPUT and OUTPUT to 140 of 5 to 100 channels on maps of 7 to 32, 1x3 to 7x7: of 564
- * rows, of either data format, 34 are left to the side that takes 10 % longer or more, 29 % at most, on
- * AVX-512. Where INPUT and OUTPUT were 6 and 13, 8 to 16 channels took tiles, and 20 % longer, and 16 to 32
- * of 1x7 30 %. To fit them again: python -m benchmarks.choice --fit.
+ * tiles of a block (winograd_cut.h) or of the batch. INPUT and OUTPUT are what a transform costs a value,
+ * and KERNEL what a transformed kernel's value costs where it is made inside the call, shared by the
+ * images of a batch that is taken to be 8. A kernel gradient takes C to positions again for every part of
+ * K, and K for every part of C. PRODUCT and KERNEL were fitted to 78 shapes of 16 to 512 channels on maps
+ * of 3 to 56, INPUT and OUTPUT to 140 of 5 to 100 channels on maps of 7 to 32, 1x3 to 7x7: of 564 rows, of
+ * either data format, 34 are left to the side that takes 10 % longer or more, 29 % at most, on AVX-512.
+ * Where INPUT and OUTPUT were 6 and 13, 8 to 16 channels took tiles, and 20 % longer, and 16 to 32 of 1x7
+ * 30 %. To fit them again: python -m benchmarks.choice --fit. STREAM was 30, and left 4x4 maps of 128
+ * channels and more to direct sums, which take 1.5 to 2 times as long as tiles on Zen 4 (0.65 to 0.85
+ * times for one image); of 3x3 maps, still left to them, 1.2 to 1.35 times, and half for one image.
  *
  * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
@@ -40,7 +42,7 @@
 #include "floating_point.h"
 #include "winograd_cut.h"
 
-static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 30,
+static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 15,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
                     LINES = 1.15, GROUPED = 1.1;

@@ -21,6 +21,8 @@ TABLE = {
     "vgg conv5": (Conv2DProblem(1, 14, 14, 512, 512, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
     "resnet 64": (Conv2DProblem(1, 56, 56, 64, 64, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
     "resnet 512": (Conv2DProblem(1, 7, 7, 512, 512, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
+    "cifar 4x4": (Conv2DProblem(1, 4, 4, 512, 512, 3, 3, 1, 1), *[FAST] * 4),
+    "256 at 3x3": (Conv2DProblem(1, 3, 3, 256, 256, 3, 3, 1, 1), PLAIN, FAST, PLAIN, PLAIN),
     "resnet 56x56 stride 2": (Conv2DProblem(1, 56, 56, 64, 128, 3, 3, 2, 1), *[FAST] * 3, ONE),
     "resnet 28x28 stride 2": (
         Conv2DProblem(1, 28, 28, 256, 256, 3, 3, 2, 1),
