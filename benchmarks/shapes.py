@@ -277,6 +277,7 @@ LAYERS: tuple[Layer, ...] = (
     _conv("stem", "Xception", "xception_conv1", 299, 3, 32, 3, s=2, p=0),
     _conv("stem", "CIFAR ResNet-20", "resnet20_conv1", 32, 3, 16, 3, n=64),
     _conv("stem", "MNIST CNN", "mnist_cnn_conv1", 28, 1, 32, 3, p=0, n=128),
+    _conv("stem", "Siamese", "siamese_conv1", 100, 1, 8, 3),
     _conv("stem", "BraTS U-Net", "brats_unet_conv1", 240, 4, 32, 3),
 
     _conv("small", "LeNet-5", "lenet5_conv1", 28, 1, 6, 5, n=128),

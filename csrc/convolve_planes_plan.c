@@ -57,13 +57,16 @@ static bool can_shift(const struct fc_convolution *convolution, int64_t channels
            axis[0].taps * axis[1].taps <= MOST_STEM_TAPS && axis[1].taps * channels <= MOST_SHIFTED;
 }
 
-/* lanes filled: w of whole units here, c_out of one unit there */
+/* Whether more lanes are filled by w of whole units than by c_out of one. Half of a unit is worth it of few
+ * inputs and several taps alone: 1 to 4 channels to 8 take half as long on Zen 4, and 64 of one tap to 8 in
+ * planes 1.4 times as long. */
 static bool fits_few(const struct fc_convolution *convolution)
 {
-    const int64_t unit = fc_unit(convolution->dtype);
-    const int64_t w = convolution->axis[1].out, c_out = convolution->kernel.c_out;
-    return convolution->axis[1].stride == 1 && 2 * c_out < unit &&
-           c_out * fc_whole_units(w, unit) < unit * w;
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const int64_t unit = fc_unit(convolution->dtype), w = convolution->axis[1].out;
+    const bool few_in = kernel->c_in <= MOST_STEM_CHANNELS && kernel->kh * kernel->kw > 1;
+    return convolution->axis[1].stride == 1 && 2 * kernel->c_out < unit + few_in &&
+           kernel->c_out * fc_whole_units(w, unit) < unit * w;
 }
 
 bool fc_fits_planes(const struct fc_convolution *convolution)
