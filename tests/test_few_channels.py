@@ -44,6 +44,8 @@ LAYERS = {
     "one channel to planes": Conv2DProblem(3, 28, 28, 1, 32, 3, 3),
     "rows of a unit that share": Conv2DProblem(3, 9, 31, 16, 16, 3, 3, 1, 1),
     "rows of a few that share": Conv2DProblem(2, 12, 15, 5, 11, 4, 3, 1, (2, 1)),
+    "many columns that lack taps": Conv2DProblem(2, 14, 15, 6, 16, 7, 7, 1, 3),
+    "rows in one set of the cache": Conv2DProblem(1, 12, 64, 16, 20, 5, 3, 1, 1),
     "rows of 3 taps": Conv2DProblem(3, 11, 21, 1, 33, 3, 3, 1, 1),
     "rows of 3 taps, strided": Conv2DProblem(2, 15, 21, 1, 20, 3, 3, 2, ((2, 0), (0, 1))),
     "rows of 6 taps to a unit": Conv2DProblem(2, 8, 13, 2, 16, 3, 3, 1, 1, (2, 1)),
