@@ -320,6 +320,7 @@ LAYERS: tuple[Layer, ...] = (
     _dense("LeNet-5", "lenet5_dense3", 128, 84, 10),
     _dense("ResNet-50", "resnet50_fc", 8, 2048, 1000),
     _dense("VGG-16", "vgg16_fc7", 8, 4096, 4096),
+    _dense("ResNet-50", "resnet50_fc_64", 64, 2048, 1000),
 
     _program("LeNet-5", "train_lenet5", 128, 28, 1, 10),
     _program("MNIST CNN", "train_small_cnn", 128, 28, 1, 10),

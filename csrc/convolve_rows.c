@@ -1,19 +1,24 @@
-/* convolve_rows.c: dense layers of few rows, with the kernel read where it lies.
+/* convolve_rows.c: dense layers of up to 128 rows, with the kernel read where it lies.
  *
  * 8 rows of 4096 -> 4096 read 64 MB of kernel for 0.27 GFLOP: 4 operations a byte, where a core has
  * ten for each that memory gives. Panels would be packed first, a few lines of each of 4096 pages at
- * a time. Here an item is a range of columns, and the kernel's rows pass over it FEW_TERMS at a time,
- * each a stream. The chains of a range, 4 KB a pixel with those that have ended, stay in the caches.
+ * a time. Here an item is a range of columns, and the kernel's rows pass over it some terms at a time,
+ * each a stream. The chains of a range, 2 or 4 KB a pixel with those that have ended, stay in the caches.
+ * Up to 4 pixels wait for memory, and are fastest with 16 streams of 4 KB; more of them with 64 of 2 KB,
+ * between which chains wait in memory less often: on Zen 4 8 rows of 4096 -> 4096 took 3.85 ms with 16 and
+ * take 2.65. What the first tile of 8 pixels has read, 128 KB, the others find in the second-level cache:
+ * 64 rows of 2048 -> 1000 took 3.8 ms through panels and take 2.45, 32 of 4096 -> 4096 18 and 10. In tiles
+ * of 14 pixels, which share a few sets of the nearest cache where they are a multiple of 4 KB apart, 3.0.
  *
  * In an input gradient it is the terms of an output that lie together in the kernel. There an item is
  * a unit of columns, whose streams of terms are turned in registers, chain by chain, for up to 8 rows.
  *
- * More rows, up to 128, take a panel of columns a chain at a time, read where it lies, or turned in the
- * nearest cache before all rows meet it: neither plan nor packed kernel. 128 x 400 -> 120 took 66 us and
- * takes 61, 128 x 84 -> 10 3.9 and 3.2, its gradient 4.1 and 3.2; gradients of 16 rows of 512 -> 512 took
- * 94 us and take 64 (AVX2: 160 and 120), of 20 rows of 4096 -> 4096 10.6 ms and 6.6. Kernels of half to
- * one MB gained as well, 128 x 1600 -> 100 from 338 to 290 us; larger ones, read where they lie, lost up
- * to a third (8 to 20 % at 2 MB), and 256 rows a little.
+ * More rows of a kernel in the second-level cache take a panel of columns a chain at a time, read where it
+ * lies, and so does any that is turned, in the nearest cache before all rows meet it: neither plan nor
+ * packed kernel. 128 x 400 -> 120 took 66 us and takes 61, 128 x 84 -> 10 3.9 and 3.2, its gradient 4.1 and
+ * 3.2; gradients of 16 rows of 512 -> 512 took 94 us and take 64 (AVX2: 160 and 120), of 20 rows of 4096 ->
+ * 4096 10.6 ms and 6.6. 128 x 1600 -> 100 went from 338 to 290 us. Beyond 1 MB that lost up to a third to
+ * panels, and 256 rows a little, as they lose to panels in AVX2 by streams.
  *
  * The sums are those of the panels, term by term and chain by chain. */
 #include "convolve_rows.h"
@@ -25,13 +30,17 @@
 #include "workspace.h"
 
 enum {
-    FEW_PIXELS = 16,
     FEW_TURNED = 8, /* or what a tile holds, if less: else squares are turned again for each tile */
+    FEW_PIXELS = 16,
     MOST_PIXELS = 128,
-    SMALL_KERNEL = 1 << 20, /* bytes that more than a few rows read where they lie */
-    RANGE_BYTES = 4096, /* of columns: 1.2 times the speed of 2048, where streams end too soon */
-    FEW_TERMS = 16
+    SMALL_KERNEL = 1 << 20, /* bytes that more than a few pixels meet a panel at a time */
+    STREAMED_TILE = 8       /* pixels */
 };
+
+/* For up to so many pixels, how many rows of the kernel at a time, of how many bytes of columns. */
+static const struct streams {
+    int64_t pixels, terms, bytes;
+} FEW_STREAMS = {4, 16, 4096}, STREAMS = {MOST_PIXELS, 64, 2048};
 
 struct job {
     const struct fc_convolution *convolution;
@@ -39,7 +48,8 @@ struct job {
     struct fc_channels channels;
     ptrdiff_t element;
     void (*tile)(const struct fc_dense_tile *tile);
-    int64_t range, terms; /* columns of an item, terms of a tile */
+    int64_t range, terms; /* columns of an item, terms of a tile, */
+    int64_t most;         /* and its pixels */
     int64_t rest; /* terms of a last chain, at most, that a tile takes with the chain before */
     bool streams; /* rows of the kernel, from memory, as a few terms at a time pass over a range */
     bool turns;   /* the terms of a range, before they meet pixels */
@@ -63,7 +73,7 @@ bool fc_fits_rows(const struct fc_convolution *convolution)
     return fc_is_dense(convolution) && kernel->groups == 1 && !convolution->packed &&
            (in_place || kernel->stride_c_in == 1) && x->stride_c == 1 && y->stride_c == 1 &&
            (!residual->data || residual->stride_c == 1) && y->n == 1 && y->h == 1 &&
-           y->w <= (in_place && !is_small(convolution) ? FEW_PIXELS : MOST_PIXELS);
+           y->w <= MOST_PIXELS;
 }
 
 /* A worker's sums of a range: the chains at work, and the totals of those that have ended. */
@@ -107,7 +117,7 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
 {
     const struct fc_convolution *convolution = job->convolution;
     const fc_image *x = &convolution->x, *y = &convolution->y, *residual = &convolution->residual;
-    const int64_t pixels = y->w, tiles = fc_ceil_div(pixels, job->kernels->conv2d.tile_pixels);
+    const int64_t pixels = y->w, tiles = fc_ceil_div(pixels, job->most);
     const bool last = c + tile->terms + tile->rest == job->channels.c_in;
     tile->kernel =
         (const char *)convolution->kernel.data +
@@ -171,6 +181,34 @@ static void compute_range(void *context, int64_t item, int worker)
     } while (c < c_in);
 }
 
+/* How the kernel is read, and by what tiles. */
+static void plan_tiles(struct job *job, int width)
+{
+    const struct fc_convolution *convolution = job->convolution;
+    const int64_t pixels = convolution->y.w, tile_pixels = job->kernels->conv2d.tile_pixels;
+    const bool turned = convolution->kernel.stride_c_out != 1;
+    job->tile = job->kernels->dense.tile;
+    job->terms = job->channels.block;
+    job->rest = FC_SLAB - 1; /* 16 terms are as fast in a call of their own */
+    job->most = tile_pixels;
+    if (turned && pixels <= fc_min(FEW_TURNED, tile_pixels)) {
+        job->tile = job->kernels->dense.turned_tile;
+        job->rest = 0;
+        job->range = job->channels.unit;
+    } else if (turned || (pixels > FEW_PIXELS && is_small(convolution))) {
+        job->turns = turned;
+        job->range = FC_PANEL_UNITS * job->channels.unit;
+    } else {
+        const struct streams *streams = pixels <= FEW_STREAMS.pixels ? &FEW_STREAMS : &STREAMS;
+        const int64_t c_out = job->channels.c_out, units = fc_ceil_div(c_out, job->channels.unit);
+        const int64_t ranges = fc_ceil_div(c_out * job->element, streams->bytes);
+        job->streams = true;
+        job->terms = streams->terms;
+        job->range = fc_ceil_div(units, fc_max(ranges, width)) * job->channels.unit;
+        job->most = fc_min(STREAMED_TILE, tile_pixels);
+    }
+}
+
 fc_status fc_convolve_rows(const struct fc_convolution *convolution)
 {
     const ptrdiff_t element = (ptrdiff_t)fc_element_size(convolution->dtype);
@@ -181,29 +219,13 @@ fc_status fc_convolve_rows(const struct fc_convolution *convolution)
         .element = element,
     };
     /* Of few rows reading the kernel is most of the work. */
-    const int64_t c_out = job.channels.c_out, units = fc_ceil_div(c_out, job.channels.unit);
-    const double work = (double)fc_max(FC_WORK_PER_ELEMENT, 2 * convolution->y.w);
-    const int width = fc_parallel_width(units, work * (double)job.channels.c_in * (double)c_out);
-    const int64_t ranges = fc_max(fc_ceil_div(c_out * element, RANGE_BYTES), width);
-    const bool turned = convolution->kernel.stride_c_out != 1;
-    job.tile = job.kernels->dense.tile;
-    job.terms = job.channels.block;
-    job.rest = FC_SLAB - 1; /* 16 terms are as fast in a call of their own */
-    const int64_t most = turned ? fc_min(FEW_TURNED, job.kernels->conv2d.tile_pixels) : FEW_PIXELS;
-    if (convolution->y.w > most) {
-        job.turns = turned;
-        job.range = FC_PANEL_UNITS * job.channels.unit;
-    } else if (turned) {
-        job.tile = job.kernels->dense.turned_tile;
-        job.rest = 0;
-        job.range = job.channels.unit;
-    } else {
-        job.streams = true;
-        job.terms = FEW_TERMS;
-        job.range = fc_ceil_div(units, ranges) * job.channels.unit;
-    }
+    const int64_t c_out = job.channels.c_out, pixels = convolution->y.w;
+    const double work = (double)fc_max(FC_WORK_PER_ELEMENT, 2 * pixels);
+    const int width = fc_parallel_width(fc_ceil_div(c_out, job.channels.unit),
+                                        work * (double)job.channels.c_in * (double)c_out);
+    plan_tiles(&job, width);
     const int64_t turned_rows = job.turns ? job.terms + job.rest : 0;
-    job.worker_bytes = (size_t)((2 * convolution->y.w + turned_rows) * job.range * element);
+    job.worker_bytes = (size_t)((2 * pixels + turned_rows) * job.range * element);
     job.scratch = fc_workspace_acquire(job.worker_bytes * (size_t)width);
     if (!job.scratch)
         return FC_NO_MEMORY;
