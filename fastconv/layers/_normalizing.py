@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
 import numpy as np
@@ -61,5 +62,23 @@ def reciprocal_deviation(variance: Array, epsilon: float) -> Array:
 
 def transformed(normal: Array, gamma: Array | None, beta: Array | None) -> Array:
     """Return gamma * normal + beta."""
-    y = normal if gamma is None else normal * gamma
-    return y if beta is None else y + beta
+    if gamma is None:
+        return normal if beta is None else normal + beta
+    y: Array = normal * gamma
+    if beta is not None:
+        y += beta
+    return y
+
+
+def in_rows(x: Array, axis: int) -> tuple[Array, Callable[[Array], Array]]:
+    """Return x in a shape whose last axis is long, and what aligns the numbers of channels with it.
+
+    NumPy's loops are as long as the last axis: over 16 channels, pixel by pixel, they take twice as
+    long as over a row of 32 pixels.
+    """
+    if axis % x.ndim == x.ndim - 1 and x.ndim > 2 and x.flags.c_contiguous and x.size:
+        width = x.shape[-2]
+        return x.reshape(-1, width * x.shape[-1]), lambda values: np.tile(values, width)
+    aligned = [1] * x.ndim
+    aligned[axis] = x.shape[axis]
+    return x, lambda values: values.reshape(aligned)

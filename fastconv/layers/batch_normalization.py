@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Unpack
 
 import numpy as np
@@ -10,7 +11,12 @@ from fastconv import _checks, initializers
 from fastconv._checks import Array, Shape
 from fastconv.initializers import Initializer
 from fastconv.layers._base import LayerOptions, Pullback
-from fastconv.layers._normalizing import NormalizingLayer, reciprocal_deviation, transformed
+from fastconv.layers._normalizing import (
+    NormalizingLayer,
+    in_rows,
+    reciprocal_deviation,
+    transformed,
+)
 from fastconv.layers._step import Step
 from fastconv.layers._sums import channel_sums
 from fastconv.layers._weights import Weight
@@ -110,28 +116,24 @@ class BatchNormalization(NormalizingLayer):
     def _forward_with_updates(
         self, x: Array, training: bool | Step
     ) -> tuple[Array, Pullback, dict[str, Array]]:
-        aligned = [1] * x.ndim
-        aligned[self.axis] = x.shape[self.axis]
-        shape = tuple(aligned)
+        rows, along = in_rows(x, self.axis)
         of_batch = bool(training) and self.trainable and x.size > 0
         updates: dict[str, Array] = {}
         if of_batch:
-            mean, variance = self._moments(x, shape)
+            count = x.size // x.shape[self.axis]
+            mean = channel_sums(x, self.axis) / count
+            normal = rows - along(mean)
+            squares = (normal * normal).reshape(x.shape)
+            variance = channel_sums(squares, self.axis) / count
             updates = self._moved(mean, variance)
         else:
-            mean, variance = self.moving_mean, self.moving_variance
-        rate = reciprocal_deviation(variance, self.epsilon).reshape(shape)
-        normal = (x - mean.reshape(shape)) * rate
-        gamma, beta = self._affine(shape)
-        pullback = self._way_back(normal, rate if gamma is None else rate * gamma, of_batch)
-        return transformed(normal, gamma, beta), pullback, updates
-
-    def _moments(self, x: Array, shape: tuple[int, ...]) -> tuple[Array, Array]:
-        """Return each channel's mean and variance over the batch."""
-        count = x.size // x.shape[self.axis]
-        mean = channel_sums(x, self.axis) / count
-        centred = x - mean.reshape(shape)
-        return mean, channel_sums(centred * centred, self.axis) / count
+            normal, variance = rows - along(self.moving_mean), self.moving_variance
+        rate = reciprocal_deviation(variance, self.epsilon)
+        normal *= along(rate)
+        gamma, beta = (None if w is None else along(w) for w in (self.gamma, self.beta))
+        y = transformed(normal, gamma, beta).reshape(x.shape)
+        slope = along(rate if self.gamma is None else rate * self.gamma)
+        return y, self._way_back(normal, slope, along, x.shape, of_batch), updates
 
     def _moved(self, mean: Array, variance: Array) -> dict[str, Array]:
         """Return the next moving statistics."""
@@ -141,26 +143,37 @@ class BatchNormalization(NormalizingLayer):
             "moving_variance": self.moving_variance * old + variance * new,
         }
 
-    def _way_back(self, normal: Array, slope: Array, of_batch: bool) -> Pullback:
+    def _way_back(
+        self,
+        normal: Array,
+        slope: Array,
+        along: Callable[[Array], Array],
+        shape: tuple[int, ...],
+        of_batch: bool,
+    ) -> Pullback:
         """Return the way back, where y's slope in normal x is gamma and in x is `slope`."""
         trainable, scale, center, axis = self.trainable, self.scale, self.center, self.axis
-        count = normal.size // max(1, normal.shape[axis])
+        count = normal.size // max(1, shape[axis])
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
             of_means = of_batch and need_dx
             wanted = scale and trainable, center and trainable
-            dgamma = channel_sums(dy * normal, axis) if wanted[0] or of_means else None
-            dbeta = channel_sums(dy, axis) if wanted[1] or of_means else None
-            dx = None
+            rows = dy.reshape(normal.shape)
+            dgamma = dbeta = dx = None
+            if wanted[0] or of_means:
+                dgamma = channel_sums((rows * normal).reshape(shape), axis)
+            if wanted[1] or of_means:
+                dbeta = channel_sums(dy, axis)
             if of_means:
                 assert dgamma is not None
                 assert dbeta is not None
-                dx = dy - (dbeta / count).reshape(slope.shape)
-                dx -= normal * (dgamma / count).reshape(slope.shape)
+                dx = rows - along(dbeta / count)
+                dx -= normal * along(dgamma / count)
                 dx *= slope
             elif need_dx:
-                dx = dy * slope
+                dx = rows * slope
             both = zip((dgamma, dbeta), wanted, strict=True)
-            return dx, [gradient for gradient, want in both if want and gradient is not None]
+            grads = [gradient for gradient, want in both if want and gradient is not None]
+            return None if dx is None else dx.reshape(shape), grads
 
         return pullback
