@@ -27,6 +27,7 @@ PROBLEMS = {
     "one number": DenseProblem(1, 1, 1),
     "vgg in small": DenseProblem(2, 3000, 65, "float64"),
     "rows of several pages": DenseProblem(3, 150, 2090),
+    "rows whose gradient is written": DenseProblem(100, 75, 41),
     "some rows, a kernel beyond the caches": DenseProblem(19, 345, 1030),
 }
 
