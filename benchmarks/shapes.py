@@ -311,6 +311,8 @@ LAYERS: tuple[Layer, ...] = (
     _pool(_AVG, "Inception-v3", "inception3_6b_avg", 17, 768, 3, 1, 1),
     _pool(_AVG, "DenseNet-121", "densenet121_transition1", 56, 128, 2, 2),
     _pool(_AVG, "LeNet-5", "lenet5_avg1", 28, 6, 2, 2, n=128),
+    _pool(_AVG, "ShuffleNet", "shufflenet3_avg", 28, 240, 3, 2, 1),
+    _pool(_AVG, "PSPNet", "pspnet_pool6", 60, 512, 10, 10, n=1),
 
     _global("avg", "ResNet-50", "resnet50_global_avg", 7, 2048),
     _global("avg", "MobileNet", "mobilenet_global_avg", 7, 1024),

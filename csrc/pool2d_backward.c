@@ -8,6 +8,8 @@
 #include <string.h>
 
 #include "parallel.h"
+#include "pool2d_avg_dx.h"
+#include "pool2d_fold.h"
 #include "pool2d_halves_dx.h"
 #include "pool2d_lines.h"
 #include "pool2d_max_dx.h"
@@ -340,6 +342,11 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     if (done || status != FC_OK)
         return status;
     if (average) {
+        if (fc_pool2d_is_whole(&pass))
+            return fc_global_avg_pool2d_backward(params->dtype, dy, dx);
+        status = fc_pool2d_avg_dx(&pass, dy, dx, &done);
+        if (done || status != FC_OK)
+            return status;
         pass.x = *dy;
         pass.y = *dx;
         fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y}, 2);

@@ -237,6 +237,16 @@ struct fc_pool2d_chains {
     bool begins;
 };
 
+/* Columns of `channels` elements, each of them `kept` times and then zeros, `times` in all:
+ *   y[p * y_plane + (j * times + t) * channels + c] = t < kept ? x[p * x_plane + j * channels + c] : 0
+ * for p < planes, j < columns. Whole vectors of x are read, and of y written, in ascending order. */
+struct fc_pool2d_stretch {
+    const void *x;
+    void *y;
+    int64_t planes, columns, channels, times, kept;
+    ptrdiff_t x_plane, y_plane;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     void (*window[3])(const struct fc_pool2d_window *window);
@@ -246,6 +256,7 @@ struct fc_pool2d_kernels {
     /* y[p * y_plane + i] = values[p], for p < planes, i < elements. */
     void (*spread)(const void *values, int64_t planes, int64_t elements, void *y,
                    ptrdiff_t y_plane);
+    void (*stretch)(const struct fc_pool2d_stretch *stretch);
     void (*quads[3])(const struct fc_pool2d_quads *quads); /* by fc_pooling, forward */
     bool (*quads_dx[3])(
         const struct fc_pool2d_quads *quads); /* false: an index is no tap's, nor -1 */

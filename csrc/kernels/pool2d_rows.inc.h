@@ -1,5 +1,5 @@
 /* pool2d_rows.inc.h: what pooling does to whole rows: parting and joining their even and odd
- * elements, filling planes, and adding gradients at indices. */
+ * elements, filling planes, repeating columns, and adding gradients at indices. */
 
 /* What is left after whole vectors depends on count alone, so that its masks leave a loop over rows. */
 FC_INLINE void split_row(const real *x, real *even, real *odd, int64_t count)
@@ -65,6 +65,38 @@ static void spread_values(const void *values, int64_t planes, int64_t elements, 
             vstore(y, all);
         if (rest)
             vstore_first(y, all, rest);
+    }
+}
+
+/* What a vector holds beyond its column is written over by the next one. */
+FC_INLINE real *stretch_run(real *y, vreal all, int64_t elements)
+{
+    for (int64_t i = 0; i < elements; i += LANES)
+        vstore(y + i, all);
+    return y + elements;
+}
+
+FC_INLINE real *stretch_copy(real *y, const real *x, int64_t elements)
+{
+    for (int64_t i = 0; i < elements; i += LANES)
+        vstore(y + i, vload(x + i));
+    return y + elements;
+}
+
+static void stretch_columns(const struct fc_pool2d_stretch *stretch)
+{
+    const int64_t channels = stretch->channels, gap = stretch->times - stretch->kept;
+    for (int64_t p = 0; p < stretch->planes; p++) {
+        const real *x = (const real *)stretch->x + p * stretch->x_plane;
+        real *y = (real *)stretch->y + p * stretch->y_plane;
+        for (int64_t j = 0; j < stretch->columns; j++, x += channels) {
+            if (channels == 1)
+                y = stretch_run(y, vset1(*x), stretch->kept);
+            else
+                for (int64_t t = 0; t < stretch->kept; t++)
+                    y = stretch_copy(y, x, channels);
+            y = stretch_run(y, vzero(), gap * channels);
+        }
     }
 }
 

@@ -91,6 +91,7 @@ const struct fc_kernels FC_TABLE = {
          .split_pairs = split_pairs,
          .merge_pairs = merge_pairs,
          .spread = spread_values,
+         .stretch = stretch_columns,
          .award = award_gradients,
          .halves = halve_gradients,
          .halves_search = {[FC_MAX] = halves_max_search, [FC_MIN] = halves_min_search},
