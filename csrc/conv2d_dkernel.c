@@ -154,17 +154,46 @@ static void end_bias(void *context, int64_t item, int worker)
     fc_end_channel_sums(job->bias, job->dbias);
 }
 
+/* The same products with x and dy in each other's place, where dy has too few channels to fill lanes and x has
+ * enough: of 64 channels and 2 outputs 8 multiply-adds a pixel in four vectors, not 64. The
+ * batch is cut alike, and so sums are the same. */
+static bool turn(const struct fc_convolution *convolution, const struct fc_dkernel_plan *plan,
+                 struct fc_convolution *turned, struct fc_dkernel_plan *turned_plan)
+{
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const int64_t unit = fc_unit(convolution->dtype);
+    if (!plan->direct || plan->exact || kernel->groups != 1 || kernel->c_out >= unit ||
+        kernel->c_in < unit)
+        return false;
+    *turned = *convolution;
+    turned->x = convolution->y;
+    turned->y = convolution->x;
+    turned->kernel.c_in = kernel->c_out;
+    turned->kernel.c_out = kernel->c_in;
+    turned->kernel.stride_c_in = kernel->stride_c_out;
+    turned->kernel.stride_c_out = kernel->stride_c_in;
+    return fc_plan_dkernel(turned, false, plan->chunks, turned_plan) &&
+           turned_plan->steps == plan->steps && turned_plan->images == plan->images;
+}
+
 /* Directly; *finite says whether nothing can have reached a tap through padding that should not. */
 static fc_status sum_directly(const struct fc_convolution *convolution, bool exact,
                               struct bias *bias, bool *finite)
 {
-    struct fc_dkernel_plan plan;
+    struct fc_dkernel_plan plan, turned_plan;
+    struct fc_convolution turned;
     struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy);
     size_t shared, bias_bytes = 0;
-    if (!fc_plan_dkernel(convolution, exact, &plan))
+    if (!fc_plan_dkernel(convolution, exact, 0, &plan))
         return FC_OVERFLOW;
     const bool depthwise = !exact && fc_fits_depthwise_dkernel(convolution);
-    const bool fits = bias->sums && fc_dkernel_fits_bias(&plan, &sums, &convolution->y, depthwise);
+    const bool turns = turn(convolution, &plan, &turned, &turned_plan);
+    if (turns) {
+        convolution = &turned;
+        plan = turned_plan;
+    }
+    const bool fits =
+        bias->sums && !turns && fc_dkernel_fits_bias(&plan, &sums, &convolution->y, depthwise);
     void *dbias = bias->sums;
     if (fits) {
         bias_bytes = fc_channel_sums_bytes(&sums, plan.width);

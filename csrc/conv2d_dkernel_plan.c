@@ -187,7 +187,8 @@ static int64_t count_chunks(const struct fc_dkernel_plan *plan)
     return fc_max(fc_min(fc_min(fc_ceil_div(PARTS_WANTED, parts), most), plan->steps), 1);
 }
 
-static void plan_blocks(const struct fc_convolution *convolution, struct fc_dkernel_plan *plan)
+static void plan_blocks(const struct fc_convolution *convolution, int64_t chunks,
+                        struct fc_dkernel_plan *plan)
 {
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const struct fc_channels *channels = &plan->channels;
@@ -202,7 +203,7 @@ static void plan_blocks(const struct fc_convolution *convolution, struct fc_dker
     plan->x_copied = plan->direct && convolution->x.stride_c == 1 &&
                      !lies_within(&convolution->x, element, NEAR);
     plan->dy_in_place = dy_lies_in_place(convolution, plan);
-    plan->chunks = count_chunks(plan);
+    plan->chunks = chunks ? chunks : count_chunks(plan);
     plan->skip = (!channels->lanes || plan->exact) && fc_pads_with_zero(convolution);
 }
 
@@ -245,7 +246,7 @@ static void spread_parts(struct fc_dkernel_plan *plan, double work)
     plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
 }
 
-bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
+bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact, int64_t chunks,
                      struct fc_dkernel_plan *plan)
 {
     const fc_image *dy = &convolution->y;
@@ -254,7 +255,7 @@ bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
         .exact = exact,
     };
     plan_parts(plan);
-    plan_blocks(convolution, plan);
+    plan_blocks(convolution, chunks, plan);
     plan_slabs(convolution, plan);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *
                         (double)convolution->kernel.c_in * (double)plan->channels.taps;

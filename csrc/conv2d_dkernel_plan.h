@@ -29,8 +29,9 @@ struct fc_dkernel_plan {
 };
 
 /* y of the convolution stands for dy, kernel for dkernel. If exact, each tap is summed over the pixels
- * of the image alone, at any cost, to mend results that are not finite. False where a count of bytes overflows. */
-bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact,
+ * of the image alone, at any cost, to mend results that are not finite. chunks are those of another plan of the same
+ * blocks, or 0. False where a count of bytes overflows. */
+bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact, int64_t chunks,
                      struct fc_dkernel_plan *plan);
 
 #endif
