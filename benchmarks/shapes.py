@@ -252,6 +252,7 @@ LAYERS: tuple[Layer, ...] = (
     _conv("1x1", "Xception", "xception_middle_1x1", 19, 728, 728, 1),
     _conv("1x1", "MobileNet", "mobilenet_pw1", 112, 32, 64, 1),
     _conv("1x1", "MobileNet", "mobilenet_pw7", 14, 512, 512, 1),
+    _conv("1x1", "U-Net", "unet_last", 128, 64, 2, 1),
 
     _conv("1x1s2", "ResNet-50", "resnet50_conv3_shortcut", 56, 256, 512, 1, s=2),
     _conv("1x1s2", "ResNet-50", "resnet50_conv4_shortcut", 28, 512, 1024, 1, s=2),

@@ -290,6 +290,15 @@ static void compute_item(void *context, int64_t index, int worker)
 
 /* -------------------------------------------------------------------- call */
 
+/* Planes to planes by one tap, whose chains end where those of few outputs do. There x is read where it lies:
+ * 64 channels to 2 outputs at 128x128 took 0.19 ms, most of it to copy x. */
+static bool reads_planes(const struct fc_convolution *convolution)
+{
+    struct fc_convolution merged = *convolution;
+    fc_merge_pixels(&merged);
+    return convolution->kernel.c_in % FC_SLAB == 0 && fc_fits_pointwise(&merged);
+}
+
 /* Few channels or outputs, where a driver for them fits: *status is what it returned. */
 static bool convolve_few(const struct fc_convolution *convolution, fc_status *status)
 {
@@ -298,7 +307,7 @@ static bool convolve_few(const struct fc_convolution *convolution, fc_status *st
         *status = fc_convolve_columns(convolution);
     else if (fc_convolution_spreads(convolution, &spread))
         *status = fc_spread(&spread);
-    else if (fc_fits_planes(convolution))
+    else if (fc_fits_planes(convolution) && !reads_planes(convolution))
         *status = fc_convolve_planes(convolution);
     else if (fc_fits_groups(convolution))
         *status = fc_convolve_groups(convolution);

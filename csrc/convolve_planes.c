@@ -100,6 +100,7 @@ struct item {
     char *x, *strip;
     ptrdiff_t *offset;
     struct fc_plane_tile tile;
+    ptrdiff_t ahead; /* bytes from the pixels of x to those that come next, or 0 */
 };
 
 static char *row_of(const struct item *item, const fc_image *image, int64_t r)
@@ -279,7 +280,9 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
     }
     const int64_t begin = fc_max(patch->x_column, 0);
     const int64_t end = fc_min(patch->x_column + patch->x_columns, x->w);
-    memset(item->x, 0, (size_t)(count * patch->x_rows * pitch * job->element));
+    if (patch->x_row < 0 || patch->x_column < 0 || patch->x_row + patch->x_rows > x->h ||
+        patch->x_column + pitch > x->w || job->convolution->axis[1].stride == 2)
+        memset(item->x, 0, (size_t)(count * patch->x_rows * pitch * job->element));
     for (int64_t r = 0; r < patch->x_rows && begin < end; r++) {
         const int64_t row = patch->x_row + r * patch->x_row_gap;
         if (row < 0 || row >= x->h)
@@ -288,7 +291,7 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
             split_row(item, r, c, count);
             continue;
         }
-        job->kernels->copy_block(&(struct fc_block){
+        const struct fc_block block = {
             .x = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
                                           begin * x->stride_w + c * x->stride_c) *
                                              job->element,
@@ -299,7 +302,11 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
             .y_channel = patch->x_rows * pitch,
             .pixels = end - begin,
             .channels = count,
-        });
+        };
+        if (x->stride_c == 1 && job->plan->taps == 1)
+            fc_turn_pixels(job->kernels, job->element, &block, item->ahead);
+        else
+            job->kernels->copy_block(&block);
     }
 }
 
@@ -349,6 +356,8 @@ static void compute_item(void *context, int64_t index, int worker)
     };
     if (item.patch.rows == 0)
         return;
+    if (index + plan->width < job->convolution->y.n * blocks)
+        item.ahead = fc_planes_way(job->convolution, plan, index, index + plan->width);
     for (int64_t c = 0; c < c_in; c += plan->block) {
         const int64_t count = fc_min(plan->block, c_in - c);
         pack_planes(&item, c, count);

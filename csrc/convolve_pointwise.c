@@ -53,8 +53,9 @@ struct job {
     int64_t most; /* pixels of a tile */
     int64_t tiles, shares,
         items; /* tiles of an image's pixels and of the outputs, items of an image */
-    ptrdiff_t offset[FC_BLOCK_TERMS]; /* where the terms of a chain lie in a copy */
-    ptrdiff_t pitch;                  /* from output to output, of y or of a strip of sums */
+    ptrdiff_t offset[FC_BLOCK_TERMS];   /* where the terms of a chain lie in a copy, */
+    ptrdiff_t in_place[FC_BLOCK_TERMS]; /* and in x */
+    ptrdiff_t pitch;                    /* from output to output, of y or of a strip of sums */
     char *weights, *scratch;
     size_t copy_bytes, worker_bytes;
     bool stream; /* y goes past the caches: not where partial sums wait in it */
@@ -73,7 +74,8 @@ bool fc_fits_pointwise(const struct fc_convolution *convolution)
     const int64_t unit = fc_unit(convolution->dtype);
     return fc_is_dense(convolution) && convolution->kernel.groups == 1 &&
            convolution->kernel.c_in > 0 && !convolution->residual.data && x->stride_w == 1 &&
-           y->stride_w == 1 && y->stride_c != 1 && y->h == 1 && fills_lanes(y->w, unit);
+           y->stride_w == 1 && (y->stride_c != 1 || (y->c == 1 && x->stride_c != 1)) && y->h == 1 &&
+           fills_lanes(y->w, unit);
 }
 
 /* Fewer outputs than a unit may be summed in another order, where dy's channels lie together. */
@@ -220,6 +222,10 @@ static void add_tile(const struct job *job, const struct part *part, int64_t at,
     if (pixels % job->channels.unit) {
         copy_ragged(job, &tile, copy);
         tile.source = NULL;
+    } else if (job->shares == 1) { /* which reads x once */
+        tile.x = tile.source;
+        tile.offset = job->in_place;
+        tile.source = NULL;
     }
     for (int64_t t = 0; t < job->shares; t++, tile.source = NULL) {
         const int64_t k = c_out * t / job->shares;
@@ -281,7 +287,8 @@ static void compute_item(void *context, int64_t index, int worker)
     const fc_image *y = &job->convolution->y;
     char *copy = job->scratch + (size_t)worker * job->worker_bytes;
     char *strip = copy + job->copy_bytes;
-    memset(copy, 0, job->copy_bytes);
+    if (job->x.w % job->channels.unit)
+        memset(copy, 0, job->copy_bytes);
     struct part part = first_part(job, index), next;
     char *to =
         job->gaps ? strip : (char *)y->data + (part.n * y->stride_n + part.at) * job->element;
@@ -323,8 +330,10 @@ static bool plan_job(struct job *job, size_t *weight_bytes)
     job->stream = !job->gaps && fc_chain_end(&job->channels, 0) == c_in &&
                   fc_streams_image(&job->convolution->y, true, job->element);
     job->pitch = job->gaps ? together * job->most : job->convolution->y.stride_c;
-    for (int64_t c = 0; c < FC_BLOCK_TERMS; c++)
+    for (int64_t c = 0; c < fc_min(c_in, FC_BLOCK_TERMS); c++) {
         job->offset[c] = c * job->most;
+        job->in_place[c] = c * job->x.stride_c;
+    }
     job->copy_bytes = fc_round_to_line((size_t)(FC_BLOCK_TERMS * job->most * job->element));
     job->worker_bytes = job->copy_bytes;
     if (job->gaps)

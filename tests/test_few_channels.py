@@ -82,6 +82,12 @@ LAYERS = {
     "one tap, strides": Conv2DProblem(2, 41, 42, 40, 48, 1, 1, 2),
     "one tap, strides of its own": Conv2DProblem(3, 15, 33, 20, 130, 1, 1, (3, 2)),
     "one tap, blocks of parts of rows": Conv2DProblem(1, 99, 60, 17, 24, 1, 1, 2),
+    "one tap, one output": Conv2DProblem(3, 17, 40, 64, 1, 1, 1),
+    "one tap, two outputs": Conv2DProblem(2, 24, 32, 48, 2, 1, 1),
+    "one tap, three outputs, ragged": Conv2DProblem(2, 13, 17, 35, 3, 1, 1),
+    "one tap, five outputs, two chains": Conv2DProblem(2, 9, 70, 144, 5, 1, 1),
+    "one tap, seven outputs, strides": Conv2DProblem(2, 21, 23, 32, 7, 1, 1, 2),
+    "one tap, few outputs, padded": Conv2DProblem(2, 9, 21, 16, 3, 1, 1, 1, 2),
     "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
 }
 
