@@ -13,7 +13,8 @@
  * stored as it is. Many channels are lanes, and need no stretching to be summed.
  *
  * A column that is stretched takes a vector store, which crosses cache lines, and planes whose windows share columns
- * are faster transposed: 35x35x192 with windows of 3x3 by strides of 2 took 4.2 ms so, and takes 1.9. */
+ * are faster transposed: 35x35x192 with windows of 3x3 by strides of 2 took 4.2 ms so, and takes 1.9. Too few of them to
+ * be transposed are stretched where rows are short, or parted into more than two phases. */
 #include "pool2d_avg_dx.h"
 
 #include <string.h>
@@ -248,7 +249,9 @@ static bool find_planes(struct work *work)
     work->dy_inner = pixels ? dy->stride_n : dy->stride_c;
     work->dx_inner = pixels ? dx->stride_n : dx->stride_c;
     work->wide = work->channels >= fc_unit(work->pass->dtype) && work->shared[1] > 1;
-    if (work->shared[1] > 1)
+    const int64_t unit = fc_unit(work->pass->dtype);
+    const bool untransposed = n * c < unit / 2 && (work->axis[1].stride > 2 || dx->w < 2 * unit);
+    if (work->shared[1] > 1 && !untransposed)
         return pixels && c > 1;
     return pixels || (dx->stride_w == 1 && dy->stride_w == 1);
 }

@@ -31,6 +31,8 @@ LAYERS = {
     "5x5 stride 3": PoolProblem(1, 19, 17, 40, 5, 3),
     "7x7 stride 2": PoolProblem(2, 30, 27, 24, 7, 2, 3),
     "9x9 stride 2, few channels": PoolProblem(2, 30, 27, 3, 9, 2, 4, 1, True),
+    "few planes, 6x6 stride 3": PoolProblem(1, 30, 30, 7, 6, 3),
+    "one plane, 3x3 stride 2": PoolProblem(1, 30, 15, 1, 3, 2, 1),
     "gaps between": PoolProblem(3, 23, 31, 5, (2, 3), (5, 4), (0, 1)),
     "channels in blocks": PoolProblem(1, 3, 150, 700, (2, 3), (1, 2), 1),
     "bands of rows": PoolProblem(1, 200, 9, 2, (5, 3), (2, 3), (2, 1)),
