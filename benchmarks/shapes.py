@@ -307,6 +307,7 @@ LAYERS: tuple[Layer, ...] = (
     _pool(_MAX, "ResNet-50", "resnet50_pool1", 112, 64, 3, 2, 1),
     _pool(_MAX, "Inception-v3", "inception3_pool1", 147, 64, 3, 2),
     _pool(_MAX, "GoogLeNet", "googlenet_4a_pool", 14, 480, 3, 1, 1),
+    _pool(_MAX, "AlexNet", "alexnet_pool2", 27, 192, 3, 2),
 
     _pool(_AVG, "Inception-v3", "inception3_5b_avg", 35, 192, 3, 1, 1),
     _pool(_AVG, "Inception-v3", "inception3_6b_avg", 17, 768, 3, 1, 1),

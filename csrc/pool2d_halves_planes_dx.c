@@ -15,6 +15,8 @@ enum {
     ENOUGH_ITEMS = 16, /* bands of rows are for threads that planes do not feed */
     LEAST_ROWS = 4,    /* of windows in a band, which searches one row twice */
     MOST_COLUMNS = 1 << 14,
+    MANY_UNITS =
+        3, /* of a row of windows: fewer are scattered by indices, 28 in a third of the time */
     AHEAD = 4096 /* bytes of x */
 };
 
@@ -55,7 +57,8 @@ static bool make_plan(struct work *work)
     narrow.wide = true;
     if (!halves(&pass->axis[0].axis) || !halves(&pass->axis[1].axis) || dx->stride_w != 1 ||
         dy->stride_w != 1 || read->stride_w != 1 || dy->w < unit || dx->w < 2 * unit ||
-        dx->w > MOST_COLUMNS || (work->indices && !fc_pool2d_tells_winners(&narrow)))
+        dx->w > MOST_COLUMNS || (work->indices && dy->w < MANY_UNITS * unit) ||
+        (work->indices && !fc_pool2d_tells_winners(&narrow)))
         return false;
     work->row_bytes = fc_round_to_line((size_t)(dy->w + 2 * unit) * work->size);
     work->spare_bytes = fc_round_to_line((size_t)dx->w * work->size);

@@ -54,7 +54,9 @@ struct fc_pool2d_window {
 };
 
 /* dx[i] += dy for rows x lanes gradients, one after the other, where i is found from the index k of
- * each: dx_row * (k / width) + dx_pixel * (k % width), plus the offset of its row and lane. */
+ * each: dx_row * (k / width) + dx_pixel * (k % width), plus the offset of its row and lane. Lanes that are
+ * planes come FC_POOL2D_ABREAST together. */
+enum { FC_POOL2D_ABREAST = 4 };
 struct fc_pool2d_scatter {
     const int64_t *index;
     const void *dy;

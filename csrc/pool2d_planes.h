@@ -81,8 +81,8 @@ void fc_pool2d_planes_window(const struct fc_pool2d_planes *self, const struct f
 fc_status fc_pool2d_planes_forward(const struct fc_pool2d_pass *pass, const fc_image *y,
                                    bool *done);
 
-/* dx of a maximum or minimum; *done is false too where an index lies outside its window. */
+/* dx of a maximum or minimum. */
 fc_status fc_pool2d_planes_max_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
-                                  const fc_image *indices, const fc_image *dx, bool *done);
+                                  const fc_image *dx, bool *done);
 
 #endif

@@ -5,7 +5,6 @@
  * bands need are looked at twice. dy is zero between windows: whatever number stands there gives
  * nothing. */
 #include <math.h>
-#include <stdatomic.h>
 
 #include "parallel.h"
 #include "pool2d_planes.h"
@@ -14,14 +13,12 @@
 
 struct gradient {
     struct fc_pool2d_planes planes;
-    const fc_image *x, *dy, *indices, *dx;
+    const fc_image *x, *dy, *dx;
     double padding;
     ptrdiff_t dx_part, dx_parts; /* elements of a part of dx, and of all parts of a plane */
     int64_t edge;                /* rows of windows whose first tap lies in padding */
-    struct fc_pool2d_origins origins;
     char *tables, *scratch;
     size_t parts_bytes, windows_bytes, worker_bytes;
-    atomic_bool stray; /* an index lies outside its window */
 };
 
 /* ------------------------------------------------------------------ tables */
@@ -65,28 +62,6 @@ static void search(const struct gradient *self, const struct fc_pool2d_band *ban
     fc_pool2d_planes_part(planes, band, self->x, parts);
     fc_pool2d_planes_window(planes, band, item, step, self->x, &window);
     planes->kernels->pool2d.window[planes->pooling](&window);
-}
-
-static bool name(const struct gradient *self, const struct fc_pool2d_band *band, char *numbers)
-{
-    const struct fc_pool2d_planes *planes = &self->planes;
-    struct fc_pool2d_planes whole = *planes; /* whose elements are indices */
-    whole.size = sizeof(int64_t);
-    const fc_image *indices = self->indices;
-    bool all = true;
-    for (int64_t row = band->window; row < band->window_end; row++) {
-        const struct fc_pool2d_parts at = fc_pool2d_planes_rows(&whole, band, indices, row, 1);
-        struct fc_pool2d_names names;
-        if (!fc_pool2d_name_row(&self->origins, row, indices, &names))
-            return false;
-        names.index = (const int64_t *)at.image;
-        names.numbers = numbers + (row - band->window) * planes->pitch * (ptrdiff_t)planes->size;
-        names.planes = band->planes;
-        names.index_plane = at.image_plane;
-        names.number_plane = planes->windows;
-        all &= planes->kernels->pool2d.name(&names);
-    }
-    return all;
 }
 
 /* ---------------------------------------------------------------------- dx */
@@ -156,8 +131,7 @@ static void claim_item(void *context, int64_t item, int worker)
     for (int64_t step = 0; fc_pool2d_planes_step(planes, item, step, &band); step++) {
         const ptrdiff_t at = line + (band.window - band.line) * planes->pitch * size;
         if (band.fresh) {
-            if (!self->indices)
-                fc_pool2d_planes_fill(planes, self->padding, parts, planes->group * planes->parts);
+            fc_pool2d_planes_fill(planes, self->padding, parts, planes->group * planes->parts);
             if (step == 0)
                 fc_pool2d_planes_fill(planes, 0, numbers, planes->group * planes->windows);
             fc_pool2d_planes_fill(planes, 0, dy, planes->group * planes->windows);
@@ -168,25 +142,14 @@ static void claim_item(void *context, int64_t item, int worker)
             rows.parts = dy + at;
             rows.parts_plane = planes->windows;
             planes->kernels->pool2d.part(&rows);
-            if (!self->indices)
-                search(self, &band, item, step, parts, numbers + at);
-            else if (!name(self, &band, numbers + at))
-                atomic_store_explicit(&self->stray, true, memory_order_relaxed);
+            search(self, &band, item, step, parts, numbers + at);
         }
         put_gradients(self, &band, numbers + line, dy + line, dx_parts);
     }
 }
 
-/* Whether the elements of indices lie as those of dy do. */
-static bool tells_winners(const struct fc_pool2d_pass *pass, const fc_image *indices)
-{
-    struct fc_pool2d_pass narrow = *pass;
-    narrow.wide = true;
-    return !indices || fc_pool2d_tells_winners(&narrow);
-}
-
 fc_status fc_pool2d_planes_max_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
-                                  const fc_image *indices, const fc_image *dx, bool *done)
+                                  const fc_image *dx, bool *done)
 {
     struct gradient self = {.planes = {.pooling = pass->pooling,
                                        .dtype = pass->dtype,
@@ -195,12 +158,11 @@ fc_status fc_pool2d_planes_max_dx(const struct fc_pool2d_pass *pass, const fc_im
                                        .gradient = true},
                             .x = &pass->x,
                             .dy = dy,
-                            .indices = indices,
                             .dx = dx,
                             .padding = pass->pooling == FC_MAX ? -INFINITY : INFINITY};
     struct fc_pool2d_planes *planes = &self.planes;
-    const fc_image *images[] = {dx, dy, indices ? indices : &pass->x};
-    *done = tells_winners(pass, indices) && fc_pool2d_planes_plan(planes, images, 3);
+    const fc_image *images[] = {dx, dy, &pass->x};
+    *done = fc_pool2d_planes_plan(planes, images, 3);
     if (!*done)
         return FC_OK;
     const struct fc_axis *vertical = &planes->axis[0];
@@ -210,27 +172,18 @@ fc_status fc_pool2d_planes_max_dx(const struct fc_pool2d_pass *pass, const fc_im
     self.dx_part = (fc_ceil_div(planes->band * planes->pitch, unit) + 1) * unit;
     self.dx_parts = classes * self.dx_part;
     const int64_t entries = (self.edge + planes->rows) * planes->pitch + unit;
-    self.parts_bytes =
-        indices ? 0 : fc_round_to_line((size_t)(planes->group * planes->parts) * planes->size);
+    self.parts_bytes = fc_round_to_line((size_t)(planes->group * planes->parts) * planes->size);
     self.windows_bytes = fc_round_to_line((size_t)(planes->group * planes->windows) * planes->size);
     self.worker_bytes = self.parts_bytes + 2 * self.windows_bytes +
                         fc_round_to_line((size_t)(planes->group * self.dx_parts) * planes->size);
-    self.origins = (struct fc_pool2d_origins){.dtype = planes->dtype,
-                                              .axis = {planes->axis[0], planes->axis[1]},
-                                              .channels = planes->channels};
-    const size_t table_bytes = indices ? fc_pool2d_origin_bytes(&self.origins)
-                                       : fc_round_to_line((size_t)entries * planes->size);
+    const size_t table_bytes = fc_round_to_line((size_t)entries * planes->size);
     const int width = fc_pool2d_dx_width(planes->items, dy, dx);
     self.tables = fc_workspace_acquire(table_bytes + (size_t)width * self.worker_bytes);
     if (!self.tables)
         return FC_NO_MEMORY;
     self.scratch = self.tables + table_bytes;
-    if (indices)
-        fc_pool2d_set_origins(&self.origins, self.tables);
-    else
-        set_first_taps(&self);
+    set_first_taps(&self);
     fc_parallel_for(planes->items, width, FC_KEEP_DENORMALS, claim_item, &self);
     fc_workspace_release(self.tables);
-    *done = !atomic_load(&self.stray);
     return FC_OK;
 }

@@ -1,5 +1,5 @@
 /* pool2d_rows.inc.h: what pooling does to whole rows: parting and joining their even and odd
- * elements, filling planes, repeating columns, and adding gradients at indices. */
+ * elements, filling planes, and repeating columns. */
 
 /* What is left after whole vectors depends on count alone, so that its masks leave a loop over rows. */
 FC_INLINE void split_row(const real *x, real *even, real *odd, int64_t count)
@@ -98,36 +98,4 @@ static void stretch_columns(const struct fc_pool2d_stretch *stretch)
             y = stretch_run(y, vzero(), gap * channels);
         }
     }
-}
-
-/* One element at a time: the additions of a vector may meet in one element, and a window's worth of
- * masked vector additions for each output costs as much (9 for 3 x 3) as its one scalar
- * addition. */
-FC_INLINE int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t from, bool dense)
-{
-    const uint64_t usable = (uint64_t)(scatter->end - scatter->begin);
-    int64_t row = from / scatter->lanes, lane = from % scatter->lanes;
-    for (; row < scatter->rows; row++, lane = 0) {
-        const int64_t *index = scatter->index + row * scatter->index_row;
-        const real *dy = (const real *)scatter->dy + row * scatter->dy_row;
-        real *dx = (real *)scatter->dx + row * scatter->dx_offset_row;
-        for (; lane < scatter->lanes; lane++) {
-            const int64_t k = index[lane * scatter->index_lane];
-            if ((uint64_t)k - (uint64_t)scatter->begin >= usable)
-                return row * scatter->lanes + lane;
-            const ptrdiff_t pixel = dense ? k * scatter->dx_pixel
-                                          : k / scatter->width * scatter->dx_row +
-                                                k % scatter->width * scatter->dx_pixel;
-            dx[lane * scatter->dx_offset_lane + pixel] += dy[lane * scatter->dy_lane];
-        }
-    }
-    return scatter->rows * scatter->lanes;
-}
-
-/* Rows of pixels without gaps, which NumPy's arrays have, need no division. */
-static int64_t scatter_gradients(const struct fc_pool2d_scatter *scatter, int64_t from)
-{
-    return scatter->dx_row == scatter->width * scatter->dx_pixel
-               ? scatter_rows(scatter, from, true)
-               : scatter_rows(scatter, from, false);
 }

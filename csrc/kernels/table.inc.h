@@ -19,6 +19,7 @@
 #include "pool2d_halves.inc.h"
 #include "pool2d_halves_planes.inc.h"
 #include "pool2d_rows.inc.h"
+#include "pool2d_scatter.inc.h"
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"

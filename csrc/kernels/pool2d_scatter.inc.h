@@ -1,0 +1,162 @@
+/* pool2d_scatter.inc.h: gradients added where their windows' winners are.
+ *
+ * One element at a time: the additions of a vector may meet in one element, and what a window costs does
+ * not depend on its size. On Zen 4 a load, an addition and a store at a number that is known take 1.8 cycles,
+ * so that indices become numbers first, 64 of them in vectors, which see at once whether all are in range: an
+ * index that was told from its range by itself, and multiplied, took 3.4. Outputs that follow each other in one
+ * plane often meet in one element, and would wait for one another, 8 cycles: planes come side by side. */
+enum { SCATTER_CHUNK = 64 };
+
+/* Numbers of `count` indices; false where one of them is not in [begin, end), of 31 bits. */
+FC_INLINE bool scatter_numbers(const int64_t *index, int64_t count, int64_t begin, int64_t end,
+                               integer *numbers)
+{
+    enum { SIGN = 8 * (int)sizeof(integer) - 1 };
+    if (count < LANES) {
+        bool all = true;
+        for (int64_t l = 0; l < count; l++) {
+            all &= index[l] >= begin && index[l] < end;
+            numbers[l] = (integer)index[l];
+        }
+        return all;
+    }
+    const vint first = viset1((integer)begin), last = viset1((integer)(end - 1));
+    vint stray = viset1(0);
+    for (int64_t at = 0; at < count; at += LANES) {
+        const int64_t l = at + LANES <= count ? at : count - LANES;
+        const vint number = viload_index(index + l);
+        stray = vior(stray, vior(number, vior(visub(number, first), visub(last, number))));
+        vistore(numbers + l, number);
+    }
+    integer lane[LANES];
+    vistore(lane, vishift_right(stray, SIGN));
+    for (int l = 1; l < LANES; l++)
+        lane[0] |= lane[l];
+    return lane[0] == 0;
+}
+
+/* dx[l * lane + number[l] * pixel] += dy[l]. Of a plane, which lane 0 is, an addition waits for the one before
+ * where both meet in an element. */
+FC_INLINE void toss_lanes(const integer *number, const real *dy, real *dx, ptrdiff_t lane,
+                          ptrdiff_t pixel, int64_t lanes)
+{
+    int64_t l = 0;
+    for (; l + 4 <= lanes; l += 4)
+        FC_UNROLL (i, 4)
+            dx[(l + i) * lane + number[l + i] * pixel] += dy[l + i];
+    for (; l < lanes; l++)
+        dx[l * lane + number[l] * pixel] += dy[l];
+}
+
+/* The same for windows of planes side by side, whose loads all come before their stores. */
+FC_INLINE void toss_planes(const integer *number, ptrdiff_t number_plane, ptrdiff_t number_step,
+                           const real *dy, ptrdiff_t dy_plane, real *dx, ptrdiff_t dx_plane,
+                           int64_t windows)
+{
+    enum { PLANES = FC_POOL2D_ABREAST };
+    for (int64_t w = 0; w < windows; w++, number += number_step, dy++) {
+        real *at[PLANES], sum[PLANES];
+        FC_UNROLL (p, PLANES) {
+            at[p] = dx + p * dx_plane + number[p * number_plane];
+            sum[p] = *at[p] + dy[p * dy_plane];
+        }
+        FC_UNROLL (p, PLANES)
+            *at[p] = sum[p];
+    }
+}
+
+/* -------------------------------------------------------------------- indices */
+
+/* Gradients from .. until, or to the first whose index is out of range. */
+FC_INLINE int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until,
+                               bool dense)
+{
+    const uint64_t begin = (uint64_t)scatter->begin, usable = (uint64_t)scatter->end - begin;
+    for (; from < until; from++) {
+        const int64_t row = from / scatter->lanes, lane = from % scatter->lanes;
+        const int64_t k = scatter->index[row * scatter->index_row + lane * scatter->index_lane];
+        if ((uint64_t)k - begin >= usable)
+            break;
+        const ptrdiff_t pixel =
+            dense ? k * scatter->dx_pixel
+                  : k / scatter->width * scatter->dx_row + k % scatter->width * scatter->dx_pixel;
+        real *dx = (real *)scatter->dx + row * scatter->dx_offset_row;
+        dx[lane * scatter->dx_offset_lane + pixel] +=
+            ((const real *)scatter->dy)[row * scatter->dy_row + lane * scatter->dy_lane];
+    }
+    return from;
+}
+
+/* Gradients up to `until`, of lanes that lie together, or are pixels of one plane; false where an index is out of
+ * range. */
+FC_INLINE bool scatter_together(const struct fc_pool2d_scatter *scatter, int64_t from,
+                                int64_t until)
+{
+    const int64_t lanes = scatter->lanes;
+    _Alignas(64) integer numbers[SCATTER_CHUNK];
+    if (!scatter_numbers(scatter->index + from / lanes * scatter->index_row + from % lanes,
+                         until - from, scatter->begin, scatter->end, numbers))
+        return false;
+    for (int64_t at = from, row = from / lanes; at < until; row++) {
+        const int64_t lane = at - row * lanes, end = (row + 1) * lanes;
+        const int64_t count = (end < until ? end : until) - at;
+        const integer *number = numbers + (at - from);
+        const real *dy = (const real *)scatter->dy + row * scatter->dy_row + lane;
+        real *dx = (real *)scatter->dx + row * scatter->dx_offset_row;
+        if (scatter->dx_offset_lane == 1)
+            toss_lanes(number, dy, dx + lane, 1, scatter->dx_pixel, count);
+        else
+            toss_lanes(number, dy, dx, 0, scatter->dx_pixel, count);
+        at += count;
+    }
+    return true;
+}
+
+FC_INLINE bool scatter_planes(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until)
+{
+    enum { PLANES = FC_POOL2D_ABREAST };
+    const int64_t row = from / PLANES, rows = until / PLANES - row;
+    _Alignas(64) integer numbers[PLANES * SCATTER_CHUNK];
+    for (int p = 0; p < PLANES; p++)
+        if (!scatter_numbers(scatter->index + p * scatter->index_lane + row, rows, scatter->begin,
+                             scatter->end, numbers + p * SCATTER_CHUNK))
+            return false;
+    toss_planes(numbers, SCATTER_CHUNK, 1, (const real *)scatter->dy + row, scatter->dy_lane,
+                scatter->dx, scatter->dx_offset_lane, rows);
+    return true;
+}
+
+/* Rows of pixels without gaps, which NumPy's arrays have, need no division. */
+static int64_t scatter_gradients(const struct fc_pool2d_scatter *scatter, int64_t from)
+{
+    enum { PLANES = FC_POOL2D_ABREAST };
+    const int64_t lanes = scatter->lanes, all = scatter->rows * lanes;
+    const bool dense = scatter->dx_row == scatter->width * scatter->dx_pixel;
+    const bool few = dense && scatter->end <= INT32_MAX;
+    const bool together = few && scatter->index_lane == 1 && scatter->dy_lane == 1 &&
+                          (uint64_t)scatter->dx_offset_lane <= 1;
+    const bool planes = few && lanes == PLANES && scatter->index_row == 1 && scatter->dy_row == 1 &&
+                        scatter->dx_pixel == 1 && scatter->dx_offset_row == 0 &&
+                        scatter->dx_offset_lane != 0;
+    const int64_t run = scatter->index_row == lanes ? all : lanes; /* indices without gaps */
+    while (from < all) {
+        int64_t until =
+            planes ? from - from % PLANES + PLANES * SCATTER_CHUNK : from + SCATTER_CHUNK;
+        if (!planes && until > from - from % run + run)
+            until = from - from % run + run;
+        if (until > all)
+            until = all;
+        if (planes && from % PLANES) {
+            until = from - from % PLANES + PLANES;
+        } else if (planes ? scatter_planes(scatter, from, until)
+                          : together && scatter_together(scatter, from, until)) {
+            from = until;
+            continue;
+        }
+        from = dense ? scatter_rows(scatter, from, until, true)
+                     : scatter_rows(scatter, from, until, false);
+        if (from < until)
+            break;
+    }
+    return from;
+}

@@ -1,0 +1,284 @@
+/* pool2d_scatter_dx.c: the gradient of a maximum or minimum, scattered to the winners of the windows.
+ *
+ * The owner of a part of dx walks the outputs in order and adds each gradient at its winner's index, so that the
+ * order of additions is that of the outputs, whoever the owner. dx is zeroed just ahead of that walk, while it
+ * stays in the cache. Stored indices cost the same whatever the windows are; else winners are found again. */
+#include "pool2d_scatter_dx.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "parallel.h"
+#include "workspace.h"
+
+/* Bands of dx are for threads that images and channels do not feed: where windows overlap, winners
+ * of the rows between two bands are found twice. */
+enum { ENOUGH_PARTS = 16, BAND_WINDOWS = 4, SCATTER_CHANNELS = 256, LEAST_CHANNELS = 16 };
+
+struct scatter {
+    struct fc_pool2d_pass pass;     /* finds winners again; not planned where indices are given */
+    struct fc_pool2d_axis vertical; /* from rows of dx to rows of outputs */
+    const fc_image *dy, *dx, *indices;
+    size_t size;
+    bool planes; /* come side by side, or, where they are fewer, one by one */
+    int64_t channels, channel_blocks, bands, band_outputs;
+    char *scratch;
+    size_t scratch_bytes, target_bytes;
+    atomic_bool bad_index;
+};
+
+/* An owner's part of dx. */
+struct part {
+    int64_t image, channel, channels;
+    int64_t row, row_end, filled; /* rows [row, filled) hold sums, the rest is not yet zeroed */
+};
+
+/* Rows of one channel that are one long row. */
+static void zero_line(const struct scatter *self, char *out, int64_t columns)
+{
+    const fc_image *dx = self->dx;
+    if (dx->stride_w == 1)
+        memset(out, 0, (size_t)columns * self->size);
+    else
+        for (int64_t w = 0; w < columns; w++)
+            memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0, self->size);
+}
+
+/* Rows of dx, which are one long row where there is more than one of them. */
+static void zero_rows(const struct scatter *self, const struct part *part, int64_t row,
+                      int64_t rows)
+{
+    const fc_image *dx = self->dx;
+    const int64_t columns = rows * dx->w;
+    char *out = fc_pool2d_at(dx, self->size, part->image, row, 0, part->channel);
+    if (dx->stride_c == 1 && dx->stride_w == part->channels) {
+        memset(out, 0, (size_t)(columns * part->channels) * self->size);
+    } else if (dx->stride_c == 1) {
+        for (int64_t w = 0; w < columns; w++)
+            memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0,
+                   (size_t)part->channels * self->size);
+    } else if (dx->stride_w == 1 && dx->stride_c == columns) {
+        memset(out, 0, (size_t)(columns * part->channels) * self->size);
+    } else {
+        for (int64_t c = 0; c < part->channels; c++)
+            zero_line(self, out + c * dx->stride_c * (ptrdiff_t)self->size, columns);
+    }
+}
+
+static void zero_until(const struct scatter *self, struct part *part, int64_t row)
+{
+    const int64_t end = fc_min(row, part->row_end);
+    const bool together = self->dx->stride_h == self->dx->w * self->dx->stride_w;
+    while (part->filled < end) {
+        const int64_t rows = together ? end - part->filled : 1;
+        zero_rows(self, part, part->filled, rows);
+        part->filled += rows;
+    }
+}
+
+/* Adds the gradients of outputs [column, column + columns) of a row; index points to the index of
+ * the first, indices are index_column and index_channel apart. False: one lies outside its
+ * plane. */
+static bool scatter_row(const struct scatter *self, struct part *part, int64_t row, int64_t column,
+                        int64_t columns, const int64_t *index, ptrdiff_t index_column,
+                        ptrdiff_t index_channel)
+{
+    const fc_image *dy = self->dy, *dx = self->dx;
+    const bool by_channel = part->channels > 1;
+    struct fc_pool2d_scatter scatter = {
+        .index = index,
+        .dy = fc_pool2d_at(dy, self->size, part->image, row, column, part->channel),
+        .dx = fc_pool2d_at(dx, self->size, part->image, 0, 0, part->channel),
+        .rows = by_channel ? columns : 1,
+        .lanes = by_channel ? part->channels : columns,
+        .width = dx->w,
+        .begin = part->row * dx->w,
+        .end = part->filled * dx->w,
+        .index_row = index_column,
+        .index_lane = by_channel ? index_channel : index_column,
+        .dy_row = dy->stride_w,
+        .dy_lane = by_channel ? dy->stride_c : dy->stride_w,
+        .dx_offset_lane = by_channel ? dx->stride_c : 0,
+        .dx_row = dx->stride_h,
+        .dx_pixel = dx->stride_w};
+    const int64_t all = scatter.rows * scatter.lanes;
+    int64_t at = 0;
+    while ((at = self->pass.kernels->pool2d.scatter(&scatter, at)) < all) {
+        const int64_t k =
+            index[at / scatter.lanes * scatter.index_row + at % scatter.lanes * scatter.index_lane];
+        if (k < -1 || k >= dx->h * dx->w)
+            return false;
+        if (k >= scatter.end && k < part->row_end * dx->w) {
+            zero_until(self, part, k / dx->w + 1);
+            scatter.end = part->filled * dx->w;
+        } else {
+            at++; /* no winner, or another owner's */
+        }
+    }
+    return true;
+}
+
+/* ----------------------------------------------------------- given indices */
+
+/* Rows of windows at a time, several of few columns where they lie without gaps; dx is zeroed as far as they
+ * reach. */
+static void scatter_given(struct scatter *self, struct part *part)
+{
+    enum { MANY_WINDOWS = 256 };
+    const fc_image *indices = self->indices, *dy = self->dy;
+    const struct fc_axis *axis = &self->vertical.axis;
+    const bool together =
+        indices->stride_h == indices->w * indices->stride_w && dy->stride_h == dy->w * dy->stride_w;
+    const int64_t rows = together ? fc_max(MANY_WINDOWS / fc_max(dy->w, 1), 1) : 1;
+    for (int64_t row = 0; row < dy->h; row += rows) {
+        const int64_t end = fc_min(row + rows, dy->h);
+        const int64_t *index = (const int64_t *)(const void *)fc_pool2d_at(
+            indices, sizeof *index, part->image, row, 0, part->channel);
+        zero_until(self, part,
+                   (end - 1) * axis->stride + (axis->taps - 1) * axis->dilation + 1 - axis->before);
+        if (!scatter_row(self, part, row, 0, (end - row) * dy->w, index, indices->stride_w,
+                         indices->stride_c)) {
+            atomic_store_explicit(&self->bad_index, true, memory_order_relaxed);
+            return;
+        }
+    }
+}
+
+/* ------------------------------------------------------ winners found again */
+
+/* A few rows of outputs, block of columns by block of columns; fc_pool2d_plan sees to it that there
+ * are several of one of them alone. */
+static void scatter_found(struct scatter *self, struct part *part, int64_t row, int64_t row_end,
+                          char *scratch)
+{
+    const struct fc_pool2d_pass *pass = &self->pass;
+    char *targets = scratch + fc_pool2d_scratch(pass);
+    int64_t *indices = (int64_t *)(void *)(targets + self->target_bytes);
+    int64_t first, count;
+    for (int64_t column = 0; column < self->dy->w; column += pass->columns) {
+        const struct fc_pool2d_block block = {.image = part->image,
+                                              .row = row,
+                                              .row_end = row_end,
+                                              .column = column,
+                                              .column_end =
+                                                  fc_min(column + pass->columns, self->dy->w),
+                                              .channel = part->channel,
+                                              .channels = part->channels};
+        fc_pool2d_run_block(pass, &block, targets, indices, scratch);
+        for (int64_t r = row; r < row_end; r++) {
+            fc_pool2d_axis_window(&pass->axis[0], r, &first, &count);
+            zero_until(self, part, first + (count - 1) * pass->axis[0].step + 1);
+            scatter_row(self, part, r, column, block.column_end - column,
+                        indices + (r - row) * pass->indices.stride_h, pass->indices.stride_w, 1);
+        }
+    }
+}
+
+/* ------------------------------------------------------------------- parts */
+
+/* The first row of dx that belongs to a band: where the window of its first output begins. */
+static int64_t band_row(const struct scatter *self, int64_t band)
+{
+    const struct fc_axis *axis = &self->vertical.axis;
+    if (band == 0)
+        return 0;
+    if (band == self->bands)
+        return axis->in;
+    const int64_t row = band * self->band_outputs * axis->stride - axis->before;
+    return fc_min(fc_max(row, 0), axis->in);
+}
+
+static void scatter_part(void *context, int64_t item, int worker)
+{
+    struct scatter *self = context;
+    const int64_t band = item % self->bands;
+    item /= self->bands;
+    struct part part = {.image = item / self->channel_blocks,
+                        .channel = item % self->channel_blocks * self->channels,
+                        .row = band_row(self, band),
+                        .row_end = band_row(self, band + 1)};
+    part.channels = fc_min(self->channels, self->dx->c - part.channel);
+    part.filled = part.row;
+    if (self->indices && self->planes && part.channels < FC_POOL2D_ABREAST) {
+        const int64_t end = part.channel + part.channels;
+        part.channels = 1;
+        for (; part.channel < end; part.channel++) {
+            part.filled = part.row;
+            scatter_given(self, &part);
+            zero_until(self, &part, part.row_end);
+        }
+        return;
+    }
+    if (self->indices) {
+        scatter_given(self, &part);
+    } else {
+        int64_t row, end;
+        fc_pool2d_axis_reach(&self->vertical, part.row, part.row_end, &row, &end);
+        for (; row < end; row += self->pass.rows)
+            scatter_found(self, &part, row, fc_min(row + self->pass.rows, end),
+                          self->scratch + (size_t)worker * self->scratch_bytes);
+    }
+    zero_until(self, &part, part.row_end);
+}
+
+static void choose_parts(struct scatter *self)
+{
+    const struct fc_axis *axis = &self->vertical.axis;
+    const fc_image *dx = self->dx;
+    self->channel_blocks = fc_ceil_div(dx->c, self->channels);
+    const int64_t parts = dx->n * self->channel_blocks;
+    const int64_t overlap = fc_ceil_div((axis->taps - 1) * axis->dilation + 1, axis->stride);
+    self->band_outputs = axis->out;
+    if (!self->indices && parts < ENOUGH_PARTS)
+        self->band_outputs = fc_max(fc_ceil_div(axis->out * parts, ENOUGH_PARTS),
+                                    BAND_WINDOWS * fc_min(overlap, axis->out));
+    self->bands = fc_ceil_div(axis->out, self->band_outputs);
+}
+
+static fc_status run_scatter(struct scatter *self)
+{
+    const fc_image *dy = self->dy, *dx = self->dx;
+    if (self->indices) {
+        const bool planes = dx->stride_c != 1 && dx->stride_w == 1;
+        self->planes = planes;
+        self->channels = fc_min(dx->c, planes ? FC_POOL2D_ABREAST : SCATTER_CHANNELS);
+        const int threads = fc_pool2d_dx_width(ENOUGH_PARTS, dy, dx);
+        while (!planes && self->channels > LEAST_CHANNELS &&
+               dx->n * fc_ceil_div(dx->c, self->channels) < threads)
+            self->channels = fc_ceil_div(self->channels, 2);
+    } else {
+        const fc_status status = fc_pool2d_plan(&self->pass);
+        if (status != FC_OK)
+            return status;
+        const size_t targets = (size_t)(self->pass.rows * self->pass.columns * self->pass.channels);
+        self->channels = self->pass.channels;
+        self->target_bytes = fc_round_to_line(targets * self->size);
+        self->scratch_bytes = fc_pool2d_scratch(&self->pass) + self->target_bytes +
+                              fc_round_to_line(targets * sizeof(int64_t));
+    }
+    choose_parts(self);
+    const int64_t items = dx->n * self->channel_blocks * self->bands;
+    const int width = fc_pool2d_dx_width(items, dy, dx);
+    if (self->scratch_bytes > 0) {
+        self->scratch = fc_workspace_acquire((size_t)width * self->scratch_bytes);
+        if (!self->scratch)
+            return FC_NO_MEMORY;
+    }
+    fc_parallel_for(items, width, FC_KEEP_DENORMALS, scatter_part, self);
+    if (self->scratch)
+        fc_workspace_release(self->scratch);
+    return atomic_load(&self->bad_index) ? FC_BAD_INDEX : FC_OK;
+}
+
+fc_status fc_pool2d_scatter_dx(const struct fc_pool2d_pass *pass,
+                               const struct fc_pool2d_axis *vertical, const fc_image *dy,
+                               const fc_image *indices, const fc_image *dx)
+{
+    struct scatter scatter = {.pass = *pass,
+                              .vertical = *vertical,
+                              .dy = dy,
+                              .dx = dx,
+                              .indices = indices,
+                              .size = fc_element_size(pass->dtype)};
+    return run_scatter(&scatter);
+}
