@@ -308,6 +308,8 @@ LAYERS: tuple[Layer, ...] = (
     _pool(_MAX, "Inception-v3", "inception3_pool1", 147, 64, 3, 2),
     _pool(_MAX, "GoogLeNet", "googlenet_4a_pool", 14, 480, 3, 1, 1),
     _pool(_MAX, "AlexNet", "alexnet_pool2", 27, 192, 3, 2),
+    _pool(_MAX, "YOLOv4", "yolov4_spp5", 13, 512, 5, 1, 2),
+    _pool(_MAX, "YOLOv4", "yolov4_spp13", 13, 512, 13, 1, 6),
 
     _pool(_AVG, "Inception-v3", "inception3_5b_avg", 35, 192, 3, 1, 1),
     _pool(_AVG, "Inception-v3", "inception3_6b_avg", 17, 768, 3, 1, 1),

@@ -13,6 +13,7 @@
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
 #include "pool2d_scatter_dx.h"
+#include "pool2d_search_dx.h"
 #include "pool2d_whole_dx.h"
 
 static fc_status check(const fc_pool2d_params *params, const fc_image *dy, const fc_image *x,
@@ -73,6 +74,8 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
         status = fc_pool2d_halves_dx(search, dy, indices, dx, done);
     if (!*done && status == FC_OK)
         status = fc_pool2d_halves_planes_dx(search, dy, indices, dx, done);
+    if (!*done && status == FC_OK && !indices)
+        status = fc_pool2d_search_dx(search, dy, dx, done);
     if (!*done && status == FC_OK && !indices)
         status = fc_pool2d_planes_max_dx(search, dy, dx, done);
     if (*done || status != FC_OK || (indices && !gathers(search, dx)))

@@ -60,6 +60,7 @@ FC_INLINE vint viload_index(const int64_t *p)
 #endif
 }
 FC_INLINE vmask viequal(vint a, vint b) { return FC_IOP(cmpeq)(a, b); }
+FC_INLINE vmask vigreater(vint a, vint b) { return FC_IOP(cmpgt)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return _mm256_blendv_epi8(b, a, m); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }

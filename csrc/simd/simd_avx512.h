@@ -85,6 +85,14 @@ FC_INLINE vmask viequal(vint a, vint b)
     return _mm512_cmpeq_epi64_mask(a, b);
 #endif
 }
+FC_INLINE vmask vigreater(vint a, vint b)
+{
+#if FC_REAL == 32
+    return _mm512_cmpgt_epi32_mask(a, b);
+#else
+    return _mm512_cmpgt_epi64_mask(a, b);
+#endif
+}
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(mask_blend)(m, b, a); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }

@@ -67,6 +67,7 @@ FC_INLINE vint viload_index(const int64_t *p)
     return viload(lanes);
 }
 FC_INLINE vmask viequal(vint a, vint b) { return a == b; }
+FC_INLINE vmask vigreater(vint a, vint b) { return a > b; }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return (m & a) | (~m & b); }
 /* Unsigned, since these wrap. */
 FC_INLINE vint viadd(vint a, vint b) { return (vint)((vuint)a + (vuint)b); }

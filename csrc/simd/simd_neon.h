@@ -69,6 +69,7 @@ FC_INLINE vint viload_index(const int64_t *p)
 #endif
 }
 FC_INLINE vmask viequal(vint a, vint b) { return FC_IOP(ceq)(a, b); }
+FC_INLINE vmask vigreater(vint a, vint b) { return FC_IOP(cgt)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(bsl)(m, a, b); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
