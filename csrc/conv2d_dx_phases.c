@@ -166,6 +166,7 @@ enum {
     NEAR_BYTES = 1 << 19, /* of planes of dx whose phases follow each other */
     LEAST_GROUPS = 8,     /* at once: a call takes a microsecond or two */
     LEAST_MERGED = 48,    /* columns: with 28, in float64 even 1.3 times the time */
+    LEAST_OF_GROUPS = 8,  /* of several channels, which a phase turns from pixels */
     MOST_MERGED = 1 << 20 /* bytes of planes that are merged: scratch */
 };
 
@@ -177,29 +178,35 @@ struct merge {
     ptrdiff_t element;
 };
 
-static void merge_plane(void *context, int64_t c, int worker)
+/* Rows of whole pairs that follow each other are one. */
+static void merge_plane(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct merge *merge = context;
     const fc_image *from = merge->from, *to = merge->to;
-    for (int64_t h = 0; h < to->h; h++) {
+    const int64_t n = item / to->c, c = item % to->c;
+    const bool whole = to->stride_h == to->w && to->w % 2 == 0;
+    const int64_t rows = whole ? 1 : to->h, width = whole ? to->h * to->w : to->w;
+    for (int64_t h = 0; h < rows; h++) {
         const char *even =
-            (const char *)from->data + (c * from->stride_c + h * from->stride_h) * merge->element;
-        merge->kernels->pool2d.merge_pairs(
-            even, even + merge->apart * merge->element,
-            (char *)to->data + (c * to->stride_c + h * to->stride_h) * merge->element, to->w);
+            (const char *)from->data +
+            (n * from->stride_n + c * from->stride_c + h * from->stride_h) * merge->element;
+        char *y = (char *)to->data +
+                  (n * to->stride_n + c * to->stride_c + h * to->stride_h) * merge->element;
+        merge->kernels->pool2d.merge_pairs(even, even + merge->apart * merge->element, y, width);
     }
 }
 
 /* Columns in two phases, each with taps, of planes: each phase is stored whole, and both are merged. To store
  * every other number 64 channels of 112 x 112 took 5.9 ms on Zen 4, so 4.2. */
 static bool merges(const struct fc_window *window, const struct fc_dx_region *region,
-                   int64_t element)
+                   int64_t groups, int64_t element)
 {
     const struct fc_axis *axis = window->axis;
     const fc_image *dx = &region->dx;
-    if (axis[1].stride != 2 || dx->stride_w != 1 || dx->w < LEAST_MERGED ||
-        dx->h * dx->w > MOST_MERGED / element / fc_max(dx->c, 1))
+    const int64_t least = dx->c > groups ? LEAST_OF_GROUPS : LEAST_MERGED;
+    if (axis[1].stride != 2 || dx->stride_w != 1 || dx->w < least ||
+        dx->h * dx->w > MOST_MERGED / element / fc_max(dx->c, 1) / fc_max(dx->n, 1))
         return false;
     for (int d = 0; d < 2; d++)
         for (int64_t r = 0; r < axis[d].stride; r++)
@@ -214,11 +221,11 @@ static fc_status convolve_merged(const fc_conv2d_params *params, const struct fc
 {
     const ptrdiff_t element = (ptrdiff_t)fc_element_size(params->dtype);
     fc_image planes = region->dx;
-    const int64_t apart = fc_ceil_div(planes.w, 2);
-    planes.stride_h = 2 * apart;
-    planes.stride_c = planes.h * planes.stride_h;
+    planes.stride_h = fc_ceil_div(planes.w, 2);
+    const int64_t apart = planes.h * planes.stride_h, all = 2 * apart * planes.c * planes.n;
+    planes.stride_c = 2 * apart;
     planes.stride_n = planes.c * planes.stride_c;
-    planes.data = fc_workspace_acquire((size_t)(planes.stride_n * element));
+    planes.data = fc_workspace_acquire((size_t)(all * element));
     if (!planes.data)
         return FC_NO_MEMORY;
     struct fc_dx_region phases = *region;
@@ -226,59 +233,98 @@ static fc_status convolve_merged(const fc_conv2d_params *params, const struct fc
     phases.apart = apart;
     const fc_status status = fc_convolve_dx_region(params, window, dy, kernel, bias, &phases);
     struct merge merge = {fc_current_kernels(params->dtype), &planes, &region->dx, apart, element};
-    const int width = fc_parallel_width(planes.c, FC_WORK_PER_ELEMENT * (double)planes.stride_n);
+    const int width = fc_parallel_width(planes.n * planes.c, FC_WORK_PER_ELEMENT * (double)all);
     if (status == FC_OK)
-        fc_parallel_for(planes.c, width, FC_FLUSH_DENORMALS, merge_plane, &merge);
+        fc_parallel_for(planes.n * planes.c, width, FC_FLUSH_DENORMALS, merge_plane, &merge);
     fc_workspace_release(planes.data);
     return status;
 }
 
-/* All phases of groups [group, group + count) of image n, one channel of dx each. */
-static fc_status convolve_groups(const fc_conv2d_params *params, const struct fc_window *window,
-                                 const fc_image *dy, const fc_weights *kernel, const void *bias,
-                                 const fc_image *dx, int64_t n, int64_t group, int64_t count)
+/* Some images of some groups. */
+struct share {
+    int64_t n, images, group, groups;
+};
+
+static fc_image share_of(const fc_image *image, const struct share *share, int64_t channels,
+                         ptrdiff_t element)
+{
+    fc_image some = *image;
+    some.data = (char *)image->data +
+                (share->n * image->stride_n + share->group * channels * image->stride_c) * element;
+    some.n = share->images;
+    some.c = share->groups * channels;
+    return some;
+}
+
+/* All phases of a share. */
+static fc_status convolve_share(const fc_conv2d_params *params, const struct fc_window *window,
+                                const fc_image *dy, const fc_weights *kernel, const void *bias,
+                                const fc_image *dx, const struct share *share)
 {
     const ptrdiff_t element = (ptrdiff_t)fc_element_size(params->dtype);
     const int64_t outputs = kernel->c_out / params->groups;
     fc_conv2d_params some = *params;
     fc_weights of_some = *kernel;
-    fc_image dy_some = *dy;
-    struct fc_dx_region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
-    some.groups = region.dx.c = count;
-    of_some.c_out = dy_some.c = count * outputs;
-    dy_some.n = region.dx.n = 1;
-    of_some.data = (char *)kernel->data + group * outputs * kernel->stride_c_out * element;
-    dy_some.data = (char *)dy->data + (n * dy->stride_n + group * outputs * dy->stride_c) * element;
-    region.dx.data = (char *)dx->data + (n * dx->stride_n + group * dx->stride_c) * element;
+    const fc_image dy_some = share_of(dy, share, outputs, element);
+    const struct fc_dx_region region = {
+        .begin = {0, 0}, .end = {dx->h, dx->w}, .dx = share_of(dx, share, kernel->c_in, element)};
+    some.groups = share->groups;
+    of_some.c_out = dy_some.c;
+    of_some.data = (char *)kernel->data + share->group * outputs * kernel->stride_c_out * element;
     if (bias)
-        bias = (const char *)bias + group * element;
-    if (merges(window, &region, element))
+        bias = (const char *)bias + share->group * kernel->c_in * element;
+    if (merges(window, &region, share->groups, element))
         return convolve_merged(&some, window, &dy_some, &of_some, bias, &region);
     return fc_convolve_dx_region(&some, window, &dy_some, &of_some, bias, &region);
 }
 
-/* All of dx. Where a phase does little with each number, as a strided depthwise convolution does, all
- * phases of an image follow each other: then dy comes from the second-level cache for all but the
- * first. Of planes, some follow each other so: each phase stores numbers between those of the others, to
- * lines that are still there. 64 channels of 112 x 112 took 5.5 ms image by image, and take 4.0. */
+/* How much of dx is computed phase by phase, the first share; of no groups, if all of it is. Where a phase does
+ * little with each number, as a strided depthwise convolution does, all phases of an image follow each other: then
+ * dy comes from the second-level cache for all but the first. Of planes, some follow each other so: each phase
+ * stores numbers between those of the others, to lines that are still there. 64 channels of 112 x 112 took 5.5 ms
+ * image by image, and take 4.0. So do planes of narrow groups that are merged, whole units of several images,
+ * since each call packs its kernel. */
+static struct share first_share(const fc_conv2d_params *params, const struct fc_window *window,
+                                const fc_weights *kernel, const fc_image *dx)
+{
+    const int64_t element = (int64_t)fc_element_size(params->dtype), channels = kernel->c_in;
+    const int64_t unit = fc_unit(params->dtype), group = dx->h * dx->w * channels * element;
+    const bool phases = window->axis[0].stride > 1 || window->axis[1].stride > 1;
+    const bool planes = dx->stride_w == 1;
+    struct share share = {.images = 1};
+    if (!phases || params->groups == 1 || channels > unit)
+        return share;
+    if (channels == 1) {
+        const int64_t near = planes ? NEAR_BYTES / fc_max(group, 1) : params->groups;
+        share.groups = fc_max(near, LEAST_GROUPS);
+        return share;
+    }
+    const int64_t least = unit / fc_greatest_common_divisor(unit, channels);
+    const int64_t fit = fc_max(MOST_MERGED / fc_max(group, 1) / least, 1) * least;
+    share.groups = fc_min(fit, params->groups);
+    share.images = fc_min(fc_max(fit / share.groups, 1), dx->n);
+    const struct fc_dx_region region = {.end = {dx->h, dx->w},
+                                        .dx = share_of(dx, &share, channels, element)};
+    if (!merges(window, &region, share.groups, element))
+        share.groups = 0;
+    return share;
+}
+
 fc_status fc_convolve_dx(const fc_conv2d_params *params, const struct fc_window *window,
                          const fc_image *dy, const fc_weights *kernel, const void *bias,
                          const fc_image *dx)
 {
-    const bool phases = window->axis[0].stride > 1 || window->axis[1].stride > 1;
-    const bool alone = phases && params->groups > 1 && kernel->c_in == 1;
     const struct fc_dx_region region = {.begin = {0, 0}, .end = {dx->h, dx->w}, .dx = *dx};
     fc_status status = FC_OK;
     if (convolve_gaps(params, window, dy, kernel, bias, &region, &status))
         return status;
-    if (!alone)
+    const struct share first = first_share(params, window, kernel, dx);
+    if (first.groups == 0)
         return fc_convolve_dx_region(params, window, dy, kernel, bias, &region);
-    const int64_t plane = dx->h * dx->w * (int64_t)fc_element_size(params->dtype);
-    const int64_t some = dx->stride_w == 1 ? NEAR_BYTES / fc_max(plane, 1) : params->groups;
-    const int64_t most = fc_max(some, LEAST_GROUPS);
-    for (int64_t n = 0; n < dx->n; n++)
-        for (int64_t group = 0; group < params->groups && status == FC_OK; group += most)
-            status = convolve_groups(params, window, dy, kernel, bias, dx, n, group,
-                                     fc_min(most, params->groups - group));
+    for (int64_t n = 0; n < dx->n; n += first.images)
+        for (int64_t group = 0; group < params->groups && status == FC_OK; group += first.groups)
+            status = convolve_share(params, window, dy, kernel, bias, dx,
+                                    &(struct share){n, fc_min(first.images, dx->n - n), group,
+                                                    fc_min(first.groups, params->groups - group)});
     return status;
 }
