@@ -298,6 +298,8 @@ LAYERS: tuple[Layer, ...] = (
     _conv("depthwise", "EfficientNet-B0", "efficientnet_6b_dw5x5", 7, 1152, 1152, 5, g=1152),
 
     _conv("grouped", "ResNeXt-50", "resnext50_conv2_g32", 56, 128, 128, 3, g=32),
+    _conv("grouped", "ResNeXt-50", "resnext50_conv3_s2", 56, 256, 256, 3, s=2, g=32),
+    _conv("grouped", "ResNeXt-50", "resnext50_conv3_g32", 28, 256, 256, 3, g=32),
     _conv("grouped", "ResNeXt-50", "resnext50_conv4_g32", 14, 512, 512, 3, g=32),
     _conv("grouped", "AlexNet", "alexnet_conv2_g2", 27, 96, 256, 5, g=2),
 

@@ -208,12 +208,19 @@ static fc_status sum_directly(const struct fc_convolution *convolution, bool exa
     const fc_status status = fc_workspace_divide(shared, plan.worker_bytes, plan.width, &scratch);
     if (status != FC_OK)
         return status;
-    const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution->dtype)->conv2d;
+    const struct fc_kernels *all = fc_current_kernels(convolution->dtype);
+    const struct fc_conv2d_kernels *kernels = &all->conv2d;
+    struct fc_convolution turned = *convolution;
+    if (plan.grouped) {
+        turned.kernel.stride_c_in = convolution->kernel.stride_c_out;
+        turned.kernel.stride_c_out = convolution->kernel.stride_c_in;
+    }
     const bool mixes = plan.channels.lanes || plan.merged;
     struct fc_dkernel_job job = {
-        .convolution = convolution,
+        .convolution = &turned,
         .plan = &plan,
         .kernels = kernels,
+        .few = &all->few,
         .padded = fc_padded_x(convolution, kernels, plan.skip),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .sums = scratch,

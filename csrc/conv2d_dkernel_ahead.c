@@ -45,27 +45,28 @@ static void next_line(struct fc_dkernel_ahead *ahead, int64_t lines)
 
 void fc_dkernel_ahead_take(struct fc_dkernel_ahead *ahead, struct fc_dkernel_tile *tile)
 {
-    const int64_t pairs = tile->width / 2;
+    const int64_t pixels = ahead->pixels, turns = tile->width / pixels;
     tile->ahead = tile->x;
     tile->ahead_step = tile->ahead_row = 0;
     while (ahead->which < 2 && ahead->image[ahead->which].runs == 0)
         ahead->which++;
-    if (ahead->which == 2 || pairs == 0 || tile->rows * tile->images == 0)
+    if (ahead->which == 2 || turns == 0 || tile->rows * tile->images == 0)
         return;
     const struct fc_dkernel_runs *image = &ahead->image[ahead->which];
-    if (!image->flat) { /* every second pixel of each row, then the others */
-        tile->ahead = image->at + ahead->line / 2 * FC_CACHE_LINE + ahead->line % 2 * image->pitch;
-        tile->ahead_step = 2 * image->pitch;
+    if (!image->flat) { /* every second pixel of each row, then the others, or all */
+        tile->ahead =
+            image->at + ahead->line / pixels * FC_CACHE_LINE + ahead->line % pixels * image->pitch;
+        tile->ahead_step = pixels * image->pitch;
         tile->ahead_row = image->row;
-        next_line(ahead, 2 * image->lines);
+        next_line(ahead, pixels * image->lines);
         return;
     }
     const bool together = image->pitch == image->lines * FC_CACHE_LINE;
     const int64_t runs = together ? image->runs * image->lines : image->runs;
     tile->ahead_step = together ? FC_CACHE_LINE : image->pitch;
-    tile->ahead_row = pairs * tile->ahead_step;
+    tile->ahead_row = turns * tile->ahead_step;
     tile->ahead = image->at + ahead->line * FC_CACHE_LINE + ahead->run * tile->ahead_step;
-    ahead->run += pairs * tile->rows * tile->images;
+    ahead->run += turns * tile->rows * tile->images;
     if (ahead->run >= runs)
         next_line(ahead, together ? 1 : image->lines);
 }

@@ -21,6 +21,7 @@ struct fc_dkernel_ahead {
     struct fc_dkernel_runs image[2];
     int which; /* image; 2 when all has been fetched */
     int64_t run, line;
+    int64_t pixels; /* of a tile, for each line that it fetches */
 };
 
 /* Channels [c, c + count) of rows and columns that lie in the image. */

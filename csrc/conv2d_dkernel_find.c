@@ -90,10 +90,15 @@ void fc_dkernel_pack_lanes(struct fc_dkernel_part *part, int64_t n, int64_t p)
     const struct fc_dkernel_job *job = part->job;
     const struct fc_channels *channels = &job->plan->channels;
     const int64_t width = fc_panel_width(channels, p);
-    const int64_t bytes =
-        part->patch.x_rows * part->patch.x_columns * part->channels * width * job->element;
+    const int64_t each = job->plan->grouped ? 1 : part->channels;
+    const int64_t bytes = part->patch.x_rows * part->patch.x_columns * each * width * job->element;
     for (int64_t j = 0; j < (job->plan->apart ? job->convolution->kernel.kw : 1); j++) {
         const struct fc_patch patch = patch_of(part, j);
+        if (job->plan->grouped) {
+            fc_pack_slabs(&job->padded, n, &patch, channels->unit, p * channels->panel, width,
+                          part->x + j * bytes);
+            continue;
+        }
         fc_pack_lanes(&job->padded, n, &patch, &job->convolution->kernel, p * channels->panel,
                       fc_panel_outputs(channels, p), width, part->c, part->channels,
                       part->x + j * bytes);

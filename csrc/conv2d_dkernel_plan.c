@@ -21,6 +21,7 @@
  * leave the second-level cache. Blocks of 128 or 192 pixels gain nothing. */
 #include "conv2d_dkernel_plan.h"
 
+#include "convolve_groups.h"
 #include "convolve_one_tap.h"
 #include "dispatch.h"
 #include "parallel.h"
@@ -216,7 +217,7 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_dke
     const int64_t lanes = channels->lanes ? channels->panel : 1;
     const int64_t taps = plan->apart ? convolution->kernel.kw : 1;
     const int64_t packed = channels->lanes
-                               ? plan->part_channels
+                               ? (plan->grouped ? 1 : plan->part_channels)
                                : fc_ceil_div(plan->part_channels, channels->slab) * plan->pitch;
     int64_t x;
     if (pixels < 0 || __builtin_mul_overflow(pixels, plan->images * taps, &x) ||
@@ -255,6 +256,8 @@ bool fc_plan_dkernel(const struct fc_convolution *convolution, bool exact, int64
         .exact = exact,
     };
     plan_parts(plan);
+    plan->grouped = plan->channels.lanes && !exact && fc_fits_groups(convolution) &&
+                    plan->part_channels % FC_FEWEST_GROUPED == 0;
     plan_blocks(convolution, chunks, plan);
     plan_slabs(convolution, plan);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)dy->c *

@@ -13,12 +13,13 @@ struct fc_dkernel_plan {
     int64_t images;        /* whole small images that a block holds */
     int64_t steps, chunks; /* blocks of the whole batch; pieces they are divided into */
     int64_t part_elements;
-    int64_t pitch;    /* channels packed for a slab: whole vectors, where x has so many */
-    bool exact;       /* no tap sees padding, and what is finite in dkernel stays */
-    bool merged;      /* the taps of a kernel row are one run of elements */
-    bool whole;       /* so may be all rows of the kernel: those of padding are packed as well */
-    bool apart;       /* the taps of a kernel row are packed each by itself */
-    bool direct;      /* one tap that reads each pixel of x once, where it lies */
+    int64_t pitch; /* channels packed for a slab: whole vectors, where x has so many */
+    bool grouped; /* lanes hold whole groups of x, whose kernel is turned: see group_dkernel_tile */
+    bool exact;   /* no tap sees padding, and what is finite in dkernel stays */
+    bool merged;  /* the taps of a kernel row are one run of elements */
+    bool whole;   /* so may be all rows of the kernel: those of padding are packed as well */
+    bool apart;   /* the taps of a kernel row are packed each by itself */
+    bool direct;  /* one tap that reads each pixel of x once, where it lies */
     bool x_copied;    /* directly by the first panel alone, which leaves a copy */
     bool skip;        /* rows of padding are neither packed nor summed */
     bool dy_in_place; /* read where it lies, in whole panels */

@@ -220,6 +220,47 @@ static void add_lanes(struct fc_dkernel_part *part, int64_t p, int64_t c)
     }
 }
 
+/* Some outputs of each group in turn, with x as it lies: the part's channels stand for them. */
+static void add_groups(struct fc_dkernel_part *part, int64_t p)
+{
+    const struct fc_dkernel_job *job = part->job;
+    const struct fc_dkernel_plan *plan = job->plan;
+    const struct fc_channels *channels = &plan->channels;
+    const struct fc_axis *axis = job->convolution->axis;
+    const struct fc_patch *patch = &part->patch;
+    const int64_t width = fc_panel_width(channels, p), taps = channels->taps, unit = channels->unit;
+    const int64_t pixels = patch->x_rows * patch->x_columns;
+    const int64_t tiles = fc_ceil_div(taps, job->few->group_taps);
+    struct fc_dkernel_tile *tile = &part->tile;
+    for (int64_t tap = 0; tap < taps; tap++)
+        part->offset[tap] =
+            (tap / axis[1].taps * patch->x_columns) * unit +
+            tap % axis[1].taps * (plan->apart ? pixels * width : axis[1].dilation * unit);
+    tile->x_step = axis[1].stride * unit;
+    part->x_row = plan->blocks.row_stride * patch->x_columns * unit;
+    fc_dkernel_lay_out_rows(part, patch->rows, patch->columns);
+    tile->channels = job->convolution->kernel.c_out;
+    tile->dkernel_step = width;
+    tile->output_step = taps * width;
+    tile->finite = part->last ? &part->finite : NULL;
+    for (int64_t k = 0; k < width; k += unit)
+        for (int64_t output = 0; output < part->channels; output += FC_FEWEST_GROUPED)
+            for (int64_t t = 0; t < tiles; t++) {
+                const int64_t first = taps * t / tiles;
+                tile->elements = (int)(taps * (t + 1) / tiles - first);
+                tile->output = part->c + output;
+                tile->offset = part->offset + first;
+                tile->x = part->x + k * pixels * job->element;
+                tile->dy = part->tile_dy + k * job->element;
+                tile->dkernel =
+                    part->sums + (fc_dkernel_panel(part, p) + (taps * output + first) * width + k) *
+                                     job->element;
+                tile->partial = part->first ? NULL : tile->dkernel;
+                fc_dkernel_ahead_take(&part->ahead, tile);
+                job->few->group_dkernel_tile(tile);
+            }
+}
+
 void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
 {
     const struct fc_dkernel_job *job = part->job;
@@ -238,7 +279,9 @@ void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
         fc_dkernel_add_packed_bias(part, n, p);
         if (!lanes)
             add_panel(part, p);
-        for (int64_t c = 0; lanes && c < part->channels; c++)
+        if (job->plan->grouped)
+            add_groups(part, p);
+        for (int64_t c = 0; lanes && !job->plan->grouped && c < part->channels; c++)
             add_lanes(part, p, c);
     }
 }
@@ -252,12 +295,14 @@ void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step)
     const struct fc_channels *channels = &plan->channels;
     const fc_image *x = &job->convolution->x, *y = &job->convolution->y;
     const int64_t blocks = fc_block_count(&plan->blocks), n = step / blocks * plan->images;
-    part->ahead.which = 2;
+    part->ahead = (struct fc_dkernel_ahead){.which = 2, .pixels = plan->grouped ? 1 : 2};
     /* Planes that are read where they lie are streams, which the prefetcher follows by itself: fetched
      * besides, 256 to 64 channels took 7.4 ms, not 6.9, MobileNet's first layer 2.4, not 2.1, and nothing
      * gained. */
-    const bool planes = plan->merged ? y->stride_c != 1 : plan->direct && x->stride_c != 1;
-    if (channels->lanes || plan->steps == 1 || planes)
+    const bool planes = plan->grouped  ? x->stride_c != 1 || y->stride_c != 1
+                        : plan->merged ? y->stride_c != 1
+                                       : plan->direct && x->stride_c != 1;
+    if ((channels->lanes && !plan->grouped) || plan->steps == 1 || planes)
         return;
     const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
     const int64_t images = fc_min(plan->images, y->n - n), k = part->panel * channels->panel;
@@ -265,12 +310,14 @@ void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step)
     const int64_t row = patch.x_row + fc_ceil_div(fc_max(-patch.x_row, 0), gap) * gap;
     const int64_t column = fc_max(patch.x_column, 0);
     part->ahead = (struct fc_dkernel_ahead){
+        .pixels = part->ahead.pixels,
         .image = {
             fc_dkernel_runs_of(
                 x, job->element, n, images, row,
                 fc_ceil_div(fc_min(patch.x_row + (patch.x_rows - 1) * gap + 1, x->h) - row, gap),
                 gap, column, fc_min(patch.x_column + patch.x_columns, x->w) - column,
-                part->group * channels->c_in + part->c, part->channels),
+                plan->grouped ? k : part->group * channels->c_in + part->c,
+                plan->grouped ? fc_panel_width(channels, part->panel) : part->channels),
             fc_dkernel_runs_of(y, job->element, n, images, fc_patch_row(&plan->blocks, &patch, 0),
                                patch.rows, plan->blocks.row_phases, patch.column, patch.columns,
                                part->group * channels->c_out + k,

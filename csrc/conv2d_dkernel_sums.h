@@ -6,12 +6,14 @@
 
 #include "conv2d_dkernel_ahead.h"
 #include "conv2d_dkernel_plan.h"
+#include "few_kernels.h"
 #include "sum_channels.h"
 
 struct fc_dkernel_job {
     const struct fc_convolution *convolution; /* y stands for dy, kernel for dkernel */
     const struct fc_dkernel_plan *plan;
     const struct fc_conv2d_kernels *kernels;
+    const struct fc_few_kernels *few;
     struct fc_padded padded;
     ptrdiff_t element;
     char *sums, *scratch;

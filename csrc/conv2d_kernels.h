@@ -74,6 +74,11 @@ struct fc_tile {
  *   rows_dkernel_tile:  the same for elements l of FC_TILE_ROWS rows, x_element apart, that lie together in each:
  *                       9 of all, or 18 or 27 of one unit; only where tile_units are more than one
  *   lane_dkernel_tile:  dkernel[r][k] = partial[r][k] + sum over pixels of x[offset[r] + k] * dy[k]
+ *   group_dkernel_tile: of groups of `channels`, a power of two from FC_FEWEST_GROUPED to a unit, and
+ *                       FC_FEWEST_GROUPED outputs of each from its `output` on,
+ *                       dkernel[k * output_step + r * dkernel_step + l] =
+ *                           partial + sum over pixels of x[offset[r] + l] * dy[l / channels * channels + output + k]
+ *                       for r < elements (at most group_taps), l < a unit; partial is dkernel or NULL, images are 1
  * for l, r < elements, without partial where it is NULL; it may be the same memory as dkernel. The sum
  * is one chain over the pixels in row-major order, then added once. A pixel's x is x_image * image +
  * x_row * row + x_step * column further, its dy likewise. Whole units of dy, partial and dkernel (and
@@ -89,6 +94,8 @@ struct fc_dkernel_tile {
     ptrdiff_t x_element, x_step, x_row, x_image, dy_step, dy_row, dy_image, partial_step,
         dkernel_step;
     int64_t images, rows, width;
+    int64_t channels, output;
+    ptrdiff_t output_step;
     int elements, units;
     bool *finite;
     const char *ahead;

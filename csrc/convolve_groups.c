@@ -54,8 +54,7 @@ bool fc_fits_groups(const struct fc_convolution *convolution)
         (count & (count - 1)) != 0 || kernel->kh < 1 || kernel->kw < 1)
         return false;
     const struct fc_channels channels = fc_plan_channels(kernel, convolution->dtype);
-    return count <= channels.unit && kernel->groups * count % channels.unit == 0 &&
-           count <= channels.block;
+    return count <= channels.unit && kernel->groups * count % channels.unit == 0;
 }
 
 /* Whether three taps slide over each row and at most one of them leaves it, whose column the tiles at
@@ -146,42 +145,51 @@ static char *row_of(const struct job *job, const fc_image *image, const struct i
                                      job->element;
 }
 
-/* Lines of x that the next item reads: `outer` runs of `inner` lines. Pixels of a few units, or planes,
- * are no stream that the processor knows, and packing them took a third of the time. */
+/* Lines of x that the next item reads: in each of some rows `outer` runs of `inner` lines. Pixels of a few
+ * units, or planes, are no stream that the processor knows, and packing them took a third of the time. */
 struct ahead {
     const char *at;
-    ptrdiff_t step; /* from run to run */
-    int64_t outer, inner;
+    ptrdiff_t row, step; /* from row to row, and from run to run */
+    int64_t rows, outer, inner;
 };
 
-/* Those of row r of an item and `count` channels from its k-th on. */
-static struct ahead find_ahead(const struct job *job, const struct item *item, int64_t r, int64_t k,
-                               int64_t count)
+/* Piece r of `pieces` of an item's rows, and `count` channels from its k-th on. */
+static struct ahead find_ahead(const struct job *job, const struct item *item, int64_t r,
+                               int64_t pieces, int64_t k, int64_t count)
 {
     const fc_image *x = &job->convolution->x;
     const struct fc_patch *patch = &item->patch;
-    const int64_t row = patch->x_row + r * patch->x_row_gap;
-    const int64_t begin = fc_max(patch->x_column, 0);
+    const int64_t gap = patch->x_row_gap, first = r * patch->x_rows / pieces;
+    const int64_t end =
+        fc_min((r + 1) * patch->x_rows / pieces, fc_ceil_div(x->h - patch->x_row, gap));
+    const int64_t begin = fc_max(patch->x_column, 0), row = patch->x_row + first * gap;
     const int64_t columns = fc_min(patch->x_column + patch->x_columns, x->w) - begin;
-    if (row < 0 || row >= x->h || columns <= 0 || k + count > item->outputs ||
+    if (row < 0 || first >= end || columns <= 0 || k + count > item->outputs ||
         (x->stride_c != 1 && x->stride_w != 1))
         return (struct ahead){.outer = 0};
-    const char *at = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                              begin * x->stride_w + (item->k + k) * x->stride_c) *
-                                                 job->element;
-    if (x->stride_c == 1)
-        return (struct ahead){at, x->stride_w * job->element, columns,
-                              count / job->plan->channels.unit};
-    return (struct ahead){at, x->stride_c * job->element, count,
-                          fc_ceil_div(columns * job->element, FC_CACHE_LINE)};
+    const int64_t lines = fc_ceil_div(columns * job->element, FC_CACHE_LINE);
+    return (struct ahead){
+        .at = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                       begin * x->stride_w + (item->k + k) * x->stride_c) *
+                                          job->element,
+        .row = gap * x->stride_h * job->element,
+        .step = (x->stride_c == 1 ? x->stride_w : x->stride_c) * job->element,
+        .rows = end - first,
+        .outer = x->stride_c == 1 ? columns : count,
+        .inner = x->stride_c == 1 ? count / job->plan->channels.unit : lines,
+    };
 }
 
 /* Piece t of `pieces`. */
 static void fetch(const struct ahead *ahead, int64_t t, int64_t pieces)
 {
-    for (int64_t i = ahead->outer * t / pieces; i < ahead->outer * (t + 1) / pieces; i++)
+    const int64_t runs = ahead->rows * ahead->outer;
+    for (int64_t i = runs * t / pieces; i < runs * (t + 1) / pieces; i++) {
+        const int64_t row = i < ahead->outer ? 0 : i / ahead->outer;
+        const char *at = ahead->at + row * ahead->row + (i - row * ahead->outer) * ahead->step;
         for (int64_t line = 0; line < ahead->inner; line++)
-            __builtin_prefetch(ahead->at + i * ahead->step + line * FC_CACHE_LINE, 0, 2);
+            __builtin_prefetch(at + line * FC_CACHE_LINE, 0, 2);
+    }
 }
 
 /* The kernel of outputs [k, k + unit): in lanes [channel][tap][width of the panel], else, a group of its
@@ -270,7 +278,20 @@ static void find_taps(const struct job *job, const struct item *item, int64_t r,
     *end = fc_max(fc_min(fc_ceil_div(fc_max(job->convolution->x.h - first, 0), gap), *end), *begin);
 }
 
-/* One row of one unit. Lines of the next item's x are fetched meanwhile. */
+/* A tile, chain after chain of channels, as other narrow groups are summed. */
+static void compute_chains(const struct job *job, struct fc_group_tile tile)
+{
+    const struct fc_group_tile last = tile;
+    const int64_t block = job->plan->channels.lanes ? job->plan->channels.block : tile.channels;
+    for (tile.begin = 0; tile.begin < tile.channels; tile.begin = tile.end) {
+        tile.end = fc_min(tile.begin + block, tile.channels);
+        tile.bias = tile.end == tile.channels ? last.bias : NULL;
+        tile.activation = tile.end == tile.channels ? last.activation : FC_LINEAR;
+        job->kernels->few.group_tile(&tile);
+    }
+}
+
+/* One row of one unit. Lines of the next item's x and of the row of y below are fetched meanwhile. */
 static void compute_row(const struct rows *part, int64_t r, int64_t u, struct fc_group_tile tile)
 {
     const struct job *job = part->job;
@@ -280,8 +301,7 @@ static void compute_row(const struct rows *part, int64_t r, int64_t u, struct fc
     const int64_t unit = job->plan->channels.unit, columns = patch->columns;
     const int64_t pieces = fc_ceil_div(columns, job->kernels->few.group_pixels);
     const int64_t units = part->outputs / unit;
-    const struct ahead ahead = find_ahead(
-        job, part->next, r * part->next->patch.x_rows / patch->rows, part->k, part->outputs);
+    const struct ahead ahead = find_ahead(job, part->next, r, patch->rows, part->k, part->outputs);
     int64_t begin, end;
     find_taps(job, item, r, &begin, &end);
     tile.kh = end - begin;
@@ -292,6 +312,7 @@ static void compute_row(const struct rows *part, int64_t r, int64_t u, struct fc
     const bool plain = in_place(job->convolution);
     char *to = plain ? row_of(job, y, item, r, item->k + part->k + u * unit)
                      : part->strip + (r - part->r) * columns * unit * job->element;
+    const ptrdiff_t below = job->plan->blocks.row_phases * y->stride_h * job->element;
     tile.y_step = plain ? y->stride_w : unit;
     for (int64_t t = 0; t < pieces; t++) {
         const int64_t p = columns * t / pieces, last = columns * (t + 1) / pieces;
@@ -302,7 +323,9 @@ static void compute_row(const struct rows *part, int64_t r, int64_t u, struct fc
             patch->x_column + last + 2 > read->x_column + read->x_columns && job->plan->inside;
         tile.x = x + p * tile.stride * FC_UNIT_BYTES;
         tile.y = to + p * tile.y_step * job->element;
-        job->kernels->few.group_tile(&tile);
+        for (int64_t i = 0; plain && i < tile.pixels; i++)
+            __builtin_prefetch((char *)tile.y + below + i * tile.y_step * job->element, 1, 2);
+        compute_chains(job, tile);
     }
 }
 

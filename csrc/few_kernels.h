@@ -61,17 +61,17 @@ struct fc_shifted_sums {
 
 /* A tile of pixels x one unit of outputs in groups of `channels`, a power of two from
  * FC_FEWEST_GROUPED to a unit:
- *   sum(p, k) = sum over c < channels, i < kh, j < kw, in this order, of
+ *   sum(p, k) = sum over begin <= c < end, i < kh, j < kw, in this order, of
  *       x[i * x_row + (p * stride + j * dilation) * unit + k / channels * channels + c] *
  *       kernel[c * kernel_channel + (i * kw + j) * kernel_tap + k]
- *   y[p * y_step + k] = activation(sum + bias[k]); bias may be NULL
+ *   y[p * y_step + k] = activation(sum + bias[k]); bias may be NULL. Where begin > 0 the sum is added to y first.
  * Pixels are at most group_pixels. Where three taps slide, stride and dilation 1, `left` leaves out tap 0 of
  * pixel 0, and `right` tap 2 of the last, whose x is not read. */
 struct fc_group_tile {
     const void *x, *kernel, *bias;
     void *y;
     ptrdiff_t x_row, kernel_channel, kernel_tap, y_step;
-    int64_t kh, kw, stride, dilation, channels;
+    int64_t kh, kw, stride, dilation, channels, begin, end;
     int pixels;
     bool left, right;
     fc_activation activation;
@@ -127,6 +127,8 @@ struct fc_few_kernels {
     void (*column_sums)(const struct fc_column_sums *sums);
     int group_pixels; /* of a group_tile, at most */
     void (*group_tile)(const struct fc_group_tile *tile);
+    int group_taps; /* of a group_dkernel_tile, at most */
+    void (*group_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*tap_sums)(const struct fc_tap_sums *sums);
     void (*shifted_sums)(const struct fc_shifted_sums *sums);
     void (*widen_rows)(const struct fc_wide_rows *wide);

@@ -45,6 +45,12 @@ LAYERS = {
     "resnext 4 channels a group": Conv2DProblem(2, 13, 14, 44, 44, 3, 3, 1, 1, 1, 11),
     "groups of 3 to 5 channels": Conv2DProblem(2, 9, 10, 21, 35, 3, 3, 1, 1, 1, 7),
     "resnext groups": Conv2DProblem(1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 8),
+    "groups of 8, strides of 2": Conv2DProblem(2, 15, 30, 64, 64, 3, 3, 2, 1, 1, 8),
+    "groups of 4, strides of 2": Conv2DProblem(3, 9, 17, 32, 32, 3, 3, 2, 1, 1, 8),
+    "groups of 8, 5x5": Conv2DProblem(2, 13, 9, 32, 32, 5, 5, 1, 2, 1, 4),
+    "groups of 4, 7x7 reflected": Conv2DProblem(
+        1, 9, 31, 16, 16, 7, 7, (1, 2), 3, 1, 4, padding_mode="reflect"
+    ),
     "very wide": Conv2DProblem(1, 3, 3001, 5, 7, 3, 3, 1, 1),
     "very tall": Conv2DProblem(1, 3001, 3, 5, 7, 3, 3, 1, 1),
     "taps far apart": Conv2DProblem(2, 3, 2300, 5, 7, 2, 3, 1, "same", (1, 1100)),

@@ -6,16 +6,21 @@
  * Lane k wants channel c of its own group: a permutation of the channels beside it, or, where a group
  * fills a vector, a broadcast. A permutation takes one of the two ports of AVX-512's multiply-adds. At
  * stride 1 three taps of a row share it: 16 permutations and 42 multiply-adds for 14 pixels, 29 cycles
- * instead of 21, 72 % of the peak; with 14 sums, 3 weights and an order 19 of 32 registers. With a
+ * instead of 21, 72 % of the peak; with 14 sums, 3 weights and an order 19 of 32 registers. At stride 2 two
+ * of them do, 29 permutations; so do the two taps of a phase of dx. With a
  * permutation for each multiply-add, as other kernels have it, half of the peak is left. AVX2 has a
  * port for permutations and 16 registers: 7 pixels, bound by the multiply-adds; NEON only broadcasts.
  * So does AVX-512 with 16 channels: 19 loads for 42 multiply-adds, where conv_tile's 14 x 1 takes 45. */
 #if TILE_PIXELS * TILE_VECTORS < 24
 #define GROUP_PIXELS 7
 #define GROUP_CASES FC_CASES_7
+#define GROUP_TAPS 3
+#define GROUP_TAP_CASES FC_CASES_3
 #else
 #define GROUP_PIXELS 14
 #define GROUP_CASES FC_CASES_14
+#define GROUP_TAPS 6
+#define GROUP_TAP_CASES FC_CASES_6
 #endif
 
 enum { UNIT_LANES = FC_UNIT_BYTES / (int)sizeof(real) };
@@ -36,21 +41,23 @@ FC_INLINE vint order_of(int64_t channels, int64_t c)
     return viadd(viand(viload(lanes), viset1(-(integer)channels)), viset1((integer)c));
 }
 
-/* One row of taps of one channel. */
+/* One row of taps of one channel: so many that slide by a stride, or, where that is 0, any. */
 FC_INLINE void add_taps(const struct fc_group_tile *tile, const real *x, const real *kernel,
-                        vint order, const bool permuted, const int pixels, const bool sliding,
-                        vreal sum[GROUP_PIXELS])
+                        vint order, const bool permuted, const int pixels, const int taps,
+                        const int stride, vreal sum[GROUP_PIXELS])
 {
-    if (sliding) {
-        const vreal k[3] = {vload(kernel), vload(kernel + tile->kernel_tap),
-                            vload(kernel + 2 * tile->kernel_tap)};
-        FC_UNROLL (q, pixels + 2) {
-            if ((q == 0 && tile->left) || (q == pixels + 1 && tile->right))
+    if (taps > 0) {
+        const int all = stride * (pixels - 1) + taps;
+        vreal k[3];
+        FC_UNROLL (j, taps)
+            k[j] = vload(kernel + j * tile->kernel_tap);
+        FC_UNROLL (q, all) {
+            if ((q == 0 && tile->left) || (q == all - 1 && tile->right))
                 continue;
             const vreal a = spread_channel(x + q * UNIT_LANES, order, permuted);
-            FC_UNROLL (j, 3)
-                if (q >= j && q - j < pixels)
-                    sum[q - j] = vfma(a, k[j], sum[q - j]);
+            FC_UNROLL (j, taps)
+                if (q >= j && (q - j) % stride == 0 && (q - j) / stride < pixels)
+                    sum[(q - j) / stride] = vfma(a, k[j], sum[(q - j) / stride]);
         }
         return;
     }
@@ -64,7 +71,7 @@ FC_INLINE void add_taps(const struct fc_group_tile *tile, const real *x, const r
 }
 
 FC_INLINE void group_sums(const struct fc_group_tile *tile, const bool permuted, const int pixels,
-                          const bool sliding)
+                          const int taps, const int stride)
 {
     for (int v = 0; v < UNIT_VECTORS; v++) {
         const int64_t channels = tile->channels;
@@ -72,17 +79,20 @@ FC_INLINE void group_sums(const struct fc_group_tile *tile, const bool permuted,
         vreal sum[GROUP_PIXELS];
         FC_UNROLL (p, pixels)
             sum[p] = vzero();
-        for (int64_t c = 0; c < channels; c++) {
+        for (int64_t c = tile->begin; c < tile->end; c++) {
             const vint order = order_of(channels, c);
             const real *kernel = (const real *)tile->kernel + c * tile->kernel_channel + v * LANES;
             const real *x = (const real *)tile->x + first + (permuted ? 0 : c);
             for (int64_t i = 0; i < tile->kh; i++) {
-                add_taps(tile, x, kernel, order, permuted, pixels, sliding, sum);
+                add_taps(tile, x, kernel, order, permuted, pixels, taps, stride, sum);
                 kernel += tile->kw * tile->kernel_tap;
                 x += tile->x_row;
             }
         }
         real *y = (real *)tile->y + v * LANES;
+        if (tile->begin > 0)
+            FC_UNROLL (p, pixels)
+                sum[p] = vadd(vload(y + p * tile->y_step), sum[p]);
         if (tile->bias) {
             const vreal bias = vload((const real *)tile->bias + v * LANES);
             FC_UNROLL (p, pixels)
@@ -95,16 +105,21 @@ FC_INLINE void group_sums(const struct fc_group_tile *tile, const bool permuted,
 
 FC_INLINE void group_tile_of(const struct fc_group_tile *tile, const int pixels)
 {
-    const bool sliding = tile->kw == 3 && tile->stride == 1 && tile->dilation == 1;
     const bool permuted = FC_FEWEST_GROUPED < (int)LANES && tile->channels < LANES;
-    if (permuted && sliding)
-        group_sums(tile, FC_FEWEST_GROUPED < (int)LANES, pixels, true);
+    const int64_t taps = tile->dilation == 1 && tile->stride <= 2 ? tile->kw : 0;
+    const bool often = pixels % 7 == 0; /* of what no network has, one body for all is less code */
+    if (permuted && taps == 3 && tile->stride == 1)
+        group_sums(tile, FC_FEWEST_GROUPED < (int)LANES, pixels, 3, 1);
+    else if (often && permuted && taps == 3)
+        group_sums(tile, often && FC_FEWEST_GROUPED < (int)LANES, pixels, 3, 2);
+    else if (often && permuted && taps == 2 && tile->stride == 1)
+        group_sums(tile, often && FC_FEWEST_GROUPED < (int)LANES, pixels, 2, 1);
     else if (permuted)
-        group_sums(tile, FC_FEWEST_GROUPED < (int)LANES, pixels, false);
-    else if (sliding)
-        group_sums(tile, false, pixels, true);
+        group_sums(tile, FC_FEWEST_GROUPED < (int)LANES, pixels, 0, 1);
+    else if (taps == 3 && tile->stride == 1)
+        group_sums(tile, false, pixels, 3, 1);
     else
-        group_sums(tile, false, pixels, false);
+        group_sums(tile, false, pixels, 0, 1);
 }
 
 #define FC_GROUP_CASE(pixels)        \
@@ -116,5 +131,71 @@ FC_SPILL_TO_STACK static void group_tile(const struct fc_group_tile *tile)
 {
     switch (tile->pixels) {
         GROUP_CASES(FC_GROUP_CASE)
+    }
+}
+
+/* group_dkernel_tile: x as it lies against channels of dy, each spread over the lanes of its group, so that what
+ * is permuted serves all taps, whatever the stride: with 5 x 4 sums a pixel of two groups of 8 takes 5 loads of
+ * x, 4 of dy, 4 permutations and 20 multiply-adds. */
+FC_INLINE void group_dkernel_sums(const struct fc_dkernel_tile *tile, const bool permuted,
+                                  const int taps, const int v)
+{
+    const int64_t output = tile->output + (permuted ? 0 : v * LANES & -tile->channels);
+    vint order[FC_FEWEST_GROUPED];
+    vreal sum[GROUP_TAPS][FC_FEWEST_GROUPED];
+    FC_UNROLL (k, FC_FEWEST_GROUPED) {
+        order[k] = order_of(tile->channels, output + k);
+        FC_UNROLL (t, taps)
+            sum[t][k] = vzero();
+    }
+    for (int64_t row = 0; row < tile->rows; row++) {
+        const real *x = (const real *)tile->x + row * tile->x_row + v * LANES;
+        const real *dy =
+            (const real *)tile->dy + row * tile->dy_row + (permuted ? v * LANES : output);
+        const char *ahead = tile->ahead + row * tile->ahead_row;
+        for (int64_t p = 0; p < tile->width; p++, x += tile->x_step, dy += tile->dy_step) {
+            __builtin_prefetch(ahead, 0, 2);
+            ahead += tile->ahead_step;
+            vreal d[FC_FEWEST_GROUPED];
+            FC_UNROLL (k, FC_FEWEST_GROUPED)
+                d[k] = spread_channel(permuted ? dy : dy + k, order[k], permuted);
+            FC_UNROLL (t, taps) {
+                const vreal a = vload(x + tile->offset[t]);
+                FC_UNROLL (k, FC_FEWEST_GROUPED)
+                    sum[t][k] = vfma(a, d[k], sum[t][k]);
+            }
+        }
+    }
+    FC_UNROLL (k, FC_FEWEST_GROUPED) {
+        struct fc_dkernel_tile one = *tile;
+        real *to = (real *)tile->dkernel + k * tile->output_step + v * LANES;
+        one.dkernel = to;
+        FC_UNROLL (t, taps) {
+            real *at = to + t * tile->dkernel_step;
+            vstore(at, tile->partial ? vadd(vload(at), sum[t][k]) : sum[t][k]);
+        }
+        if (tile->finite)
+            find_non_finite(&one, taps, 1);
+    }
+}
+
+FC_INLINE void group_dkernel_of(const struct fc_dkernel_tile *tile, const int taps)
+{
+    for (int v = 0; v < UNIT_VECTORS; v++)
+        if (FC_FEWEST_GROUPED < (int)LANES && (UNIT_VECTORS == 1 || tile->channels < LANES))
+            group_dkernel_sums(tile, FC_FEWEST_GROUPED < (int)LANES, taps, v);
+        else
+            group_dkernel_sums(tile, false, taps, v);
+}
+
+#define FC_GROUP_DKERNEL_CASE(taps)   \
+    case taps:                        \
+        group_dkernel_of(tile, taps); \
+        return;
+
+FC_SPILL_TO_STACK static void group_dkernel_tile(const struct fc_dkernel_tile *tile)
+{
+    switch (tile->elements) {
+        GROUP_TAP_CASES(FC_GROUP_DKERNEL_CASE)
     }
 }
