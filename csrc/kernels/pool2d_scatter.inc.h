@@ -8,8 +8,8 @@
 enum { SCATTER_CHUNK = 64 };
 
 /* Numbers of `count` indices; false where one of them is not in [begin, end), of 31 bits. */
-FC_INLINE bool scatter_numbers(const int64_t *index, int64_t count, int64_t begin, int64_t end,
-                               integer *numbers)
+static bool scatter_numbers(const int64_t *index, int64_t count, int64_t begin, int64_t end,
+                            integer *numbers)
 {
     enum { SIGN = 8 * (int)sizeof(integer) - 1 };
     if (count < LANES) {
@@ -37,21 +37,23 @@ FC_INLINE bool scatter_numbers(const int64_t *index, int64_t count, int64_t begi
 
 /* dx[l * lane + number[l] * pixel] += dy[l]. Of a plane, which lane 0 is, an addition waits for the one before
  * where both meet in an element. */
-FC_INLINE void toss_lanes(const integer *number, const real *dy, real *dx, ptrdiff_t lane,
-                          ptrdiff_t pixel, int64_t lanes)
+static void toss_lanes(const integer *number, const real *dy, real *dx, ptrdiff_t lane,
+                       ptrdiff_t pixel, int64_t lanes)
 {
     int64_t l = 0;
     for (; l + 4 <= lanes; l += 4)
-        FC_UNROLL (i, 4)
-            dx[(l + i) * lane + number[l + i] * pixel] += dy[l + i];
-    for (; l < lanes; l++)
-        dx[l * lane + number[l] * pixel] += dy[l];
+        FC_UNROLL (i, 4) {
+            dx[number[l + i] * pixel] += dy[l + i];
+            dx += lane;
+        }
+    for (; l < lanes; l++, dx += lane)
+        dx[number[l] * pixel] += dy[l];
 }
 
 /* The same for windows of planes side by side, whose loads all come before their stores. */
-FC_INLINE void toss_planes(const integer *number, ptrdiff_t number_plane, ptrdiff_t number_step,
-                           const real *dy, ptrdiff_t dy_plane, real *dx, ptrdiff_t dx_plane,
-                           int64_t windows)
+static void toss_planes(const integer *number, ptrdiff_t number_plane, ptrdiff_t number_step,
+                        const real *dy, ptrdiff_t dy_plane, real *dx, ptrdiff_t dx_plane,
+                        int64_t windows)
 {
     enum { PLANES = FC_POOL2D_ABREAST };
     for (int64_t w = 0; w < windows; w++, number += number_step, dy++) {
@@ -94,10 +96,10 @@ static void toss_gradients(const struct fc_pool2d_toss *given)
 /* -------------------------------------------------------------------- indices */
 
 /* Gradients from .. until, or to the first whose index is out of range. */
-FC_INLINE int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until,
-                               bool dense)
+static int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until)
 {
     const uint64_t begin = (uint64_t)scatter->begin, usable = (uint64_t)scatter->end - begin;
+    const bool dense = scatter->dx_row == scatter->width * scatter->dx_pixel;
     for (; from < until; from++) {
         const int64_t row = from / scatter->lanes, lane = from % scatter->lanes;
         const int64_t k = scatter->index[row * scatter->index_row + lane * scatter->index_lane];
@@ -115,8 +117,7 @@ FC_INLINE int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t 
 
 /* Gradients up to `until`, of lanes that lie together, or are pixels of one plane; false where an index is out of
  * range. */
-FC_INLINE bool scatter_together(const struct fc_pool2d_scatter *scatter, int64_t from,
-                                int64_t until)
+static bool scatter_together(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until)
 {
     const int64_t lanes = scatter->lanes;
     _Alignas(64) integer numbers[SCATTER_CHUNK];
@@ -129,16 +130,14 @@ FC_INLINE bool scatter_together(const struct fc_pool2d_scatter *scatter, int64_t
         const integer *number = numbers + (at - from);
         const real *dy = (const real *)scatter->dy + row * scatter->dy_row + lane;
         real *dx = (real *)scatter->dx + row * scatter->dx_offset_row;
-        if (scatter->dx_offset_lane == 1)
-            toss_lanes(number, dy, dx + lane, 1, scatter->dx_pixel, count);
-        else
-            toss_lanes(number, dy, dx, 0, scatter->dx_pixel, count);
+        toss_lanes(number, dy, dx + lane * scatter->dx_offset_lane, scatter->dx_offset_lane,
+                   scatter->dx_pixel, count);
         at += count;
     }
     return true;
 }
 
-FC_INLINE bool scatter_planes(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until)
+static bool scatter_planes(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until)
 {
     enum { PLANES = FC_POOL2D_ABREAST };
     const int64_t row = from / PLANES, rows = until / PLANES - row;
@@ -179,8 +178,7 @@ static int64_t scatter_gradients(const struct fc_pool2d_scatter *scatter, int64_
             from = until;
             continue;
         }
-        from = dense ? scatter_rows(scatter, from, until, true)
-                     : scatter_rows(scatter, from, until, false);
+        from = scatter_rows(scatter, from, until);
         if (from < until)
             break;
     }
