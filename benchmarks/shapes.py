@@ -25,7 +25,7 @@ CATEGORIES = {
     "dilated": "dilated 3x3",
     "stem": "stems and few input channels",
     "small": "small images, odd channel counts",
-    "depthwise": "depthwise 3x3 and 5x5",
+    "depthwise": "depthwise 3x3 to 7x7",
     "grouped": "grouped",
     "max": "max pooling",
     "avg": "average pooling",
@@ -296,6 +296,8 @@ LAYERS: tuple[Layer, ...] = (
     _conv("depthwise", "EfficientNet-B0", "efficientnet_3b_dw5x5", 28, 240, 240, 5, g=240),
     _conv("depthwise", "EfficientNet-B0", "efficientnet_5b_dw5x5", 14, 672, 672, 5, g=672),
     _conv("depthwise", "EfficientNet-B0", "efficientnet_6b_dw5x5", 7, 1152, 1152, 5, g=1152),
+    _conv("depthwise", "ConvNeXt-T", "convnext_stage2_dw7x7", 28, 192, 192, 7, g=192),
+    _conv("depthwise", "ConvNeXt-T", "convnext_stage4_dw7x7", 7, 768, 768, 7, g=768),
 
     _conv("grouped", "ResNeXt-50", "resnext50_conv2_g32", 56, 128, 128, 3, g=32),
     _conv("grouped", "ResNeXt-50", "resnext50_conv3_s2", 56, 256, 256, 3, s=2, g=32),

@@ -24,13 +24,15 @@ struct fc_depthwise_ahead {
  * zero, row by row of the taps. The weights of channel c and tap t are at
  *   kernel[c / panel * panel * taps + t * w + c % panel], w = min(panel, units - c / panel * panel)
  * where units are the channels rounded up to whole units. What is NULL is left out, `ahead` moves
- * on; windows that have no kernel of their own fetch nothing. */
+ * on; windows whose taps lie apart fetch nothing. Rows of x before `begin` and from `end` on are zero
+ * padding, and may be left out. */
 struct fc_depthwise_pixels {
     const void *const *const *pixel;
     const void *kernel, *bias, *residual;
     void *y;
     int64_t rows, columns, channels, kh, kw;
     int64_t row_step, row_tap, column_step, column_tap;
+    int64_t begin, end;
     int64_t panel, units;
     ptrdiff_t y_row, y_pixel, residual_row, residual_pixel;
     fc_activation activation;

@@ -34,6 +34,10 @@ LAYERS = {
     "depthwise 3x3 stride 2": Conv2DProblem(3, 17, 20, 64, 64, 3, 3, 2, 1, 1, 64),
     "depthwise 5x5": Conv2DProblem(2, 14, 15, 130, 130, 5, 5, 1, 2, 1, 130),
     "depthwise dilated": Conv2DProblem(1, 19, 19, 20, 20, 3, 3, 1, 2, 2, 20),
+    "depthwise 7x7": Conv2DProblem(2, 14, 15, 70, 70, 7, 7, 1, 3, 1, 70),
+    "depthwise 7x7, most of it padding": Conv2DProblem(2, 7, 7, 40, 40, 7, 7, 1, 3, 1, 40),
+    "depthwise 7x7 stride 2": Conv2DProblem(1, 28, 29, 37, 37, 7, 7, 2, 3, 1, 37),
+    "depthwise 2x9 stride 3": Conv2DProblem(1, 10, 30, 33, 33, 2, 9, (3, 1), "same", 1, 33),
     "depthwise few channels": Conv2DProblem(2, 9, 37, 3, 3, 3, 3, 1, 1, 1, 3),
     "depthwise wide": Conv2DProblem(1, 3, 2501, 8, 8, 3, 3, 1, 1, 1, 8),
     "depthwise reflected": Conv2DProblem(

@@ -1,4 +1,4 @@
-/* depthwise.inc.h: depthwise convolution, with channels in the lanes or with columns.
+/* depthwise.inc.h: depthwise convolution with channels in the lanes.
  *
  * Channels last: two rows of 7 outputs (4 with stride 2, 2 where there are 16 registers) of one vector
  * of channels, over which the window slides in registers: for 5 x 5 taps 66 loads of x and as many of
@@ -10,13 +10,13 @@
  * GFLOP/s and 27 GB/s. The rows of x that the next strip reads are asked for meanwhile. Keeping to
  * blocks of 64 to 256 channels gained nothing.
  *
- * Planes: the outputs of all rows as one long row, gaps included, so that narrow planes do not end in
- * ragged vectors: 19 columns of 21 are of use, where rows of 19 would fill 19 lanes of 32. A tap is a
- * shift of x: 36 loads, most of them across two cache lines, for 36 multiply-adds on 4 vectors. */
+ * Other windows pass x through a ring of registers, row by row of their taps. */
 enum {
-    DEPTHWISE_COLUMNS = TILE_PIXELS * TILE_VECTORS >= 20 ? 4 : 2,
-    DEPTHWISE_WIDE = TILE_PIXELS * TILE_VECTORS >= 20 ? 7 : 2, /* with stride 1 */
-    PLANE_VECTORS = 4
+    DEPTHWISE_MANY = TILE_PIXELS * TILE_VECTORS >= 20, /* registers: 32, not 16 */
+    DEPTHWISE_COLUMNS = DEPTHWISE_MANY ? 4 : 2,
+    DEPTHWISE_WIDE = DEPTHWISE_MANY ? 7 : 2, /* with stride 1 */
+    DEPTHWISE_RING = DEPTHWISE_MANY ? 7 : 4, /* the same with any window, and with stride 2 */
+    DEPTHWISE_STRIDED = DEPTHWISE_MANY ? 4 : 3,
 };
 
 /* Sums of a vector of channels become y, with residuals: `columns` of each row, one after the other in
@@ -46,9 +46,9 @@ static __attribute__((noinline)) void finish_depthwise(const struct fc_depthwise
  * as the sums: 728 channels at 19 x 19 1.07 ms, not 0.55. */
 FC_INLINE void put_depthwise(const struct fc_depthwise_pixels *strip, vreal *sum, int64_t row,
                              int64_t column, const int rows, const int columns, int64_t c,
-                             const bool partial, int lanes)
+                             const bool partial, int lanes, const bool activates)
 {
-    if (strip->residual) {
+    if (strip->residual || (!activates && strip->activation != FC_LINEAR)) {
         real sums[FC_DEPTHWISE_ROWS * DEPTHWISE_WIDE * LANES];
         FC_UNROLL (o, rows * columns)
             vstore(sums + o * LANES, sum[o]);
@@ -61,10 +61,10 @@ FC_INLINE void put_depthwise(const struct fc_depthwise_pixels *strip, vreal *sum
         FC_UNROLL (o, rows * columns)
             sum[o] = vadd(sum[o], bias);
     }
-    if (strip->activation == FC_RELU)
+    if (activates && strip->activation == FC_RELU)
         FC_UNROLL (o, rows * columns)
             sum[o] = relu(sum[o]);
-    else if (strip->activation == FC_RELU6)
+    else if (activates && strip->activation == FC_RELU6)
         FC_UNROLL (o, rows * columns)
             sum[o] = relu6(sum[o]);
     real *y = (real *)strip->y + row * strip->y_row + column * strip->y_pixel + c;
@@ -87,6 +87,12 @@ FC_INLINE const real *depthwise_weights(const struct fc_depthwise_pixels *strip,
     const int64_t first = c / strip->panel * strip->panel, left = strip->units - first;
     *step = left < strip->panel ? left : strip->panel;
     return (const real *)strip->kernel + first * taps + c % strip->panel;
+}
+
+FC_INLINE vreal depthwise_x(const void *pixel, int64_t c, const bool partial, int lanes)
+{
+    const real *p = (const real *)pixel + c;
+    return partial ? vload_first(p, lanes) : vload(p);
 }
 
 /* Lines of y, once a tile: with a loop for them in each row, gcc kept twice as many of NEON's numbers on the
@@ -118,8 +124,7 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
                 FC_UNROLL (b, kw)
                     w[i][b] = vload(weights + ((r - i * stride) * kw + b) * step);
         FC_UNROLL (q, (columns - 1) * stride + kw) {
-            const real *p = (const real *)pixel[q] + c;
-            const vreal x = partial ? vload_first(p, lanes) : vload(p);
+            const vreal x = depthwise_x(pixel[q], c, partial, lanes);
             FC_UNROLL (i, rows)
                 if (r - i * stride >= 0 && r - i * stride < kh)
                     FC_UNROLL (j, columns)
@@ -128,12 +133,99 @@ FC_INLINE void depthwise_vector(const struct fc_depthwise_pixels *strip, int64_t
                                 vfma(x, w[i][q - j * stride], sum[i * columns + j]);
         }
     }
-    put_depthwise(strip, sum, 0, column, rows, columns, c, partial, lanes);
+    put_depthwise(strip, sum, 0, column, rows, columns, c, partial, lanes, true);
+}
+
+/* A row of x under a row of taps of the first row of outputs, of the second, or under one of each. As taps
+ * go on, x passes through a ring of registers: one load of it, and one of each row of weights, for all
+ * outputs of the tile. Of 28 x 28 with 7 x 7 taps this takes 84 % of the peak on Zen 4; a load for each
+ * multiply-add, and one row of 4 outputs at a time, took 44 %. */
+FC_INLINE void depthwise_taps(const void *const *pixel, int64_t c, const real *w, ptrdiff_t step,
+                              ptrdiff_t above, int64_t kw, vreal *sum, const bool first,
+                              const bool second, const bool partial, int lanes, const int stride,
+                              const int columns)
+{
+    const int ring = stride * columns;
+    const void *const *last = pixel + ring - stride + kw;
+    vreal x[2 * DEPTHWISE_RING];
+    FC_UNROLL (e, ring - stride)
+        x[e] = depthwise_x(*pixel++, c, partial, lanes);
+    for (;;) {
+#define DEPTHWISE_TAP(n)                                                              \
+    if ((n) <= ring) {                                                                \
+        x[((n)-1 + ring - stride) % ring] = depthwise_x(*pixel++, c, partial, lanes); \
+        const vreal upper = first ? vload(w) : vzero();                               \
+        const vreal lower = second ? vload(w - above) : vzero();                      \
+        FC_UNROLL (j, columns) {                                                      \
+            const vreal of_x = x[((n)-1 + j * stride) % ring];                        \
+            if (first)                                                                \
+                sum[j] = vfma(of_x, upper, sum[j]);                                   \
+            if (second)                                                               \
+                sum[columns + j] = vfma(of_x, lower, sum[columns + j]);               \
+        }                                                                             \
+        w += step;                                                                    \
+        if (pixel == last)                                                            \
+            return;                                                                   \
+    }
+        FC_CASES_14(DEPTHWISE_TAP)
+#undef DEPTHWISE_TAP
+    }
+}
+
+/* Any window whose taps lie together: one vector of channels of a tile from column `column` on; the last
+ * three are constants. */
+FC_INLINE void depthwise_ring(const struct fc_depthwise_pixels *strip, int64_t column, int64_t c,
+                              struct fc_depthwise_ahead *ahead, int lanes, const bool partial,
+                              const int stride, const int columns)
+{
+    const int64_t kh = strip->kh, kw = strip->kw, below = strip->row_step;
+    const int64_t shared = strip->rows == 2 && below < kh ? below : kh;
+    ptrdiff_t step;
+    const real *weights = depthwise_weights(strip, c, kh * kw, &step);
+    vreal sum[2 * DEPTHWISE_RING];
+    FC_UNROLL (o, 2 * columns)
+        sum[o] = vzero();
+    fetch_depthwise_y(&ahead->y);
+    int64_t r = strip->begin;
+#define DEPTHWISE_TAPS(until, first, second)                                                \
+    FC_ROLLED                                                                               \
+    for (; r < (until) && r < strip->end; r++) {                                            \
+        ahead->x.data = fetch_ahead(ahead->x.data, ahead->x.lines);                         \
+        depthwise_taps(strip->pixel[r] + column * stride, c, weights + r * kw * step, step, \
+                       below * kw * step, kw, sum, first, second, partial, lanes, stride,   \
+                       columns);                                                            \
+    }
+    DEPTHWISE_TAPS(shared, true, false)
+    DEPTHWISE_TAPS(kh, true, true)
+    put_depthwise(strip, sum, 0, column, 1, columns, c, partial, lanes, !DEPTHWISE_MANY);
+    if (strip->rows < 2)
+        return;
+    const int64_t later = below > kh ? below : kh;
+    r = r > later ? r : later;
+    DEPTHWISE_TAPS(below + kh, false, true)
+#undef DEPTHWISE_TAPS
+    put_depthwise(strip, sum + columns, 1, column, 1, columns, c, partial, lanes, !DEPTHWISE_MANY);
+}
+
+FC_INLINE void depthwise_ring_tile(const struct fc_depthwise_pixels *strip, int64_t column,
+                                   const int stride, const int columns)
+{
+    struct fc_depthwise_ahead ahead = *strip->ahead;
+    int64_t c = 0;
+    for (; c + LANES <= strip->channels; c += LANES)
+        depthwise_ring(strip, column, c, &ahead, LANES, false, stride, columns);
+    if (c < strip->channels)
+        depthwise_ring(strip, column, c, &ahead, (int)(strip->channels - c), true, stride, columns);
+    *strip->ahead = ahead;
 }
 
 FC_INLINE void depthwise_tile(const struct fc_depthwise_pixels *strip, int64_t column, const int kh,
                               const int kw, const int stride, const int rows, const int columns)
 {
+    if (kh == 0) {
+        depthwise_ring_tile(strip, column, stride, columns);
+        return;
+    }
     struct fc_depthwise_ahead ahead = *strip->ahead;
     int64_t c = 0;
     for (; c + LANES <= strip->channels; c += LANES)
@@ -144,13 +236,12 @@ FC_INLINE void depthwise_tile(const struct fc_depthwise_pixels *strip, int64_t c
     *strip->ahead = ahead;
 }
 
-/* The last tile of a row begins where it ends with the row: what it shares with the one before it is
- * computed twice. */
+/* Tiles of `wide` columns, of fewer, or of single ones. The last tile of a row begins where it ends with the
+ * row: what it shares with the one before it is computed twice. */
 FC_INLINE void depthwise_row(const struct fc_depthwise_pixels *strip, const int kh, const int kw,
-                             const int stride, const int rows)
+                             const int stride, const int rows, const int wide)
 {
     enum { FEW = DEPTHWISE_COLUMNS };
-    const int wide = stride == 1 ? DEPTHWISE_WIDE : FEW;
     const int64_t columns = strip->columns;
     int64_t j = 0;
     if (wide > FEW && columns >= wide) {
@@ -168,15 +259,6 @@ FC_INLINE void depthwise_row(const struct fc_depthwise_pixels *strip, const int 
         depthwise_tile(strip, j + FEW <= columns ? j : columns - FEW, kh, kw, stride, rows, FEW);
 }
 
-FC_INLINE void depthwise_rows(const struct fc_depthwise_pixels *strip, const int kh, const int kw,
-                              const int stride)
-{
-    if (strip->rows == 2)
-        depthwise_row(strip, kh, kw, stride, 2);
-    else
-        depthwise_row(strip, kh, kw, stride, 1);
-}
-
 /* Any window: `columns` outputs of a row and one vector of channels. */
 FC_INLINE void depthwise_any(const struct fc_depthwise_pixels *strip, int64_t i, int64_t column,
                              const int columns, int64_t c, const bool partial, int lanes)
@@ -192,14 +274,14 @@ FC_INLINE void depthwise_any(const struct fc_depthwise_pixels *strip, int64_t i,
         for (int64_t b = 0; b < strip->kw; b++) {
             const vreal w = vload(weights);
             FC_UNROLL (j, columns) {
-                const real *p = (const real *)pixel[j * strip->column_step] + c;
-                sum[j] = vfma(partial ? vload_first(p, lanes) : vload(p), w, sum[j]);
+                const void *x = pixel[j * strip->column_step];
+                sum[j] = vfma(depthwise_x(x, c, partial, lanes), w, sum[j]);
             }
             weights += step;
             pixel += strip->column_tap;
         }
     }
-    put_depthwise(strip, sum, i, column, 1, columns, c, partial, lanes);
+    put_depthwise(strip, sum, i, column, 1, columns, c, partial, lanes, false);
 }
 
 FC_INLINE void depthwise_any_tile(const struct fc_depthwise_pixels *strip, int64_t i,
@@ -212,27 +294,19 @@ FC_INLINE void depthwise_any_tile(const struct fc_depthwise_pixels *strip, int64
         depthwise_any(strip, i, column, columns, c, true, (int)(strip->channels - c));
 }
 
-static void depthwise_pixels(const struct fc_depthwise_pixels *strip)
+static __attribute__((noinline)) void depthwise_ring_rows(const struct fc_depthwise_pixels *strip)
 {
-    const bool dense = strip->row_tap == 1 && strip->column_tap == 1 &&
-                       strip->row_step == strip->column_step && strip->kw < 10 &&
-                       strip->row_step < 10;
-    switch (dense ? strip->kh * 100 + strip->kw * 10 + strip->row_step : 0) {
-#define DEPTHWISE_KIND(kh, kw, stride)         \
-    case kh * 100 + kw * 10 + stride:          \
-        depthwise_rows(strip, kh, kw, stride); \
-        return;
-        DEPTHWISE_KIND(3, 3, 1)
-        DEPTHWISE_KIND(3, 3, 2)
-        DEPTHWISE_KIND(5, 5, 1)
-        DEPTHWISE_KIND(5, 5, 2)
-        /* The phases of gradients of 3 x 3 taps and stride 2. */
-        DEPTHWISE_KIND(1, 1, 1)
-        DEPTHWISE_KIND(1, 2, 1)
-        DEPTHWISE_KIND(2, 1, 1)
-        DEPTHWISE_KIND(2, 2, 1)
-#undef DEPTHWISE_KIND
-    }
+    depthwise_row(strip, 0, 0, 1, 0, DEPTHWISE_RING);
+}
+
+static __attribute__((noinline)) void
+depthwise_ring_strided(const struct fc_depthwise_pixels *strip)
+{
+    depthwise_row(strip, 0, 0, 2, 0, DEPTHWISE_STRIDED);
+}
+
+static void depthwise_any_rows(const struct fc_depthwise_pixels *strip)
+{
     for (int64_t i = 0; i < strip->rows; i++) {
         int64_t j = 0;
         for (; j + DEPTHWISE_COLUMNS <= strip->columns; j += DEPTHWISE_COLUMNS)
@@ -242,81 +316,40 @@ static void depthwise_pixels(const struct fc_depthwise_pixels *strip)
     }
 }
 
-/* ------------------------------------------------------------------ planes */
-
-/* Row i of outputs, from the strip to y. */
-static void finish_plane_row(const struct fc_depthwise_plane *plane, int64_t i)
+static void depthwise_pixels(const struct fc_depthwise_pixels *strip)
 {
-    const struct fc_finish finish = {
-        .block = {.y = (real *)plane->y + i * plane->y_row, .y_pixel = plane->y_pixel},
-        .bias = plane->bias,
-        .residual =
-            plane->residual ? (const real *)plane->residual + i * plane->residual_row : NULL,
-        .residual_pixel = plane->residual_pixel,
-        .activation = plane->activation,
-    };
-    finish_row(&finish, (const real *)plane->strip + i * plane->pitch, 0, plane->columns, 0);
-}
-
-/* Four vectors of the long row of outputs; taps is a constant where it is a usual number. */
-FC_INLINE void plane_sums(const struct fc_depthwise_plane *plane, const int64_t taps)
-{
-    const real *x = plane->x, *kernel = plane->kernel;
-    real *strip = plane->strip;
-    for (int64_t o = 0; o < plane->rows * plane->pitch; o += PLANE_VECTORS * LANES) {
-        vreal sum[PLANE_VECTORS];
-        FC_UNROLL (v, PLANE_VECTORS)
-            sum[v] = vzero();
-        for (int64_t t = 0; t < taps; t++) {
-            const vreal w = vset1(kernel[t * plane->kernel_step]);
-            const real *shifted = x + plane->offset[t] + o;
-            FC_UNROLL (v, PLANE_VECTORS)
-                sum[v] = vfma(vload(shifted + v * LANES), w, sum[v]);
-        }
-        FC_UNROLL (v, PLANE_VECTORS)
-            vstore(strip + o + v * LANES, sum[v]);
+    const bool together = strip->row_tap == 1 && strip->column_tap == 1;
+    const bool even =
+        strip->row_step == strip->column_step && strip->kw < 10 && strip->row_step < 3;
+    const int64_t kind = strip->kh * 100 + strip->kw * 10 + strip->row_step;
+    const int64_t usual = together && even ? kind * 10 + strip->rows : 0;
+    switch (usual) {
+#define DEPTHWISE_KIND(kh, kw, stride, rows)                               \
+    case kh * 1000 + kw * 100 + stride * 10 + rows:                        \
+        depthwise_row(strip, kh, kw, stride, rows,                         \
+                      (stride) == 1 ? DEPTHWISE_WIDE : DEPTHWISE_COLUMNS); \
+        return;
+        DEPTHWISE_KIND(3, 3, 1, 1)
+        DEPTHWISE_KIND(3, 3, 1, 2)
+        DEPTHWISE_KIND(3, 3, 2, 2)
+        /* The phases of gradients of 3 x 3 taps and stride 2. */
+        DEPTHWISE_KIND(1, 1, 1, 2)
+        DEPTHWISE_KIND(1, 2, 1, 2)
+        DEPTHWISE_KIND(2, 1, 1, 2)
+        DEPTHWISE_KIND(2, 2, 1, 2)
     }
-}
-
-static void depthwise_plane(const struct fc_depthwise_plane *plane)
-{
-    const bool plain =
-        !plane->bias && !plane->residual && plane->activation == FC_LINEAR && plane->y_pixel == 1;
-    plane_sums(plane, plane->taps);
-    for (int64_t i = 0; i < plane->rows; i++)
-        if (plain)
-            copy_line((const real *)plane->strip + i * plane->pitch,
-                      (real *)plane->y + i * plane->y_row, plane->columns);
-        else
-            finish_plane_row(plane, i);
-}
-
-static void pack_depthwise_band(const struct fc_depthwise_band *band)
-{
-    const vreal value = vset1((real)band->value);
-    const int64_t phases = band->column_phases, left = band->left;
-    real *all = band->to;
-    int64_t e = 0;
-    for (; e + LANES <= band->elements; e += LANES)
-        vstore(all + e, value);
-    if (e < band->elements)
-        vstore_first(all + e, value, (int)(band->elements - e));
-    for (int64_t r = 0; r < band->rows; r++) {
-        const real *x = (const real *)band->x + r * band->x_row;
-        const int64_t t = band->top + r;
-        real *to = all + t % band->row_phases * phases * band->phase_elements +
-                   t / band->row_phases * band->pitch;
-        if (phases == 1) {
-            copy_line(x, to + left, band->columns);
-        } else if (phases == 2) {
-            const int64_t odd = left % 2;
-            if (odd)
-                to[band->phase_elements + left / 2] = x[0];
-            split_pairs(x + odd, to + (left + odd) / 2,
-                        to + band->phase_elements + (left + odd) / 2, band->columns - odd);
-        } else {
-            for (int64_t j = 0; j < band->columns; j++)
-                to[(left + j) % phases * band->phase_elements + (left + j) / phases] = x[j];
+    /* With 16 registers the tile of 5 x 5 taps is one of 2 x 2, and a ring faster: on Zen 4, held to AVX2, 1152
+     * channels of 7 x 7 took 0.48 ms, so 0.35. */
+    if (DEPTHWISE_MANY)
+        switch (usual) {
+            DEPTHWISE_KIND(5, 5, 1, 2)
+            DEPTHWISE_KIND(5, 5, 2, 2)
+#undef DEPTHWISE_KIND
         }
-    }
+    if (together && strip->column_step == 1)
+        depthwise_ring_rows(strip);
+    else if (together && strip->column_step == 2)
+        depthwise_ring_strided(strip);
+    else
+        depthwise_any_rows(strip);
 }

@@ -29,6 +29,7 @@
 #include "pool2d_slide.inc.h"
 #include "pool2d_fold.inc.h"
 #include "depthwise.inc.h"
+#include "depthwise_planes.inc.h"
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
 #include "winograd.inc.h"
