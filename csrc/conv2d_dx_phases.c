@@ -8,6 +8,7 @@
 
 #include "choose.h"
 #include "convolve_pointwise.h"
+#include "depthwise.h"
 #include "dispatch.h"
 #include "parallel.h"
 #include "workspace.h"
@@ -81,6 +82,7 @@ static struct fc_convolution find_convolution(const fc_conv2d_params *params,
                    .stride_group = c_out * kernel->stride_c_out},
         .axis = {phase[0].axis, phase[1].axis},
         .bias = bias,
+        .phase = params->strides[0] > 1 || params->strides[1] > 1,
     };
 }
 
@@ -310,6 +312,42 @@ static struct share first_share(const fc_conv2d_params *params, const struct fc_
     return share;
 }
 
+/* All phases of a depthwise convolution in one call, where each has taps. *status is what it returned. */
+static bool convolve_depthwise(const fc_conv2d_params *params, const struct fc_window *window,
+                               const fc_image *dy, const fc_weights *kernel, const void *bias,
+                               const struct fc_dx_region *region, fc_status *status)
+{
+    const struct fc_axis *axis = window->axis;
+    const int64_t phases[2] = {fc_min(axis[0].stride, region->dx.h),
+                               fc_min(axis[1].stride, region->dx.w)};
+    if (params->algorithm == FC_WINOGRAD || kernel->c_out != params->groups ||
+        phases[0] > FC_MOST_PARTS || phases[0] * phases[1] > FC_MOST_PARTS)
+        return false;
+    struct fc_depthwise_part parts[FC_MOST_PARTS];
+    struct fc_convolution whole;
+    int64_t count = 0;
+    for (int64_t i = 0; i < phases[0]; i++)
+        for (int64_t j = 0; j < phases[1]; j++) {
+            const struct phase phase[2] = {find_phase(&axis[0], 0, region->dx.h, i),
+                                           find_phase(&axis[1], 0, region->dx.w, j)};
+            whole = find_convolution(params, phase, dy, kernel, bias, region);
+            parts[count++] = (struct fc_depthwise_part){
+                .axis = {phase[0].axis, phase[1].axis},
+                .kernel = whole.kernel,
+                .x_step = {1, 1},
+                .y_at = {i, j},
+                .y_step = {phases[0], phases[1]},
+            };
+        }
+    whole.y = region->dx;
+    whole.phase = false;
+    if (!fc_fits_parts(&whole, parts, count))
+        return false;
+    *status = fc_convolve_parts(&whole, parts, count);
+    return true;
+}
+
+/* All of dx. */
 fc_status fc_convolve_dx(const fc_conv2d_params *params, const struct fc_window *window,
                          const fc_image *dy, const fc_weights *kernel, const void *bias,
                          const fc_image *dx)
@@ -321,6 +359,8 @@ fc_status fc_convolve_dx(const fc_conv2d_params *params, const struct fc_window 
     const struct share first = first_share(params, window, kernel, dx);
     if (first.groups == 0)
         return fc_convolve_dx_region(params, window, dy, kernel, bias, &region);
+    if (kernel->c_in == 1 && convolve_depthwise(params, window, dy, kernel, bias, &region, &status))
+        return status;
     for (int64_t n = 0; n < dx->n; n += first.images)
         for (int64_t group = 0; group < params->groups && status == FC_OK; group += first.groups)
             status = convolve_share(params, window, dy, kernel, bias, dx,

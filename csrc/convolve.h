@@ -100,6 +100,7 @@ struct fc_convolution {
     fc_image residual; /* sizes of y; its data may be NULL */
     fc_activation activation;
     const void *packed; /* the packed kernel, or NULL to pack kernel inside the call */
+    bool phase;         /* of a gradient through a stride: others make up the rest of y */
 };
 
 /* x, y, kernel and axis fit each other: the caller has checked. */

@@ -3,9 +3,13 @@
  * Two rows of outputs at a time, over a table of the pixels that they read. Rows are cut where those
  * that a strip reads would not stay in the second-level cache until the next one reads them again.
  *
- * Small planes are transposed for it, a panel of channels at a time, and their outputs transposed
+ * Planes are transposed for it, some channels and a band of rows at a time, and their outputs transposed
  * back: half a cycle an element there and back, where columns in the lanes leave vectors ragged and
- * load most of them across two cache lines (7 x 7 planes, 5 x 5 taps: 1.2 ms, transposed 0.44). */
+ * load most of them across two cache lines (7 x 7 planes, 5 x 5 taps: 1.2 ms, transposed 0.44; on Zen 4 144
+ * channels of 56 x 56, 3 x 3 taps: 3.9 ms, now 2.0; 32 of 112 x 112: 3.3, now 1.9).
+ *
+ * Parts follow each other while x and y are near: the phases of a gradient through a stride, and those of
+ * a dilation, whose taps lie together so. */
 #include "depthwise.h"
 #include "parallel.h"
 #include "pixel_table.h"
@@ -21,11 +25,9 @@ enum {
 
 struct plan {
     const struct fc_depthwise_job *job;
-    int64_t need, width; /* rows of the ring, and entries of a row */
-    int64_t band, bands; /* rows of outputs of an item */
-    int64_t columns, column_blocks;
-    bool skips;      /* rows of zero padding */
-    bool transposed; /* whole planes of blocks of channels; else all channels where they are */
+    int64_t bands, column_blocks; /* that all parts are cut into */
+    bool skips;                   /* rows of zero padding */
+    bool transposed; /* bands of planes of blocks of channels; else all channels where they are */
     int64_t channels, channel_blocks;
     char *padding, *scratch;
     size_t table_bytes, x_bytes, worker_bytes;
@@ -40,10 +42,10 @@ static char *at(const fc_image *image, int64_t n, int64_t row, int64_t column, p
 /* While a strip is computed, the rows that the next one has to itself are asked for: the channels of a pixel
  * come one vector a tile, which no prefetcher follows. On Zen 4 64 channels of 112 x 112 with strides 2 took
  * 2.8 ms, now 1.35; 32 with strides 1 1.4, now 1.07. To ask for the next rows of y lost. */
-static void aim_ahead(const struct plan *plan, const struct fc_depthwise_pixels *strip, int64_t n,
-                      int64_t row, struct fc_depthwise_ahead *ahead)
+static void aim_ahead(const struct plan *plan, const struct fc_convolution *convolution,
+                      const struct fc_depthwise_pixels *strip, int64_t need, int64_t n, int64_t row,
+                      struct fc_depthwise_ahead *ahead)
 {
-    const struct fc_convolution *convolution = plan->job->convolution;
     const struct fc_depthwise_kernels *kernels = &plan->job->kernels->depthwise;
     const struct fc_axis *axis = &convolution->axis[0];
     const fc_image *x = &convolution->x;
@@ -56,27 +58,57 @@ static void aim_ahead(const struct plan *plan, const struct fc_depthwise_pixels 
     const int64_t windows = fc_ceil_div(strip->columns, columns) *
                             fc_ceil_div(strip->channels * element, kernels->vector_bytes);
     const int64_t bytes = FC_DEPTHWISE_ROWS * axis->stride * x->stride_h * element;
-    ahead->x = (struct fc_lines_ahead){
-        at(x, n, row * axis->stride - axis->before + plan->need, 0, element),
-        fc_ceil_div(bytes, FC_UNIT_BYTES * windows * plan->need)};
+    ahead->x =
+        (struct fc_lines_ahead){at(x, n, row * axis->stride - axis->before + need, 0, element),
+                                fc_ceil_div(bytes, FC_UNIT_BYTES * windows * need)};
 }
 
-/* Outputs of rows [begin, end) from `column` on, of channels from `channel` of the kernel on. */
-static void compute_band(const struct plan *plan, const struct fc_convolution *convolution,
-                         int64_t n, int64_t begin, int64_t end, int64_t column, int64_t channel,
-                         void *scratch, struct fc_depthwise_ahead *ahead)
+/* Every step-th row and column of an image, from `at` on: h rows, w columns. */
+static fc_image every(const fc_image *image, const int64_t at[2], const int64_t step[2], int64_t h,
+                      int64_t w, ptrdiff_t element)
+{
+    fc_image some = *image;
+    if (some.data)
+        some.data = (char *)some.data + (at[0] * some.stride_h + at[1] * some.stride_w) * element;
+    some.h = h;
+    some.w = w;
+    some.stride_h *= step[0];
+    some.stride_w *= step[1];
+    return some;
+}
+
+/* Some outputs of a part: band and block of columns of those that it is cut into, of channels from `channel`
+ * of the kernel on. */
+static void compute_band(const struct plan *plan, const struct fc_convolution *whole,
+                         const struct fc_depthwise_part *part, int64_t n, int64_t band,
+                         int64_t column_block, int64_t channel, void *scratch,
+                         struct fc_depthwise_ahead *ahead)
 {
     const struct fc_depthwise_job *job = plan->job;
-    const struct fc_channels *channels = &job->channels;
-    const struct fc_axis *axis = convolution->axis;
-    const fc_image *y = &convolution->y, *residual = &convolution->residual;
+    const struct fc_channels *channels = &part->channels;
+    const struct fc_axis *axis = part->axis;
+    struct fc_convolution convolution = *whole;
+    convolution.axis[0] = axis[0];
+    convolution.axis[1] = axis[1];
+    convolution.x =
+        every(&whole->x, part->x_at, part->x_step, axis[0].in, axis[1].in, job->element);
+    convolution.y =
+        every(&whole->y, part->y_at, part->y_step, axis[0].out, axis[1].out, job->element);
+    convolution.residual =
+        every(&whole->residual, part->y_at, part->y_step, axis[0].out, axis[1].out, job->element);
+    const fc_image *y = &convolution.y, *residual = &convolution.residual;
+    const int64_t begin = band * part->band, end = fc_min(begin + part->band, axis[0].out);
+    const int64_t column = column_block * part->columns;
+    if (column >= axis[1].out)
+        return;
+    const int64_t panel = channel / channels->panel, width = fc_panel_width(channels, panel);
     const struct fc_pixel_table table =
-        fc_pixel_table_in(scratch, convolution, plan->padding, plan->need, plan->width);
+        fc_pixel_table_in(scratch, &convolution, plan->padding, part->need, part->width);
     struct fc_depthwise_pixels strip = {
         .pixel = table.pixel,
-        .kernel =
-            job->packed + fc_panel_offset(channels, 0, channel / channels->panel) * job->element,
-        .columns = fc_min(plan->columns, axis[1].out - column),
+        .kernel = part->packed +
+                  (fc_panel_offset(channels, 0, panel) + channel % channels->panel) * job->element,
+        .columns = fc_min(part->columns, axis[1].out - column),
         .channels = y->c,
         .kh = axis[0].taps,
         .kw = axis[1].taps,
@@ -84,29 +116,29 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *c
         .row_tap = axis[0].dilation,
         .column_step = axis[1].stride,
         .column_tap = axis[1].dilation,
-        .panel = channels->panel,
-        .units = fc_ceil_div(y->c, channels->unit) * channels->unit,
+        .panel = width,
+        .units = fc_max(fc_ceil_div(y->c, channels->unit) * channels->unit, width),
         .y_row = y->stride_h,
         .y_pixel = y->stride_w,
         .residual_row = residual->stride_h,
         .residual_pixel = residual->stride_w,
-        .activation = convolution->activation,
+        .activation = convolution.activation,
         .ahead = ahead,
     };
-    if (convolution->bias)
-        strip.bias = (const char *)convolution->bias + channel * job->element;
+    if (convolution.bias)
+        strip.bias = (const char *)convolution.bias + channel * job->element;
     const int64_t first_column = column * axis[1].stride - axis[1].before;
     for (int64_t row = begin; row < end; row += strip.rows) {
         strip.rows = fc_min(FC_DEPTHWISE_ROWS, end - row);
         const int64_t above = axis[0].before - row * axis[0].stride;
         strip.begin = plan->skips ? fc_max(above, 0) : 0;
-        strip.end = plan->skips ? above + convolution->x.h : plan->need;
+        strip.end = plan->skips ? above + convolution.x.h : part->need;
         fc_pixel_table_aim(&table, n, row, strip.rows, first_column,
                            fc_window_reach(&axis[1], strip.columns));
         strip.y = at(y, n, row, column, job->element);
         if (residual->data)
             strip.residual = at(residual, n, row, column, job->element);
-        aim_ahead(plan, &strip, n, row, ahead);
+        aim_ahead(plan, &convolution, &strip, part->need, n, row, ahead);
         job->kernels->depthwise.pixels(&strip);
     }
 }
@@ -124,42 +156,90 @@ static struct fc_depthwise_ahead find_ahead(const struct plan *plan, int64_t n, 
         return (struct fc_depthwise_ahead){0};
     const int64_t lines = channels * fc_max(x->stride_c, y->stride_c) * element / FC_UNIT_BYTES;
     const int64_t tiles = fc_ceil_div(y->h, FC_DEPTHWISE_ROWS) * fc_ceil_div(y->w, WIDEST_TILE) *
-                          fc_ceil_div(channels, plan->job->channels.unit);
+                          fc_ceil_div(channels, plan->job->parts->channels.unit);
     return (struct fc_depthwise_ahead){
         .x = {(const char *)x->data +
                   (n * x->stride_n + (channel + channels) * x->stride_c) * element,
-              fc_ceil_div(lines, tiles * plan->need)},
+              fc_ceil_div(lines, tiles * plan->job->parts->need)},
         .y = {(const char *)y->data + (n * y->stride_n + channel * y->stride_c) * element,
               fc_ceil_div(lines, tiles)},
     };
+}
+
+/* Rows [begin, end) of x that a band of all parts reads. */
+static void find_rows(const struct plan *plan, int64_t band, int64_t *begin, int64_t *end)
+{
+    const struct fc_depthwise_job *job = plan->job;
+    const int64_t h = job->convolution->x.h;
+    *begin = plan->bands > 1 ? h : 0;
+    *end = plan->bands > 1 ? 0 : h;
+    for (int64_t p = 0; p < job->count; p++) {
+        const struct fc_depthwise_part *part = &job->parts[p];
+        const struct fc_axis *axis = part->axis;
+        const int64_t first = band * part->band;
+        const int64_t outputs = fc_min(part->band, axis->out - first);
+        if (outputs <= 0)
+            continue;
+        const int64_t row = first * axis->stride - axis->before;
+        const int64_t last = fc_min(row + fc_window_reach(axis, outputs), axis->in) - 1;
+        *begin = fc_min(*begin, fc_max(row, 0) * part->x_step[0] + part->x_at[0]);
+        *end = fc_max(*end, last * part->x_step[0] + part->x_at[0] + 1);
+    }
+    *begin = fc_min(*begin, *end);
+}
+
+static fc_image some_rows(const fc_image *image, int64_t begin, int64_t end, ptrdiff_t element)
+{
+    return every(image, (int64_t[]){begin, 0}, (int64_t[]){1, 1}, fc_max(end - begin, 0), image->w,
+                 element);
+}
+
+/* A band of some channels of planes, whose rows are transposed, and all that they would lie among. */
+static void compute_transposed(const struct plan *plan, int64_t n, int64_t band, int64_t channel,
+                               char *scratch)
+{
+    const struct fc_depthwise_job *job = plan->job;
+    const struct fc_convolution *convolution = job->convolution;
+    const int64_t channels = fc_min(plan->channels, convolution->y.c - channel);
+    const int64_t height = job->parts->band * job->parts->y_step[0], top = band * height;
+    int64_t begin, end;
+    find_rows(plan, band, &begin, &end);
+    const fc_image x = some_rows(&convolution->x, begin, end, job->element);
+    const fc_image y =
+        some_rows(&convolution->y, top, fc_min(top + height, convolution->y.h), job->element);
+    const fc_image x_block = fc_packed_image(scratch + plan->table_bytes, &x, channels);
+    const fc_image y_block =
+        fc_packed_image(scratch + plan->table_bytes + plan->x_bytes, &y, channels);
+    struct fc_convolution block = *convolution;
+    block.x = some_rows(&x_block, -begin, convolution->x.h - begin, job->element);
+    block.y = some_rows(&y_block, -top, convolution->y.h - top, job->element);
+    struct fc_depthwise_ahead ahead = {0};
+    if (plan->bands == 1)
+        ahead = find_ahead(plan, n, channel, channels);
+    fc_transpose_channels(job->kernels, job->element, &x, n, channel, &x_block, true);
+    for (int64_t p = 0; p < job->count; p++)
+        compute_band(plan, &block, &job->parts[p], 0, band, 0, channel, scratch, &ahead);
+    fc_transpose_channels(job->kernels, job->element, &y, n, channel, &y_block, false);
 }
 
 static void compute_item(void *context, int64_t item, int worker)
 {
     const struct plan *plan = context;
     const struct fc_depthwise_job *job = plan->job;
-    const struct fc_convolution *convolution = job->convolution;
     char *scratch = plan->scratch + (size_t)worker * plan->worker_bytes;
     const int64_t channel = item % plan->channel_blocks * plan->channels;
     item /= plan->channel_blocks;
-    const int64_t column = item % plan->column_blocks * plan->columns;
+    const int64_t column_block = item % plan->column_blocks;
     item /= plan->column_blocks;
-    const int64_t begin = item % plan->bands * plan->band, n = item / plan->bands;
-    const int64_t end = fc_min(begin + plan->band, convolution->axis[0].out);
-    if (!plan->transposed) {
-        compute_band(plan, convolution, n, begin, end, column, channel, scratch,
-                     &(struct fc_depthwise_ahead){0});
+    const int64_t band = item % plan->bands, n = item / plan->bands;
+    if (plan->transposed) {
+        compute_transposed(plan, n, band, channel, scratch);
         return;
     }
-    struct fc_convolution block = *convolution;
-    const int64_t channels = fc_min(plan->channels, convolution->y.c - channel);
-    char *x = scratch + plan->table_bytes;
-    block.x = fc_packed_image(x, &convolution->x, channels);
-    block.y = fc_packed_image(x + plan->x_bytes, &convolution->y, channels);
-    struct fc_depthwise_ahead ahead = find_ahead(plan, n, channel, channels);
-    fc_transpose_channels(job->kernels, job->element, &convolution->x, n, channel, &block.x, true);
-    compute_band(plan, &block, 0, begin, end, column, channel, scratch, &ahead);
-    fc_transpose_channels(job->kernels, job->element, &convolution->y, n, channel, &block.y, false);
+    struct fc_depthwise_ahead ahead = {0};
+    for (int64_t p = 0; p < job->count; p++)
+        compute_band(plan, job->convolution, &job->parts[p], n, band, column_block, channel,
+                     scratch, &ahead);
 }
 
 /* Of a block that is transposed: a panel, or two where they leave items enough and are small: on Zen 4 1152
@@ -168,69 +248,107 @@ static void compute_item(void *context, int64_t item, int worker)
 static int64_t block_channels(const struct fc_depthwise_job *job)
 {
     const struct fc_convolution *convolution = job->convolution;
-    const int64_t panel = job->channels.panel, c = convolution->y.c;
+    const int64_t panel = job->parts->channels.panel, c = convolution->y.c;
     const bool items = convolution->y.n * fc_ceil_div(c, 2 * panel) >= ITEMS_WANTED;
-    return items && fc_fits_transposed(convolution, 8 * panel) ? 2 * panel : panel;
+    int64_t channels = panel;
+    while (channels > job->parts->channels.unit && !fc_fits_transposed(convolution, channels))
+        channels /= 2;
+    return items && fc_fits_transposed(convolution, 8 * panel) ? 2 * panel : channels;
 }
 
-/* What planes that are not transposed multiply by zeros, which gives other bits where weights are infinite or
- * products vanish, is left out in neither layout. 7 x 7 taps on 7 x 7 took 0.41 ms, so 0.31. */
+/* Planes that are not transposed multiply padding by zeros, too, which gives other bits where weights are
+ * infinite or products vanish: it is left out where both layouts come here. 7 x 7 taps on 7 x 7 took 0.314 ms
+ * on Zen 4, so 0.256. */
 static bool skips_padding(const struct fc_depthwise_job *job)
 {
     const struct fc_convolution *convolution = job->convolution;
-    return convolution->padding_mode == FC_CONSTANT && convolution->padding_value == 0 &&
-           fc_fits_transposed(convolution, job->channels.panel);
+    return !convolution->phase && convolution->padding_mode == FC_CONSTANT &&
+           convolution->padding_value == 0 &&
+           fc_fits_transposed(convolution, job->parts->channels.unit);
 }
 
-/* Bands and columns where all channels lie together. */
+/* Bands and blocks of columns where all channels lie together, by what the first part reads. */
 static void cut_rows(struct plan *plan)
 {
     const struct fc_convolution *convolution = plan->job->convolution;
-    const struct fc_axis *axis = convolution->axis;
+    const struct fc_depthwise_part *part = plan->job->parts;
+    const struct fc_axis *axis = part->axis;
     const int64_t fit =
-        STRIP_BYTES / plan->job->element / plan->need / plan->channels / axis[1].stride;
+        STRIP_BYTES / plan->job->element / part->need / plan->channels / axis[1].stride;
     const int64_t most = fc_max(fc_min(fit, MOST_COLUMNS), LEAST_COLUMNS);
     plan->column_blocks = fc_ceil_div(axis[1].out, most);
-    plan->columns = fc_ceil_div(axis[1].out, plan->column_blocks);
-    const int64_t wanted = fc_ceil_div(ITEMS_WANTED, convolution->y.n * plan->column_blocks);
-    plan->band = fc_ceil_div(axis[0].out, wanted);
-    plan->band = fc_ceil_div(plan->band, FC_DEPTHWISE_ROWS) * FC_DEPTHWISE_ROWS;
-    plan->bands = fc_ceil_div(axis[0].out, plan->band);
+    plan->bands = fc_ceil_div(ITEMS_WANTED, convolution->y.n * plan->column_blocks);
+}
+
+/* Bands of planes, of which all parts have as many rows. */
+static void cut_planes(struct plan *plan)
+{
+    const struct fc_convolution *convolution = plan->job->convolution;
+    const int64_t rows = fc_transposed_rows(convolution), step = plan->job->parts->y_step[0];
+    const int64_t band = rows / step / FC_DEPTHWISE_ROWS * FC_DEPTHWISE_ROWS;
+    if (rows < convolution->y.h)
+        plan->bands =
+            fc_ceil_div(fc_ceil_div(convolution->y.h, step), fc_max(band, FC_DEPTHWISE_ROWS));
+}
+
+/* The band and the columns of each part, the largest table, and what planes are transposed to. */
+static void cut_parts(struct plan *plan)
+{
+    const struct fc_depthwise_job *job = plan->job;
+    const fc_image *x = &job->convolution->x, *y = &job->convolution->y;
+    const int64_t step = job->parts->y_step[0];
+    const int64_t rows = fc_ceil_div(fc_ceil_div(y->h, step), plan->bands);
+    const int64_t band = fc_ceil_div(rows, FC_DEPTHWISE_ROWS) * FC_DEPTHWISE_ROWS;
+    for (int64_t p = 0; p < job->count; p++) {
+        struct fc_depthwise_part *part = &job->parts[p];
+        part->columns = fc_ceil_div(part->axis[1].out, plan->column_blocks);
+        part->band = band;
+        part->width = fc_window_reach(&part->axis[1], part->columns);
+        const size_t bytes = fc_pixel_table_bytes(part->need, part->width);
+        plan->table_bytes = bytes > plan->table_bytes ? bytes : plan->table_bytes;
+    }
+    plan->worker_bytes = plan->table_bytes;
+    if (!plan->transposed)
+        return;
+    int64_t most = 0;
+    for (int64_t b = 0; b < plan->bands; b++) {
+        int64_t begin, end;
+        find_rows(plan, b, &begin, &end);
+        most = fc_max(most, end - begin);
+    }
+    const int64_t pixel = plan->channels * job->element;
+    const int64_t y_rows = fc_min(band * step, y->h);
+    plan->x_bytes = fc_round_to_line((size_t)(most * x->w * pixel));
+    plan->worker_bytes += plan->x_bytes + fc_round_to_line((size_t)(y_rows * y->w * pixel));
 }
 
 fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job, bool transposed)
 {
     const struct fc_convolution *convolution = job->convolution;
-    const struct fc_axis *axis = convolution->axis;
-    const int64_t n = convolution->y.n, c = convolution->y.c;
+    const fc_image *y = &convolution->y;
+    const int64_t n = y->n, c = y->c;
+    for (int64_t p = 0; p < job->count; p++)
+        job->parts[p].need = fc_window_reach(&job->parts[p].axis[0], FC_DEPTHWISE_ROWS);
     struct plan plan = {.job = job,
-                        .need = fc_window_reach(&axis[0], FC_DEPTHWISE_ROWS),
                         .skips = skips_padding(job),
                         .transposed = transposed,
                         .channels = transposed ? block_channels(job) : c,
-                        .columns = axis[1].out,
                         .column_blocks = 1,
-                        .band = axis[0].out,
                         .bands = 1};
     plan.channel_blocks = fc_ceil_div(c, plan.channels);
-    if (!transposed)
+    if (transposed)
+        cut_planes(&plan);
+    else
         cut_rows(&plan);
-    plan.width = fc_window_reach(&axis[1], plan.columns);
+    cut_parts(&plan);
 
     const int64_t items = n * plan.bands * plan.column_blocks * plan.channel_blocks;
-    const double outputs = (double)n * (double)axis[0].out * (double)axis[1].out * (double)c;
-    const int width = fc_parallel_width(
-        items, outputs * (2.0 * (double)(axis[0].taps * axis[1].taps) + FC_WORK_PER_ELEMENT));
+    double taps = 0;
+    for (int64_t p = 0; p < job->count; p++)
+        taps += (double)job->parts[p].channels.taps / (double)job->count;
+    const double outputs = (double)n * (double)y->h * (double)y->w * (double)c;
+    const int width = fc_parallel_width(items, outputs * (2.0 * taps + FC_WORK_PER_ELEMENT));
     const size_t padding = fc_round_to_line((size_t)(c * job->element));
-    plan.table_bytes = fc_pixel_table_bytes(plan.need, plan.width);
-    plan.worker_bytes = plan.table_bytes;
-    if (transposed) {
-        const int64_t x_pixels = convolution->x.h * convolution->x.w;
-        const int64_t y_pixels = axis[0].out * axis[1].out;
-        plan.x_bytes = fc_round_to_line((size_t)(x_pixels * plan.channels * job->element));
-        plan.worker_bytes +=
-            plan.x_bytes + fc_round_to_line((size_t)(y_pixels * plan.channels * job->element));
-    }
     char *scratch = fc_workspace_acquire(padding + (size_t)width * plan.worker_bytes);
     if (!scratch)
         return FC_NO_MEMORY;

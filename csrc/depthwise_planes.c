@@ -120,7 +120,7 @@ static void compute_plane(void *context, int64_t item, int worker)
     const struct plan *plan = context;
     const struct fc_depthwise_job *job = plan->job;
     const struct fc_convolution *convolution = job->convolution;
-    const struct fc_channels *channels = &job->channels;
+    const struct fc_channels *channels = &job->parts->channels;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
     const int64_t column = item % plan->column_blocks * plan->columns;
     item /= plan->column_blocks;
@@ -128,7 +128,7 @@ static void compute_plane(void *context, int64_t item, int worker)
     char *raw = plan->scratch + (size_t)worker * plan->worker_bytes, *x = raw + plan->raw_bytes;
     struct fc_depthwise_plane plane = {
         .x = x,
-        .kernel = job->packed +
+        .kernel = job->parts->packed +
                   (fc_panel_offset(channels, 0, panel) + c % channels->panel) * job->element,
         .kernel_step = fc_panel_width(channels, panel),
         .strip = x + plan->x_bytes,
@@ -207,8 +207,9 @@ fc_status fc_depthwise_planes(const struct fc_depthwise_job *job)
     const int64_t items = y->n * y->c * plan.column_blocks;
     const double outputs = (double)y->n * (double)y->c * (double)y->h * (double)y->w;
     const int width = fc_parallel_width(
-        items, outputs * (2.0 * (double)job->channels.taps + FC_WORK_PER_ELEMENT));
-    const size_t offset_bytes = fc_round_to_line((size_t)job->channels.taps * sizeof(ptrdiff_t));
+        items, outputs * (2.0 * (double)job->parts->channels.taps + FC_WORK_PER_ELEMENT));
+    const size_t offset_bytes =
+        fc_round_to_line((size_t)job->parts->channels.taps * sizeof(ptrdiff_t));
     char *scratch = fc_workspace_acquire(offset_bytes + (size_t)width * plan.worker_bytes);
     if (!scratch)
         return FC_NO_MEMORY;
