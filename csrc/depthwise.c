@@ -9,7 +9,7 @@
 #include "workspace.h"
 
 /* A larger window goes to the tiles of fc_convolve, whose terms are found block by block. */
-enum { MOST_TAPS = 128, MOST_REACH = 128, FEW_CHANNELS = 4 };
+enum { MOST_TAPS = 1024, MOST_REACH = 128, FEW_CHANNELS = 4 };
 
 enum {
     BLOCK_BYTES = 512 * 1024, /* of x and y transposed */
@@ -147,7 +147,9 @@ static fc_status pack_parts(const struct fc_depthwise_job *job, char **panels)
         parts[p].channels = fc_plan_channels(&parts[p].kernel, dtype);
         if (!fc_packed_bytes(&parts[p].channels, dtype, &bytes))
             return FC_OVERFLOW;
-        const bool shared = p > 0 && parts[p].kernel.data == parts->kernel.data;
+        const bool shared = p > 0 && parts[p].kernel.data == parts->kernel.data &&
+                            parts[p].kernel.kh == parts->kernel.kh &&
+                            parts[p].kernel.kw == parts->kernel.kw;
         begin[p] = shared ? 0 : total;
         total += shared ? 0 : fc_round_to_line(bytes);
     }

@@ -38,6 +38,7 @@ LAYERS = {
     "depthwise 7x7, most of it padding": Conv2DProblem(2, 7, 7, 40, 40, 7, 7, 1, 3, 1, 40),
     "depthwise 7x7 stride 2": Conv2DProblem(1, 28, 29, 37, 37, 7, 7, 2, 3, 1, 37),
     "depthwise 2x9 stride 3": Conv2DProblem(1, 10, 30, 33, 33, 2, 9, (3, 1), "same", 1, 33),
+    "depthwise 13x13": Conv2DProblem(1, 12, 20, 18, 18, 13, 13, 1, 6, 1, 18),
     "depthwise 56x56": Conv2DProblem(1, 56, 57, 40, 40, 3, 3, 1, 1, 1, 40),
     "depthwise 56x56 stride 2": Conv2DProblem(1, 57, 56, 72, 72, 5, 5, 2, 2, 1, 72),
     "depthwise in bands": Conv2DProblem(1, 101, 110, 35, 35, 3, 3, 1, 1, 1, 35),

@@ -19,22 +19,23 @@ enum {
     DEPTHWISE_STRIDED = DEPTHWISE_MANY ? 4 : 3,
 };
 
-/* Sums of a vector of channels become y, with residuals: `columns` of each row, one after the other in
- * memory. */
+/* Sums of a vector of channels become y, with residuals or an activation of those that are rare where it is
+ * called: `columns` of each row, one after the other in memory. */
 static __attribute__((noinline)) void finish_depthwise(const struct fc_depthwise_pixels *strip,
                                                        const real *sums, int64_t row,
                                                        int64_t column, int rows, int columns,
                                                        int64_t c, int lanes)
 {
+    const real *residual = strip->residual;
     const vreal bias =
         strip->bias ? vload_first((const real *)strip->bias + c, lanes) : vset1((real)-0.0);
     for (int i = 0; i < rows; i++)
         for (int j = 0; j < columns; j++) {
             vreal sum = vadd(vload(sums + (i * columns + j) * LANES), bias);
-            sum = vadd(sum,
-                       vload_first((const real *)strip->residual + (row + i) * strip->residual_row +
-                                       (column + j) * strip->residual_pixel + c,
-                                   lanes));
+            if (residual)
+                sum = vadd(sum, vload_first(residual + (row + i) * strip->residual_row +
+                                                (column + j) * strip->residual_pixel + c,
+                                            lanes));
             real *y = (real *)strip->y + (row + i) * strip->y_row + (column + j) * strip->y_pixel;
             vstore_first(y + c, activate(sum, strip->activation), lanes);
         }
