@@ -154,91 +154,96 @@ static void end_bias(void *context, int64_t item, int worker)
     fc_end_channel_sums(job->bias, job->dbias);
 }
 
+/* Part by part; *finite says whether nothing can have reached a tap through padding that should not. */
+static fc_status sum_parts(const struct fc_convolution *convolution,
+                           const struct fc_dkernel_plan *plan, struct bias *bias, bool *finite)
+{
+    struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy);
+    size_t shared, bias_bytes = 0;
+    const bool depthwise = !plan->exact && fc_fits_depthwise_dkernel(convolution);
+    const bool fits = bias->sums && fc_dkernel_fits_bias(plan, &sums, &convolution->y, depthwise);
+    void *dbias = bias->sums;
+    if (fits) {
+        bias_bytes = fc_channel_sums_bytes(&sums, plan->width);
+        bias->sums = NULL;
+    }
+    if (depthwise)
+        return fc_depthwise_dkernel(convolution, &plan->blocks, plan->steps, plan->chunks,
+                                    fits ? &sums : NULL, dbias, finite);
+    char *scratch;
+    if (__builtin_add_overflow(plan->all_sums_bytes, bias_bytes, &shared))
+        return FC_OVERFLOW;
+    const fc_status status = fc_workspace_divide(shared, plan->worker_bytes, plan->width, &scratch);
+    if (status != FC_OK)
+        return status;
+    const struct fc_kernels *all = fc_current_kernels(convolution->dtype);
+    const struct fc_conv2d_kernels *kernels = &all->conv2d;
+    struct fc_convolution turned = *convolution;
+    if (plan->grouped) {
+        turned.kernel.stride_c_in = convolution->kernel.stride_c_out;
+        turned.kernel.stride_c_out = convolution->kernel.stride_c_in;
+    }
+    const bool mixes = plan->channels.lanes || plan->merged;
+    struct fc_dkernel_job job = {
+        .convolution = &turned,
+        .plan = plan,
+        .kernels = kernels,
+        .few = &all->few,
+        .padded = fc_padded_x(convolution, kernels, plan->skip),
+        .element = (ptrdiff_t)fc_element_size(convolution->dtype),
+        .sums = scratch,
+        .scratch = scratch + shared,
+        .in_place =
+            plan->chunks == 1 && !mixes && !plan->exact && convolution->kernel.stride_c_out == 1,
+        .bias = fits ? &sums : NULL,
+        .dbias = dbias,
+    };
+    if (fits)
+        fc_begin_channel_sums(&sums, scratch + plan->all_sums_bytes);
+    fc_parallel_for(plan->parts * plan->chunks, plan->width, FC_FLUSH_DENORMALS, sum_chunk, &job);
+    if (plan->chunks > 1)
+        fc_parallel_for(plan->parts, plan->width, FC_FLUSH_DENORMALS, add_chunks, &job);
+    if (job.bias)
+        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &job);
+    fc_workspace_release(scratch);
+    *finite = !mixes || !fc_pads_with_zero(convolution) || !job.not_finite;
+    return FC_OK;
+}
+
 /* The same products with x and dy in each other's place, where dy has too few channels to fill lanes and x has
  * enough: of 64 channels and 2 outputs 8 multiply-adds a pixel in four vectors, not 64. The
  * batch is cut alike, and so sums are the same. */
-static bool turn(const struct fc_convolution *convolution, const struct fc_dkernel_plan *plan,
-                 struct fc_convolution *turned, struct fc_dkernel_plan *turned_plan)
+static bool swap(const struct fc_convolution *convolution, const struct fc_dkernel_plan *plan,
+                 struct fc_convolution *swapped, struct fc_dkernel_plan *swapped_plan)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const int64_t unit = fc_unit(convolution->dtype);
     if (!plan->direct || plan->exact || kernel->groups != 1 || kernel->c_out >= unit ||
         kernel->c_in < unit)
         return false;
-    *turned = *convolution;
-    turned->x = convolution->y;
-    turned->y = convolution->x;
-    turned->kernel.c_in = kernel->c_out;
-    turned->kernel.c_out = kernel->c_in;
-    turned->kernel.stride_c_in = kernel->stride_c_out;
-    turned->kernel.stride_c_out = kernel->stride_c_in;
-    return fc_plan_dkernel(turned, false, plan->chunks, turned_plan) &&
-           turned_plan->steps == plan->steps && turned_plan->images == plan->images;
+    *swapped = *convolution;
+    swapped->x = convolution->y;
+    swapped->y = convolution->x;
+    swapped->kernel.c_in = kernel->c_out;
+    swapped->kernel.c_out = kernel->c_in;
+    swapped->kernel.stride_c_in = kernel->stride_c_out;
+    swapped->kernel.stride_c_out = kernel->stride_c_in;
+    return fc_plan_dkernel(swapped, false, plan->chunks, swapped_plan) &&
+           swapped_plan->steps == plan->steps && swapped_plan->images == plan->images;
 }
 
-/* Directly; *finite says whether nothing can have reached a tap through padding that should not. */
+/* Directly; *finite as in sum_parts. */
 static fc_status sum_directly(const struct fc_convolution *convolution, bool exact,
                               struct bias *bias, bool *finite)
 {
-    struct fc_dkernel_plan plan, turned_plan;
-    struct fc_convolution turned;
-    struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy);
-    size_t shared, bias_bytes = 0;
+    struct fc_dkernel_plan plan, swapped_plan;
+    struct fc_convolution swapped;
+    struct bias none = {.dy = bias->dy};
     if (!fc_plan_dkernel(convolution, exact, 0, &plan))
         return FC_OVERFLOW;
-    const bool depthwise = !exact && fc_fits_depthwise_dkernel(convolution);
-    const bool turns = turn(convolution, &plan, &turned, &turned_plan);
-    if (turns) {
-        convolution = &turned;
-        plan = turned_plan;
-    }
-    const bool fits =
-        bias->sums && !turns && fc_dkernel_fits_bias(&plan, &sums, &convolution->y, depthwise);
-    void *dbias = bias->sums;
-    if (fits) {
-        bias_bytes = fc_channel_sums_bytes(&sums, plan.width);
-        bias->sums = NULL;
-    }
-    if (depthwise)
-        return fc_depthwise_dkernel(convolution, &plan.blocks, plan.steps, plan.chunks,
-                                    fits ? &sums : NULL, dbias, finite);
-    char *scratch;
-    if (__builtin_add_overflow(plan.all_sums_bytes, bias_bytes, &shared))
-        return FC_OVERFLOW;
-    const fc_status status = fc_workspace_divide(shared, plan.worker_bytes, plan.width, &scratch);
-    if (status != FC_OK)
-        return status;
-    const struct fc_kernels *all = fc_current_kernels(convolution->dtype);
-    const struct fc_conv2d_kernels *kernels = &all->conv2d;
-    struct fc_convolution turned = *convolution;
-    if (plan.grouped) {
-        turned.kernel.stride_c_in = convolution->kernel.stride_c_out;
-        turned.kernel.stride_c_out = convolution->kernel.stride_c_in;
-    }
-    const bool mixes = plan.channels.lanes || plan.merged;
-    struct fc_dkernel_job job = {
-        .convolution = &turned,
-        .plan = &plan,
-        .kernels = kernels,
-        .few = &all->few,
-        .padded = fc_padded_x(convolution, kernels, plan.skip),
-        .element = (ptrdiff_t)fc_element_size(convolution->dtype),
-        .sums = scratch,
-        .scratch = scratch + shared,
-        .in_place = plan.chunks == 1 && !mixes && !exact && convolution->kernel.stride_c_out == 1,
-        .bias = fits ? &sums : NULL,
-        .dbias = dbias,
-    };
-    if (fits)
-        fc_begin_channel_sums(&sums, scratch + plan.all_sums_bytes);
-    fc_parallel_for(plan.parts * plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
-    if (plan.chunks > 1)
-        fc_parallel_for(plan.parts, plan.width, FC_FLUSH_DENORMALS, add_chunks, &job);
-    if (job.bias)
-        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &job);
-    fc_workspace_release(scratch);
-    *finite = !mixes || !fc_pads_with_zero(convolution) || !job.not_finite;
-    return FC_OK;
+    if (swap(convolution, &plan, &swapped, &swapped_plan))
+        return sum_parts(&swapped, &swapped_plan, &none, finite);
+    return sum_parts(convolution, &plan, bias, finite);
 }
 
 /* By the algorithm that is chosen; *finite as in sum_directly. */
