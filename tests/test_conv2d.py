@@ -108,6 +108,26 @@ def test_every_width(isa: str, w: int) -> None:
             np.testing.assert_array_equal(y, expected, err_msg=f"c_in={c_in} {data_format}")
 
 
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("activation", strategies.ACTIVATIONS)
+@pytest.mark.parametrize(
+    ("taps", "stride"), [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1), (7, 2), (4, 3)]
+)
+def test_depthwise_ends(
+    isa: str, taps: int, stride: int, activation: str | None, data_format: str
+) -> None:
+    """Each depthwise kernel with and without a bias and a residual, before every activation."""
+    problem = Conv2DProblem(2, 12, 19, 21, 21, taps, taps, stride, "same", 1, 21)
+    problem = with_fields(problem, data_format=data_format)
+    a = problem.draw_arrays(strategies.whole_numbers)
+    for bias in (None, a["bias"]):
+        for residual in (None, a["residual"]):
+            words = {**problem.geometry, "activation": activation, "residual": residual}
+            y = functional.conv2d(a["x"], a["kernel"], bias, **words)
+            expected = reference.conv2d(a["x"], a["kernel"], bias, **words)
+            np.testing.assert_array_equal(y, expected)
+
+
 # ------------------------------------------------------------------------------------- spelling
 
 
