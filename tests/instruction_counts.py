@@ -67,7 +67,7 @@ class Design:
 
 
 # Tiles are 6 x 4 sums, of vectors of 4: 6 broadcasts and 4 loads for 24 multiply-adds. Chains of
-# 128 terms, Winograd's slabs and the dense kernel's calls of 16 load and store the sums once each.
+# 128 terms, Winograd's slabs of 16 and the dense kernel's calls of 64 load and store the sums once.
 _STEP = (6 + 4) / 24
 _COPY = 1 / 144 + 2 / 24 / 4
 DESIGNS = (
@@ -78,7 +78,7 @@ DESIGNS = (
     Design("planes", "plane_tile", 32 * 8 * 6 * 27, _STEP, 1 / 27),
     # Two rows of 7 outputs of 3 x 3 taps: 36 pixels of x, each through the table, and 18 weights.
     Design("depthwise", "depthwise_pixels", 28 * 28 * 16 * 9, (36 + 36 + 18) / 126, 14 / 126),
-    Design("dense", "dense_tile", 6 * 64 * 128, _STEP + 1 / 16, 1 / 16),
+    Design("dense", "dense_tile", 6 * 64 * 128, _STEP + 1 / 64, 1 / 64),
 )
 
 # Beyond the design: what begins and ends a tile, and offsets. One sum of 24 that goes to the stack
