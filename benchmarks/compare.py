@@ -9,6 +9,7 @@ roofline picture beside it:
     python -m benchmarks.compare --classes 3x3 1x1 --passes dx dkernel --threads 1
     python -m benchmarks.compare --nets vgg16 --batch 1 --engines fastconv torch
     python -m benchmarks.compare --dtypes float32 float64 --output /tmp/all.md
+    python -m benchmarks.compare --beyond --engines fastconv torch --threads 1   # other networks
 
 Each case is written down as it is done, to a file beside the page, RESULTS.jsonl, of which the page
 is made.  So a run can be cut at any time, and be made of parts:
@@ -91,7 +92,7 @@ if __name__ == "__main__" and not __package__:
     sys.path[0:1] = []
     sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks import machine, peers, shapes
+from benchmarks import machine, peers, shapes, shapes_beyond
 from benchmarks.cases import Case, apart, best_peer, ratio
 from benchmarks.locking import exclusive
 from benchmarks.measure import Bench, Effort, WorkerLost
@@ -100,6 +101,7 @@ from benchmarks.report import number, page
 from benchmarks.store import Run, Store, limits_key, read
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
+_BEYOND = Path(__file__).with_name("BEYOND.md")
 _QUICK = Effort(rounds=4, least=2, turn=0.008, budget=0.5, patience=1)
 
 
@@ -112,9 +114,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--threads", type=_positive, nargs="+", default=sorted({1, cpus or 1}), metavar="N")
     add("--engines", nargs="+", choices=peers.PEERS, help="default: those installed")
-    add("--layers", nargs="+", metavar="NAME", help="names of shapes.py")
+    add("--layers", nargs="+", metavar="NAME", help="names of shapes.py, or shapes_beyond.py")
     add("--nets", nargs="+", metavar="NET", help="resnet50 vgg16 lenet5 ...")
     add("--classes", nargs="+", choices=shapes.CATEGORIES)
+    add("--beyond", action="store_true", help="layers that nothing is tuned on, to a page apart")
     add("--passes", nargs="+", choices=shapes.PASSES, default=shapes.PASSES)
     add(
         "--formats", nargs="+", choices=[CHANNELS_LAST, CHANNELS_FIRST],
@@ -127,7 +130,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--rounds", type=_positive, default=None, help=f"at most (default {Effort().rounds})")
     add("--turn", type=float, default=None, metavar="MS", help="milliseconds of a turn")
     add("--out", action="store_true", help="also time fastconv into an array given beforehand")
-    add("--output", type=Path, default=_RESULTS, metavar="FILE.md", help="with FILE.jsonl beside")
+    add("--output", type=Path, metavar="FILE.md", help="with FILE.jsonl beside")
     parts = parser.add_mutually_exclusive_group()
     parts.add_argument("--resume", action="store_true", help="keep and skip what FILE.jsonl holds")
     parts.add_argument("--update", action="store_true", help="keep what is not measured again")
@@ -140,6 +143,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--no-picture", action="store_true", help="no roofline (needs matplotlib)")
     add("--list", action="store_true", help="name the layers and stop")
     options = parser.parse_args(words)
+    options.output = options.output or (_BEYOND if options.beyond else _RESULTS)
     try:
         options.chosen = layers(options)
     except ValueError as error:
@@ -162,7 +166,8 @@ def _positive(text: str) -> int:
 
 def layers(options: argparse.Namespace) -> list[shapes.Layer]:
     """The layers that the options select, with the batch asked for."""
-    chosen = shapes.select(options.layers, options.nets, options.classes)
+    table = shapes_beyond.LAYERS if options.beyond else shapes.LAYERS
+    chosen = shapes.select(options.layers, options.nets, options.classes, table)
     if options.quick and not options.layers:
         chosen = [layer for layer in chosen if layer.name in shapes.QUICK]
     if not chosen:

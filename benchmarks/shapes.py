@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -169,7 +170,7 @@ def _pair(value: int | Pair) -> Pair:
     return (value, value) if isinstance(value, int) else value
 
 
-def _conv(
+def conv(
     category: str,
     net: str,
     name: str,
@@ -193,7 +194,7 @@ def _conv(
     )  # fmt: skip
 
 
-def _pool(
+def pool(
     op: str, net: str, name: str, size: int, c: int, kernel: int, s: int, p: int = 0, n: int = 8
 ) -> Layer:
     return Layer(
@@ -201,143 +202,143 @@ def _pool(
     )  # fmt: skip
 
 
-def _global(op: str, net: str, name: str, size: int, c: int) -> Layer:
+def global_pool(op: str, net: str, name: str, size: int, c: int) -> Layer:
     return Layer(
         name, net, "global", f"global_{op}_pool2d", 8, size, size, c, c, (size, size), (size, size)
     )
 
 
-def _dense(net: str, name: str, n: int, c_in: int, c_out: int) -> Layer:
+def dense(net: str, name: str, n: int, c_in: int, c_out: int) -> Layer:
     return Layer(name, net, "dense", "dense", n, 1, 1, c_in, c_out)
 
 
-def _program(net: str, name: str, n: int, size: int, c_in: int, c_out: int) -> Layer:
+def program(net: str, name: str, n: int, size: int, c_in: int, c_out: int) -> Layer:
     return Layer(name, net, "program", "program", n, size, size, c_in, c_out)
 
 
-_MAX, _AVG = "max_pool2d", "avg_pool2d"
+MAX, AVG = "max_pool2d", "avg_pool2d"
 
 # fmt: off
 LAYERS: tuple[Layer, ...] = (
-    _conv("3x3", "VGG-16", "vgg16_conv1_2", 224, 64, 64, 3),
-    _conv("3x3", "VGG-16", "vgg16_conv2_2", 112, 128, 128, 3),
-    _conv("3x3", "VGG-16", "vgg16_conv3_2", 56, 256, 256, 3),
-    _conv("3x3", "VGG-16", "vgg16_conv4_2", 28, 512, 512, 3),
-    _conv("3x3", "VGG-16", "vgg16_conv5_2", 14, 512, 512, 3),
-    _conv("3x3", "ResNet-50", "resnet50_conv2_3x3", 56, 64, 64, 3),
-    _conv("3x3", "ResNet-50", "resnet50_conv3_3x3", 28, 128, 128, 3),
-    _conv("3x3", "ResNet-50", "resnet50_conv4_3x3", 14, 256, 256, 3),
-    _conv("3x3", "ResNet-50", "resnet50_conv5_3x3", 7, 512, 512, 3),
-    _conv("3x3", "CIFAR ResNet-18", "cifar18_stage4", 4, 512, 512, 3, n=64),
-    _conv("3x3", "GoogLeNet", "googlenet_3b_3x3", 28, 128, 192, 3),
-    _conv("3x3", "GoogLeNet", "googlenet_4e_3x3", 14, 160, 320, 3),
+    conv("3x3", "VGG-16", "vgg16_conv1_2", 224, 64, 64, 3),
+    conv("3x3", "VGG-16", "vgg16_conv2_2", 112, 128, 128, 3),
+    conv("3x3", "VGG-16", "vgg16_conv3_2", 56, 256, 256, 3),
+    conv("3x3", "VGG-16", "vgg16_conv4_2", 28, 512, 512, 3),
+    conv("3x3", "VGG-16", "vgg16_conv5_2", 14, 512, 512, 3),
+    conv("3x3", "ResNet-50", "resnet50_conv2_3x3", 56, 64, 64, 3),
+    conv("3x3", "ResNet-50", "resnet50_conv3_3x3", 28, 128, 128, 3),
+    conv("3x3", "ResNet-50", "resnet50_conv4_3x3", 14, 256, 256, 3),
+    conv("3x3", "ResNet-50", "resnet50_conv5_3x3", 7, 512, 512, 3),
+    conv("3x3", "CIFAR ResNet-18", "cifar18_stage4", 4, 512, 512, 3, n=64),
+    conv("3x3", "GoogLeNet", "googlenet_3b_3x3", 28, 128, 192, 3),
+    conv("3x3", "GoogLeNet", "googlenet_4e_3x3", 14, 160, 320, 3),
 
-    _conv("5x5", "GoogLeNet", "googlenet_3b_5x5", 28, 32, 96, 5),
-    _conv("5x5", "GoogLeNet", "googlenet_4e_5x5", 14, 32, 128, 5),
-    _conv("5x5", "GoogLeNet", "googlenet_5b_5x5", 7, 48, 128, 5),
-    _conv("5x5", "Inception-v3", "inception3_5b_5x5", 35, 48, 64, 5),
-    _conv("5x5", "AlexNet", "alexnet_conv2", 27, 64, 192, 5),
-    _conv("5x5", "OpenPose", "openpose_stage2_7x7", 46, 128, 128, 7),
+    conv("5x5", "GoogLeNet", "googlenet_3b_5x5", 28, 32, 96, 5),
+    conv("5x5", "GoogLeNet", "googlenet_4e_5x5", 14, 32, 128, 5),
+    conv("5x5", "GoogLeNet", "googlenet_5b_5x5", 7, 48, 128, 5),
+    conv("5x5", "Inception-v3", "inception3_5b_5x5", 35, 48, 64, 5),
+    conv("5x5", "AlexNet", "alexnet_conv2", 27, 64, 192, 5),
+    conv("5x5", "OpenPose", "openpose_stage2_7x7", 46, 128, 128, 7),
 
-    _conv("3x3s2", "ResNet-50", "resnet50_conv3_3x3s2", 56, 128, 128, 3, s=2),
-    _conv("3x3s2", "ResNet-50", "resnet50_conv4_3x3s2", 28, 256, 256, 3, s=2),
-    _conv("3x3s2", "ResNet-50", "resnet50_conv5_3x3s2", 14, 512, 512, 3, s=2),
-    _conv("3x3s2", "Inception-v3", "inception3_6a_3x3s2", 35, 288, 384, 3, s=2, p=0),
+    conv("3x3s2", "ResNet-50", "resnet50_conv3_3x3s2", 56, 128, 128, 3, s=2),
+    conv("3x3s2", "ResNet-50", "resnet50_conv4_3x3s2", 28, 256, 256, 3, s=2),
+    conv("3x3s2", "ResNet-50", "resnet50_conv5_3x3s2", 14, 512, 512, 3, s=2),
+    conv("3x3s2", "Inception-v3", "inception3_6a_3x3s2", 35, 288, 384, 3, s=2, p=0),
 
-    _conv("1x1", "ResNet-50", "resnet50_conv2_expand", 56, 64, 256, 1),
-    _conv("1x1", "ResNet-50", "resnet50_conv2_reduce", 56, 256, 64, 1),
-    _conv("1x1", "ResNet-50", "resnet50_conv4_reduce", 14, 1024, 256, 1),
-    _conv("1x1", "ResNet-50", "resnet50_conv5_expand", 7, 512, 2048, 1),
-    _conv("1x1", "GoogLeNet", "googlenet_3a_1x1", 28, 192, 64, 1),
-    _conv("1x1", "Xception", "xception_middle_1x1", 19, 728, 728, 1),
-    _conv("1x1", "MobileNet", "mobilenet_pw1", 112, 32, 64, 1),
-    _conv("1x1", "MobileNet", "mobilenet_pw7", 14, 512, 512, 1),
-    _conv("1x1", "U-Net", "unet_last", 128, 64, 2, 1),
+    conv("1x1", "ResNet-50", "resnet50_conv2_expand", 56, 64, 256, 1),
+    conv("1x1", "ResNet-50", "resnet50_conv2_reduce", 56, 256, 64, 1),
+    conv("1x1", "ResNet-50", "resnet50_conv4_reduce", 14, 1024, 256, 1),
+    conv("1x1", "ResNet-50", "resnet50_conv5_expand", 7, 512, 2048, 1),
+    conv("1x1", "GoogLeNet", "googlenet_3a_1x1", 28, 192, 64, 1),
+    conv("1x1", "Xception", "xception_middle_1x1", 19, 728, 728, 1),
+    conv("1x1", "MobileNet", "mobilenet_pw1", 112, 32, 64, 1),
+    conv("1x1", "MobileNet", "mobilenet_pw7", 14, 512, 512, 1),
+    conv("1x1", "U-Net", "unet_last", 128, 64, 2, 1),
 
-    _conv("1x1s2", "ResNet-50", "resnet50_conv3_shortcut", 56, 256, 512, 1, s=2),
-    _conv("1x1s2", "ResNet-50", "resnet50_conv4_shortcut", 28, 512, 1024, 1, s=2),
-    _conv("1x1s2", "ResNet-50", "resnet50_conv5_shortcut", 14, 1024, 2048, 1, s=2),
-    _conv("1x1s2", "Xception", "xception_entry_shortcut", 74, 128, 256, 1, s=2),
+    conv("1x1s2", "ResNet-50", "resnet50_conv3_shortcut", 56, 256, 512, 1, s=2),
+    conv("1x1s2", "ResNet-50", "resnet50_conv4_shortcut", 28, 512, 1024, 1, s=2),
+    conv("1x1s2", "ResNet-50", "resnet50_conv5_shortcut", 14, 1024, 2048, 1, s=2),
+    conv("1x1s2", "Xception", "xception_entry_shortcut", 74, 128, 256, 1, s=2),
 
-    _conv("1x7", "Inception-v3", "inception3_6b_1x7", 17, 128, 128, (1, 7)),
-    _conv("1x7", "Inception-v3", "inception3_6b_7x1", 17, 128, 192, (7, 1)),
-    _conv("1x7", "Inception-v3", "inception3_6e_1x7", 17, 192, 192, (1, 7)),
-    _conv("1x7", "Inception-v3", "inception3_6e_7x1", 17, 192, 192, (7, 1)),
+    conv("1x7", "Inception-v3", "inception3_6b_1x7", 17, 128, 128, (1, 7)),
+    conv("1x7", "Inception-v3", "inception3_6b_7x1", 17, 128, 192, (7, 1)),
+    conv("1x7", "Inception-v3", "inception3_6e_1x7", 17, 192, 192, (1, 7)),
+    conv("1x7", "Inception-v3", "inception3_6e_7x1", 17, 192, 192, (7, 1)),
 
-    _conv("dilated", "DRN", "drn_conv4_d2", 28, 256, 256, 3, d=2),
-    _conv("dilated", "DeepLab-v3", "deeplab3_conv5_d2", 14, 512, 512, 3, d=2),
-    _conv("dilated", "DeepLab-v3", "deeplab3_aspp_d6", 14, 2048, 256, 3, d=6),
-    _conv("dilated", "SSD", "ssd300_conv6_d6", 19, 512, 1024, 3, d=6),
+    conv("dilated", "DRN", "drn_conv4_d2", 28, 256, 256, 3, d=2),
+    conv("dilated", "DeepLab-v3", "deeplab3_conv5_d2", 14, 512, 512, 3, d=2),
+    conv("dilated", "DeepLab-v3", "deeplab3_aspp_d6", 14, 2048, 256, 3, d=6),
+    conv("dilated", "SSD", "ssd300_conv6_d6", 19, 512, 1024, 3, d=6),
 
-    _conv("stem", "ResNet-50", "resnet50_conv1", 224, 3, 64, 7, s=2),
-    _conv("stem", "ZFNet", "zfnet_conv1", 224, 3, 96, 7, s=2, p=1),
-    _conv("stem", "AlexNet", "alexnet_conv1", 224, 3, 64, 11, s=4, p=2),
-    _conv("stem", "CaffeNet", "caffenet_conv1", 227, 3, 96, 11, s=4, p=0),
-    _conv("stem", "VGG-16", "vgg16_conv1_1", 224, 3, 64, 3),
-    _conv("stem", "MobileNet", "mobilenet_conv1", 224, 3, 32, 3, s=2),
-    _conv("stem", "Xception", "xception_conv1", 299, 3, 32, 3, s=2, p=0),
-    _conv("stem", "CIFAR ResNet-20", "resnet20_conv1", 32, 3, 16, 3, n=64),
-    _conv("stem", "MNIST CNN", "mnist_cnn_conv1", 28, 1, 32, 3, p=0, n=128),
-    _conv("stem", "Siamese", "siamese_conv1", 100, 1, 8, 3),
-    _conv("stem", "BraTS U-Net", "brats_unet_conv1", 240, 4, 32, 3),
+    conv("stem", "ResNet-50", "resnet50_conv1", 224, 3, 64, 7, s=2),
+    conv("stem", "ZFNet", "zfnet_conv1", 224, 3, 96, 7, s=2, p=1),
+    conv("stem", "AlexNet", "alexnet_conv1", 224, 3, 64, 11, s=4, p=2),
+    conv("stem", "CaffeNet", "caffenet_conv1", 227, 3, 96, 11, s=4, p=0),
+    conv("stem", "VGG-16", "vgg16_conv1_1", 224, 3, 64, 3),
+    conv("stem", "MobileNet", "mobilenet_conv1", 224, 3, 32, 3, s=2),
+    conv("stem", "Xception", "xception_conv1", 299, 3, 32, 3, s=2, p=0),
+    conv("stem", "CIFAR ResNet-20", "resnet20_conv1", 32, 3, 16, 3, n=64),
+    conv("stem", "MNIST CNN", "mnist_cnn_conv1", 28, 1, 32, 3, p=0, n=128),
+    conv("stem", "Siamese", "siamese_conv1", 100, 1, 8, 3),
+    conv("stem", "BraTS U-Net", "brats_unet_conv1", 240, 4, 32, 3),
 
-    _conv("small", "LeNet-5", "lenet5_conv1", 28, 1, 6, 5, n=128),
-    _conv("small", "LeNet-5", "lenet5_conv2", 14, 6, 16, 5, p=0, n=128),
-    _conv("small", "MNIST CNN", "mnist_cnn_conv2", 13, 32, 64, 3, p=0, n=128),
-    _conv("small", "CIFAR ResNet-20", "resnet20_stage1", 32, 16, 16, 3, n=64),
-    _conv("small", "CIFAR ResNet-20", "resnet20_stage2", 16, 32, 32, 3, n=64),
-    _conv("small", "DenseNet-40-12", "densenet40_block1", 32, 100, 12, 3, n=64),
-    _conv("small", "SSD", "ssd300_conv8_head", 10, 512, 126, 3),
+    conv("small", "LeNet-5", "lenet5_conv1", 28, 1, 6, 5, n=128),
+    conv("small", "LeNet-5", "lenet5_conv2", 14, 6, 16, 5, p=0, n=128),
+    conv("small", "MNIST CNN", "mnist_cnn_conv2", 13, 32, 64, 3, p=0, n=128),
+    conv("small", "CIFAR ResNet-20", "resnet20_stage1", 32, 16, 16, 3, n=64),
+    conv("small", "CIFAR ResNet-20", "resnet20_stage2", 16, 32, 32, 3, n=64),
+    conv("small", "DenseNet-40-12", "densenet40_block1", 32, 100, 12, 3, n=64),
+    conv("small", "SSD", "ssd300_conv8_head", 10, 512, 126, 3),
 
-    _conv("depthwise", "Xception", "xception_middle_dw", 19, 728, 728, 3, g=728),
-    _conv("depthwise", "MobileNet", "mobilenet_dw1", 112, 32, 32, 3, g=32),
-    _conv("depthwise", "MobileNet", "mobilenet_dw2_s2", 112, 64, 64, 3, s=2, g=64),
-    _conv("depthwise", "MobileNet", "mobilenet_dw7", 14, 512, 512, 3, g=512),
-    _conv("depthwise", "EfficientNet-B0", "efficientnet_3b_dw5x5", 28, 240, 240, 5, g=240),
-    _conv("depthwise", "EfficientNet-B0", "efficientnet_5b_dw5x5", 14, 672, 672, 5, g=672),
-    _conv("depthwise", "EfficientNet-B0", "efficientnet_6b_dw5x5", 7, 1152, 1152, 5, g=1152),
-    _conv("depthwise", "ConvNeXt-T", "convnext_stage2_dw7x7", 28, 192, 192, 7, g=192),
-    _conv("depthwise", "ConvNeXt-T", "convnext_stage4_dw7x7", 7, 768, 768, 7, g=768),
+    conv("depthwise", "Xception", "xception_middle_dw", 19, 728, 728, 3, g=728),
+    conv("depthwise", "MobileNet", "mobilenet_dw1", 112, 32, 32, 3, g=32),
+    conv("depthwise", "MobileNet", "mobilenet_dw2_s2", 112, 64, 64, 3, s=2, g=64),
+    conv("depthwise", "MobileNet", "mobilenet_dw7", 14, 512, 512, 3, g=512),
+    conv("depthwise", "EfficientNet-B0", "efficientnet_3b_dw5x5", 28, 240, 240, 5, g=240),
+    conv("depthwise", "EfficientNet-B0", "efficientnet_5b_dw5x5", 14, 672, 672, 5, g=672),
+    conv("depthwise", "EfficientNet-B0", "efficientnet_6b_dw5x5", 7, 1152, 1152, 5, g=1152),
+    conv("depthwise", "ConvNeXt-T", "convnext_stage2_dw7x7", 28, 192, 192, 7, g=192),
+    conv("depthwise", "ConvNeXt-T", "convnext_stage4_dw7x7", 7, 768, 768, 7, g=768),
 
-    _conv("grouped", "ResNeXt-50", "resnext50_conv2_g32", 56, 128, 128, 3, g=32),
-    _conv("grouped", "ResNeXt-50", "resnext50_conv3_s2", 56, 256, 256, 3, s=2, g=32),
-    _conv("grouped", "ResNeXt-50", "resnext50_conv3_g32", 28, 256, 256, 3, g=32),
-    _conv("grouped", "ResNeXt-50", "resnext50_conv4_g32", 14, 512, 512, 3, g=32),
-    _conv("grouped", "AlexNet", "alexnet_conv2_g2", 27, 96, 256, 5, g=2),
+    conv("grouped", "ResNeXt-50", "resnext50_conv2_g32", 56, 128, 128, 3, g=32),
+    conv("grouped", "ResNeXt-50", "resnext50_conv3_s2", 56, 256, 256, 3, s=2, g=32),
+    conv("grouped", "ResNeXt-50", "resnext50_conv3_g32", 28, 256, 256, 3, g=32),
+    conv("grouped", "ResNeXt-50", "resnext50_conv4_g32", 14, 512, 512, 3, g=32),
+    conv("grouped", "AlexNet", "alexnet_conv2_g2", 27, 96, 256, 5, g=2),
 
-    _pool(_MAX, "VGG-16", "vgg16_pool1", 224, 64, 2, 2),
-    _pool(_MAX, "VGG-16", "vgg16_pool4", 28, 512, 2, 2),
-    _pool(_MAX, "LeNet-5", "lenet5_pool1", 28, 6, 2, 2, n=128),
-    _pool(_MAX, "ResNet-50", "resnet50_pool1", 112, 64, 3, 2, 1),
-    _pool(_MAX, "Inception-v3", "inception3_pool1", 147, 64, 3, 2),
-    _pool(_MAX, "GoogLeNet", "googlenet_4a_pool", 14, 480, 3, 1, 1),
-    _pool(_MAX, "AlexNet", "alexnet_pool2", 27, 192, 3, 2),
-    _pool(_MAX, "YOLOv4", "yolov4_spp5", 13, 512, 5, 1, 2),
-    _pool(_MAX, "YOLOv4", "yolov4_spp13", 13, 512, 13, 1, 6),
+    pool(MAX, "VGG-16", "vgg16_pool1", 224, 64, 2, 2),
+    pool(MAX, "VGG-16", "vgg16_pool4", 28, 512, 2, 2),
+    pool(MAX, "LeNet-5", "lenet5_pool1", 28, 6, 2, 2, n=128),
+    pool(MAX, "ResNet-50", "resnet50_pool1", 112, 64, 3, 2, 1),
+    pool(MAX, "Inception-v3", "inception3_pool1", 147, 64, 3, 2),
+    pool(MAX, "GoogLeNet", "googlenet_4a_pool", 14, 480, 3, 1, 1),
+    pool(MAX, "AlexNet", "alexnet_pool2", 27, 192, 3, 2),
+    pool(MAX, "YOLOv4", "yolov4_spp5", 13, 512, 5, 1, 2),
+    pool(MAX, "YOLOv4", "yolov4_spp13", 13, 512, 13, 1, 6),
 
-    _pool(_AVG, "Inception-v3", "inception3_5b_avg", 35, 192, 3, 1, 1),
-    _pool(_AVG, "Inception-v3", "inception3_6b_avg", 17, 768, 3, 1, 1),
-    _pool(_AVG, "DenseNet-121", "densenet121_transition1", 56, 128, 2, 2),
-    _pool(_AVG, "LeNet-5", "lenet5_avg1", 28, 6, 2, 2, n=128),
-    _pool(_AVG, "ShuffleNet", "shufflenet3_avg", 28, 240, 3, 2, 1),
-    _pool(_AVG, "PSPNet", "pspnet_pool6", 60, 512, 10, 10, n=1),
+    pool(AVG, "Inception-v3", "inception3_5b_avg", 35, 192, 3, 1, 1),
+    pool(AVG, "Inception-v3", "inception3_6b_avg", 17, 768, 3, 1, 1),
+    pool(AVG, "DenseNet-121", "densenet121_transition1", 56, 128, 2, 2),
+    pool(AVG, "LeNet-5", "lenet5_avg1", 28, 6, 2, 2, n=128),
+    pool(AVG, "ShuffleNet", "shufflenet3_avg", 28, 240, 3, 2, 1),
+    pool(AVG, "PSPNet", "pspnet_pool6", 60, 512, 10, 10, n=1),
 
-    _global("avg", "ResNet-50", "resnet50_global_avg", 7, 2048),
-    _global("avg", "MobileNet", "mobilenet_global_avg", 7, 1024),
-    _global("max", "Xception", "xception_global_max", 10, 2048),
+    global_pool("avg", "ResNet-50", "resnet50_global_avg", 7, 2048),
+    global_pool("avg", "MobileNet", "mobilenet_global_avg", 7, 1024),
+    global_pool("max", "Xception", "xception_global_max", 10, 2048),
 
-    _dense("LeNet-5", "lenet5_dense1", 128, 400, 120),
-    _dense("LeNet-5", "lenet5_dense3", 128, 84, 10),
-    _dense("ResNet-50", "resnet50_fc", 8, 2048, 1000),
-    _dense("VGG-16", "vgg16_fc7", 8, 4096, 4096),
-    _dense("ResNet-50", "resnet50_fc_64", 64, 2048, 1000),
+    dense("LeNet-5", "lenet5_dense1", 128, 400, 120),
+    dense("LeNet-5", "lenet5_dense3", 128, 84, 10),
+    dense("ResNet-50", "resnet50_fc", 8, 2048, 1000),
+    dense("VGG-16", "vgg16_fc7", 8, 4096, 4096),
+    dense("ResNet-50", "resnet50_fc_64", 64, 2048, 1000),
 
-    _program("LeNet-5", "train_lenet5", 128, 28, 1, 10),
-    _program("MNIST CNN", "train_small_cnn", 128, 28, 1, 10),
-    _program("LeNet-5", "predict_lenet5", 1, 28, 1, 10),
-    _program("tiny", "tiny_conv_1_4", 1, 8, 1, 4),
-    _program("tiny", "tiny_conv_16_16", 1, 8, 16, 16),
-    _program("tiny", "tiny_max_pool", 1, 8, 1, 1),
+    program("LeNet-5", "train_lenet5", 128, 28, 1, 10),
+    program("MNIST CNN", "train_small_cnn", 128, 28, 1, 10),
+    program("LeNet-5", "predict_lenet5", 1, 28, 1, 10),
+    program("tiny", "tiny_conv_1_4", 1, 8, 1, 4),
+    program("tiny", "tiny_conv_16_16", 1, 8, 16, 16),
+    program("tiny", "tiny_max_pool", 1, 8, 1, 1),
 )
 # fmt: on
 
@@ -362,8 +363,9 @@ def select(
     names: list[str] | None = None,
     nets: list[str] | None = None,
     categories: list[str] | None = None,
+    layers: Sequence[Layer] = LAYERS,
 ) -> list[Layer]:
-    """The layers that match every list given, in the order of the table.
+    """Those of the layers that match every list given, in their order.
 
     Raises
     ------
@@ -371,8 +373,8 @@ def select(
         If a word matches no layer; the message lists what does.
     """
     for words, known, what in (
-        (names, set(BY_NAME), "layer"),
-        ([slug(net) for net in nets or []], {slug(layer.net) for layer in LAYERS}, "net"),
+        (names, {layer.name for layer in layers}, "layer"),
+        ([slug(net) for net in nets or []], {slug(layer.net) for layer in layers}, "net"),
         (categories, set(CATEGORIES), "class"),
     ):
         unknown = sorted(set(words or []) - known)
@@ -381,7 +383,7 @@ def select(
     wanted_nets = {slug(net) for net in nets or []}
     return [
         layer
-        for layer in LAYERS
+        for layer in layers
         if (not names or layer.name in names)
         and (not wanted_nets or slug(layer.net) in wanted_nets)
         and (not categories or layer.category in categories)

@@ -12,7 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: hides no installed fastconv
 
-from benchmarks import compare, store
+from benchmarks import compare, shapes_beyond, store
 from benchmarks.cases import best_peer, geometric_mean, limit, ratio
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST
 from benchmarks.report import page
@@ -244,3 +244,10 @@ def test_compare_refuses(
     with pytest.raises(SystemExit, match="2"):
         compare.main(words)
     assert message in capsys.readouterr().err
+
+
+def test_compare_chooses_layers_beyond_the_table() -> None:
+    options = compare.arguments(["--beyond", "--nets", "ConvNeXt"])
+    assert {layer.net for layer in options.chosen} == {"ConvNeXt"}
+    assert options.chosen[0] in shapes_beyond.LAYERS
+    assert options.output.name == "BEYOND.md"

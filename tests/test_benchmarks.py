@@ -20,7 +20,7 @@ import reference
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # last: hides no installed fastconv
 
-from benchmarks import measure, peers, problems, shapes
+from benchmarks import measure, peers, problems, shapes, shapes_beyond
 from benchmarks.peers import CHANNELS_FIRST, CHANNELS_LAST
 from benchmarks.shapes import BY_NAME, Layer
 from benchmarks.worker import best_time
@@ -85,6 +85,16 @@ def test_every_class_has_at_least_three_layers_with_names_of_their_own() -> None
 
 def test_quick_layers_exist() -> None:
     assert set(shapes.QUICK) <= set(BY_NAME)
+
+
+def test_layers_beyond_the_table_are_others() -> None:
+    names = [layer.name for layer in shapes_beyond.LAYERS]
+    assert len({*names, *BY_NAME}) == len(names) + len(BY_NAME)
+    known = [dataclasses.replace(layer, name="", net="") for layer in shapes.LAYERS]
+    for layer in shapes_beyond.LAYERS:
+        assert layer.category in shapes.CATEGORIES
+        assert min(layer.output_size) > 0
+        assert dataclasses.replace(layer, name="", net="") not in known
 
 
 def test_flops_and_bytes() -> None:
