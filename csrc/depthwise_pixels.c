@@ -343,11 +343,13 @@ fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job, bool transpose
     cut_parts(&plan);
 
     const int64_t items = n * plan.bands * plan.column_blocks * plan.channel_blocks;
-    double taps = 0;
+    int64_t taps = 0; /* in whole numbers, which leave the caller's inexact flag alone */
     for (int64_t p = 0; p < job->count; p++)
-        taps += (double)job->parts[p].channels.taps / (double)job->count;
+        taps += job->parts[p].channels.taps;
+    taps = fc_ceil_div(taps, job->count);
     const double outputs = (double)n * (double)y->h * (double)y->w * (double)c;
-    const int width = fc_parallel_width(items, outputs * (2.0 * taps + FC_WORK_PER_ELEMENT));
+    const int width =
+        fc_parallel_width(items, outputs * (2.0 * (double)taps + FC_WORK_PER_ELEMENT));
     const size_t padding = fc_round_to_line((size_t)(c * job->element));
     char *scratch = fc_workspace_acquire(padding + (size_t)width * plan.worker_bytes);
     if (!scratch)

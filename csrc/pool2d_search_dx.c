@@ -20,6 +20,7 @@ enum {
     LONGEST = 1 << 14,  /* windows and steps */
     LONG = 8,           /* vectors of a row, which then is searched by itself */
     MANY_CHANNELS = 1 << 10,
+    MOST_PIXELS = 1 << 12, /* of a step: beyond them the arithmetic below would overflow */
     ENOUGH_ITEMS = 16
 };
 
@@ -74,18 +75,16 @@ static void set_channels(struct work *work, int64_t channels)
 /* Whether that is less than to look at every element of each window, and then of dx at every window that it lies
  * in. In cycles of Zen 4 a pixel's keys and their duels take 3 and a window 2; there an element takes 0.25, or
  * 0.5 where they are too many for a table, and more where few channels lie together, or planes are
- * rearranged. */
+ * rearranged. In hundredths and whole numbers, which leave the caller's inexact flag alone. */
 static bool is_worth(const struct work *work)
 {
-    const double taps = (double)work->vertical->taps * (double)work->horizontal->taps;
-    const double pixels = (double)work->vertical->stride * (double)work->horizontal->stride;
+    const int64_t taps = work->vertical->taps * work->horizontal->taps;
+    const int64_t pixels = work->vertical->stride * work->horizontal->stride;
     const bool few = work->dx->c < fc_unit(work->pass->dtype);
-    double each = taps > FC_POOL2D_TAPS ? 0.5 : 0.25;
-    if (work->planes)
-        each *= few ? 1.8 : 1.2;
-    else if (few)
-        each *= 5;
-    return each * taps * (1 + 1 / pixels) > 3 * pixels + 2;
+    int64_t each = work->planes ? (few ? 45 : 30) : (few ? 125 : 25);
+    if (taps > FC_POOL2D_TAPS)
+        each *= 2;
+    return pixels <= MOST_PIXELS && each * taps * (pixels + 1) > 100 * (3 * pixels + 2) * pixels;
 }
 
 static bool slides(const struct fc_axis *axis)
