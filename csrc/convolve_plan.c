@@ -302,8 +302,7 @@ static bool plan_scratch(const struct fc_convolution *convolution, struct fc_con
  * layer took 1.48 ms with copies of it, now 1.25, LeNet's second 0.50 and 0.45. Two panels lost up to 8 %. Columns
  * that lack taps are tiles of their own there: where they are more than a fifth copies are faster, by a tenth with
  * 7x7 at 28x28 and twice with 11x11 at 14x14. So they are where five rows of x or more lie in the same sets of the
- * nearest cache: 5x5 of 16 channels at 64x64 3.8 ms on Zen 4 instead of 5.1. Rows of more than a thousand taps
- * are read in place all the same. */
+ * nearest cache: 5x5 of 16 channels at 64x64 3.8 ms on Zen 4 instead of 5.1. */
 static bool reads_runs(const struct fc_convolution *convolution,
                        const struct fc_convolve_plan *plan)
 {
@@ -315,8 +314,7 @@ static bool reads_runs(const struct fc_convolution *convolution,
     return !channels->lanes && channels->groups == 1 && x->c > 0 && x->c <= FC_SLAB &&
            x->stride_c == 1 && x->stride_w == x->c && axis[1].dilation == 1 && channels->taps > 1 &&
            channels->c_out <= channels->panel && plan->skip_rows &&
-           (fc_taps_apart(convolution) ||
-            (lacking_columns(&axis[1]) <= axis[1].out / 5 && !share_sets));
+           lacking_columns(&axis[1]) <= axis[1].out / 5 && !share_sets;
 }
 
 bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convolve_plan *plan)

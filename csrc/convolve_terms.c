@@ -32,13 +32,18 @@ static void list_together(const struct fc_convolve_item *item, const struct fc_s
     }
 }
 
+bool fc_rows_are_runs(const struct fc_convolve_item *item, const struct fc_source *source)
+{
+    return !item->job->plan->channels.lanes && source->tap == item->slab;
+}
+
 /* A run for each row of taps of each slab, or, where taps lie apart, for each tap. */
 static void list_slabs(const struct fc_convolve_item *item, const struct fc_source *source,
                        const struct fc_taps *taps, struct fc_terms *terms)
 {
     const struct fc_channels *all = &item->job->plan->channels;
     const struct fc_axis *axis = item->job->convolution->axis;
-    const bool merged = axis[1].dilation == 1 && !all->lanes;
+    const bool merged = fc_rows_are_runs(item, source);
     const int64_t slab = item->slab, slabs = fc_ceil_div(item->channels, slab);
     const int64_t left = taps->axis[1].begin;
     const int64_t right = merged ? fc_min(left + 1, taps->axis[1].end) : taps->axis[1].end;

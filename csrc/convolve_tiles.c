@@ -247,8 +247,8 @@ static bool shares_rows(const struct fc_convolve_item *item, const struct fc_sou
 {
     const struct fc_axis *axis = item->job->convolution->axis;
     return item->tile.units == 1 && item->job->kernels->tile_units > 1 &&
-           !item->job->plan->channels.lanes && item->channels <= item->slab && axis[0].taps > 1 &&
-           axis[1].dilation == 1 && source->next == source->row && item->tile.runs.count > 1;
+           item->channels <= item->slab && axis[0].taps > 1 && fc_rows_are_runs(item, source) &&
+           source->next == source->row && item->tile.runs.count > 1;
 }
 
 /* Every output of a region with those taps, in lines of whichever way takes fewest tiles: an edge 2 columns

@@ -54,6 +54,10 @@ struct fc_taps {
     } axis[2];
 };
 
+/* Whether the taps of a row lie together in x, as one run of terms of each slab. Not where they are dilated, nor
+ * where each tap has a patch of its own. */
+bool fc_rows_are_runs(const struct fc_convolve_item *item, const struct fc_source *source);
+
 /* The terms of those taps in the item's stretch: of one tap without lanes its channels, else slab by
  * slab. */
 void fc_list_terms(const struct fc_convolve_item *item, const struct fc_source *source,

@@ -73,6 +73,7 @@ LAYERS = {
         1, 2, 1200, 17, 33, 1, 3, 1, (0, 900), (1, 1100), padding_mode="edge"
     ),
     "a row of more than a thousand taps": Conv2DProblem(1, 15, 13, 1, 1, 3, 1026, 1, "same"),
+    "such rows of many channels": Conv2DProblem(1, 4, 13, 17, 18, 3, 1026, 1, "same"),
     "kernel beyond the image": Conv2DProblem(1, 2, 3, 8, 8, 7, 9, 1, 4),
     "padding beyond the kernel": Conv2DProblem(1, 3, 3, 4, 4, 2, 2, 1, ((7, 0), (5, 9))),
     "many outputs": Conv2DProblem(1, 5, 6, 33, 530, 3, 3, 1, 1),
