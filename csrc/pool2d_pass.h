@@ -104,4 +104,14 @@ static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, 
                (ptrdiff_t)size;
 }
 
+/* Some channels of an image. */
+static inline fc_image fc_pool2d_channels(const fc_image *image, size_t size, int64_t channel,
+                                          int64_t channels)
+{
+    fc_image some = *image;
+    some.data = fc_pool2d_at(image, size, 0, 0, 0, channel);
+    some.c = channels;
+    return some;
+}
+
 #endif

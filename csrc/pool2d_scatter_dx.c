@@ -6,10 +6,10 @@
 #include "pool2d_scatter_dx.h"
 
 #include <stdatomic.h>
-#include <string.h>
 
 #include "parallel.h"
 #include "workspace.h"
+#include "zero_image.h"
 
 /* Bands of dx are for threads that images and channels do not feed: where windows overlap, winners
  * of the rows between two bands are found twice. */
@@ -33,47 +33,12 @@ struct part {
     int64_t row, row_end, filled; /* rows [row, filled) hold sums, the rest is not yet zeroed */
 };
 
-/* Rows of one channel that are one long row. */
-static void zero_line(const struct scatter *self, char *out, int64_t columns)
-{
-    const fc_image *dx = self->dx;
-    if (dx->stride_w == 1)
-        memset(out, 0, (size_t)columns * self->size);
-    else
-        for (int64_t w = 0; w < columns; w++)
-            memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0, self->size);
-}
-
-/* Rows of dx, which are one long row where there is more than one of them. */
-static void zero_rows(const struct scatter *self, const struct part *part, int64_t row,
-                      int64_t rows)
-{
-    const fc_image *dx = self->dx;
-    const int64_t columns = rows * dx->w;
-    char *out = fc_pool2d_at(dx, self->size, part->image, row, 0, part->channel);
-    if (dx->stride_c == 1 && dx->stride_w == part->channels) {
-        memset(out, 0, (size_t)(columns * part->channels) * self->size);
-    } else if (dx->stride_c == 1) {
-        for (int64_t w = 0; w < columns; w++)
-            memset(out + w * dx->stride_w * (ptrdiff_t)self->size, 0,
-                   (size_t)part->channels * self->size);
-    } else if (dx->stride_w == 1 && dx->stride_c == columns) {
-        memset(out, 0, (size_t)(columns * part->channels) * self->size);
-    } else {
-        for (int64_t c = 0; c < part->channels; c++)
-            zero_line(self, out + c * dx->stride_c * (ptrdiff_t)self->size, columns);
-    }
-}
-
 static void zero_until(const struct scatter *self, struct part *part, int64_t row)
 {
     const int64_t end = fc_min(row, part->row_end);
-    const bool together = self->dx->stride_h == self->dx->w * self->dx->stride_w;
-    while (part->filled < end) {
-        const int64_t rows = together ? end - part->filled : 1;
-        zero_rows(self, part, part->filled, rows);
-        part->filled += rows;
-    }
+    const fc_image dx = fc_pool2d_channels(self->dx, self->size, part->channel, part->channels);
+    fc_zero_rows(&dx, (int64_t)self->size, part->image, part->filled, end);
+    part->filled = fc_max(part->filled, end);
 }
 
 /* Adds the gradients of outputs [column, column + columns) of a row; index points to the index of

@@ -13,6 +13,7 @@
 
 #include "pool2d_winners.h"
 #include "workspace.h"
+#include "zero_image.h"
 
 enum {
     BLOCK = 128 * 1024, /* bytes of keys, and as many of their numbers */
@@ -269,20 +270,6 @@ static void search(const struct work *work, const struct block *block)
 
 /* ---------------------------------------------------------------------- dx */
 
-/* Rows [row, end) of dx, as runs as long as they are. */
-static void clear(const struct work *work, const struct block *block, int64_t row, int64_t end)
-{
-    const fc_image *dx = work->dx;
-    const bool whole = !work->planes && dx->stride_w == block->channels;
-    const int64_t run = work->planes || whole ? dx->w * dx->stride_w : block->channels;
-    const bool together = dx->stride_h == run, pixels = !work->planes && !whole;
-    for (int64_t p = 0; p < (work->planes ? block->channels : 1); p++)
-        for (int64_t r = row; r < end; r += together ? end - row : 1)
-            for (int64_t w = 0; w < dx->w; w += pixels ? 1 : dx->w)
-                memset(fc_pool2d_at(dx, work->size, block->image, r, w, block->channel + p), 0,
-                       (size_t)(run * (together ? end - row : 1)) * work->size);
-}
-
 static void toss(const struct work *work, const struct block *block)
 {
     const fc_image *dy = work->dy, *dx = work->dx;
@@ -313,6 +300,7 @@ static void run_item(void *context, int64_t item, int worker)
                           .keys = work->scratch + (size_t)worker * 2 * work->array_bytes};
     block.channels = fc_min(work->channels, work->dx->c - block.channel);
     block.numbers = block.keys + work->array_bytes;
+    const fc_image dx = fc_pool2d_channels(work->dx, work->size, block.channel, block.channels);
     int64_t cleared = 0;
     for (block.row = 0; block.row < vertical->out; block.row += work->rows) {
         block.rows = fc_min(work->rows, vertical->out - block.row);
@@ -321,14 +309,12 @@ static void run_item(void *context, int64_t item, int worker)
         block.first = fc_max(-block.top, 0);
         block.end = fc_min(block.held, vertical->in - block.top);
         const int64_t end = block.top + block.end;
-        if (end > cleared)
-            clear(work, &block, cleared, end);
+        fc_zero_rows(&dx, (int64_t)work->size, block.image, cleared, end);
         cleared = fc_max(cleared, end);
         search(work, &block);
         toss(work, &block);
     }
-    if (cleared < vertical->in)
-        clear(work, &block, cleared, vertical->in);
+    fc_zero_rows(&dx, (int64_t)work->size, block.image, cleared, vertical->in);
 }
 
 fc_status fc_pool2d_search_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,

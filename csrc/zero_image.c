@@ -6,6 +6,37 @@
 #include "dispatch.h"
 #include "parallel.h"
 
+/* Pixels that are one row. */
+static void zero_run(const fc_image *image, int64_t element, char *to, int64_t pixels)
+{
+    const bool packed = image->stride_c == 1 && image->stride_w == image->c;
+    if (packed || (image->stride_w == 1 && image->stride_c == pixels)) {
+        memset(to, 0, (size_t)(pixels * image->c * element));
+    } else if (image->stride_w == 1) {
+        for (int64_t c = 0; c < image->c; c++)
+            memset(to + c * image->stride_c * element, 0, (size_t)(pixels * element));
+    } else if (image->stride_c == 1) {
+        for (int64_t w = 0; w < pixels; w++)
+            memset(to + w * image->stride_w * element, 0, (size_t)(image->c * element));
+    } else {
+        for (int64_t c = 0; c < image->c; c++)
+            for (int64_t w = 0; w < pixels; w++)
+                memset(to + (c * image->stride_c + w * image->stride_w) * element, 0,
+                       (size_t)element);
+    }
+}
+
+/* Rows that follow each other are one. */
+void fc_zero_rows(const fc_image *image, int64_t element, int64_t n, int64_t row, int64_t end)
+{
+    const bool together = image->stride_h == image->w * image->stride_w;
+    const int64_t step = together ? end - row : 1;
+    for (; row < end; row += step)
+        zero_run(image, element,
+                 (char *)image->data + (n * image->stride_n + row * image->stride_h) * element,
+                 step * image->w);
+}
+
 struct zeros {
     const fc_image *image;
     int64_t element;
@@ -15,26 +46,8 @@ static void zero_row(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct zeros *zeros = context;
-    const fc_image *image = zeros->image;
-    char *row =
-        (char *)image->data +
-        (item / image->h * image->stride_n + item % image->h * image->stride_h) * zeros->element;
-    if (image->stride_c == 1 && image->stride_w == image->c) {
-        memset(row, 0, (size_t)(image->w * image->c * zeros->element));
-    } else if (image->stride_w == 1) {
-        for (int64_t c = 0; c < image->c; c++)
-            memset(row + c * image->stride_c * zeros->element, 0,
-                   (size_t)(image->w * zeros->element));
-    } else if (image->stride_c == 1) {
-        for (int64_t w = 0; w < image->w; w++)
-            memset(row + w * image->stride_w * zeros->element, 0,
-                   (size_t)(image->c * zeros->element));
-    } else {
-        for (int64_t c = 0; c < image->c; c++)
-            for (int64_t w = 0; w < image->w; w++)
-                memset(row + (c * image->stride_c + w * image->stride_w) * zeros->element, 0,
-                       (size_t)zeros->element);
-    }
+    const int64_t h = zeros->image->h, row = item % h;
+    fc_zero_rows(zeros->image, zeros->element, item / h, row, row + 1);
 }
 
 void fc_zero_image(const fc_image *image, fc_dtype dtype)
