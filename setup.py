@@ -31,9 +31,10 @@ class ParallelBuildExt(build_ext):
                 return [name for names in objects for name in names]
 
         self.compiler.compile = compile_in_parallel
-        # Names of functions would be a hundredth of a wheel. Who builds in place, or with flags of
-        # their own, means to measure or to debug.
+        # Names of functions and tables for unwinding would be a thirtieth of a wheel. Who builds in
+        # place, or with flags of their own, means to measure or to debug.
         if not (self.stays_in_place or self.editable_mode or "CFLAGS" in environ):
+            ext.extra_compile_args += ["-fno-unwind-tables", "-fno-asynchronous-unwind-tables"]
             ext.extra_link_args.append("-Wl,-s")
         super().build_extension(ext)
 

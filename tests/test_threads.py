@@ -209,6 +209,23 @@ def test_exit_while_threads_sleep() -> None:
     assert run_script(textwrap.dedent(WORK) + textwrap.dedent(script)) == "done"
 
 
+def test_exit_while_others_compute() -> None:
+    """A process ends at its last line, though daemon threads are inside kernels.
+
+    Each comes back to an interpreter that is gone, and is ended from within the call.
+    """
+    script = """
+        def busy():
+            while True:
+                work()
+        for _ in range(4):
+            threading.Thread(target=busy, daemon=True).start()
+        work()
+        print("done")
+    """
+    assert run_script(textwrap.dedent(WORK) + textwrap.dedent(script)) == "done"
+
+
 # ------------------------------------------------------------------------------ threads at once
 
 
