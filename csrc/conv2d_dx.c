@@ -95,37 +95,47 @@ static struct interval common(struct interval a, struct interval b)
     return (struct interval){fc_max(a.begin, b.begin), fc_min(a.end, b.end)};
 }
 
-/* The pixels that the outputs read by a tap; or all there are, unless taps lie far apart: then what is
- * between them, which may be any number of pixels, is read by none. */
-static struct interval read_by(const struct fc_axis *axis, bool apart, int64_t tap)
+/* What outputs read of a direction: `count` intervals of `length` pixels, `step` from one to the next. */
+struct reads {
+    int64_t count, first, step, length;
+};
+
+/* Of each tap, or of each output, where these lie so far apart that any number of pixels between is read by
+ * none; else all there are. */
+static struct reads find_reads(const struct fc_axis *axis)
 {
-    const int64_t first = tap * axis->dilation - axis->before;
-    return apart ? (struct interval){first, first + (axis->out - 1) * axis->stride + 1}
-                 : (struct interval){-axis->before, axis->in + fc_max(axis->after, 0)};
+    const int64_t reach = (axis->taps - 1) * axis->dilation + 1;
+    const int64_t span = (axis->out - 1) * axis->stride + 1;
+    if (axis->taps > 1 && axis->dilation > fc_max(span, FC_MOST_GAP))
+        return (struct reads){axis->taps, -axis->before, axis->dilation, span};
+    if (axis->out > 1 && axis->stride > fc_max(reach, FC_MOST_GAP))
+        return (struct reads){axis->out, -axis->before, axis->stride, reach};
+    return (struct reads){1, -axis->before, 0, axis->before + axis->in + fc_max(axis->after, 0)};
 }
 
-/* A rectangle of padding, tap by tap where taps are apart. */
+static struct interval read_at(const struct reads *reads, int64_t i)
+{
+    const int64_t begin = reads->first + i * reads->step;
+    return (struct interval){begin, begin + reads->length};
+}
+
+/* What is read of a rectangle of padding. */
 static fc_status fold_side(const fc_conv2d_params *params, const struct fc_window *window,
                            const fc_image *dy, const fc_weights *kernel, const fc_image *dx,
                            const struct interval side[2])
 {
-    bool apart[2];
-    for (int a = 0; a < 2; a++) {
-        const struct fc_axis *axis = &window->axis[a];
-        const int64_t span = (axis->out - 1) * axis->stride + 1;
-        apart[a] = axis->taps > 1 && axis->dilation > fc_max(span, FC_MOST_GAP);
-    }
-    for (int64_t i = 0; i < (apart[0] ? window->axis[0].taps : 1); i++)
-        for (int64_t j = 0; j < (apart[1] ? window->axis[1].taps : 1); j++) {
-            const struct interval rows = common(side[0], read_by(&window->axis[0], apart[0], i));
-            const struct interval columns = common(side[1], read_by(&window->axis[1], apart[1], j));
-            const fc_status status = fold_rectangle(params, window, dy, kernel, dx,
-                                                    (int64_t[]){rows.begin, columns.begin},
-                                                    (int64_t[]){rows.end, columns.end});
-            if (status != FC_OK)
-                return status;
+    const struct reads of_rows = find_reads(&window->axis[0]);
+    const struct reads of_columns = find_reads(&window->axis[1]);
+    fc_status status = FC_OK;
+    for (int64_t i = 0; i < of_rows.count; i++)
+        for (int64_t j = 0; j < of_columns.count && status == FC_OK; j++) {
+            const struct interval rows = common(side[0], read_at(&of_rows, i));
+            const struct interval columns = common(side[1], read_at(&of_columns, j));
+            status = fold_rectangle(params, window, dy, kernel, dx,
+                                    (int64_t[]){rows.begin, columns.begin},
+                                    (int64_t[]){rows.end, columns.end});
         }
-    return FC_OK;
+    return status;
 }
 
 /* Above, below, left and right of the image, in this order. */

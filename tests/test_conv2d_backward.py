@@ -179,6 +179,31 @@ def test_rows_of_padding_that_scratch_holds_in_parts(mode: str, data_format: str
     np.testing.assert_array_equal(dx, expected)
 
 
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_outputs_that_lie_far_apart_in_padding(axis: int, data_format: str) -> None:
+    """Padding that no output reads takes no time, were it 2^27 pixels."""
+
+    def gradient(step: int) -> tuple[Array, Conv2DProblem, dict[str, Array]]:
+        strides, padding = [2, 2], [(1, 2), (1, 2)]
+        strides[axis], padding[axis] = step, (step, step)
+        problem = Conv2DProblem(
+            *(2, 4, 5, 3, 2, 3, 2, tuple(strides), tuple(padding)),
+            data_format=data_format,
+            padding_mode="edge",
+        )
+        a = problem.draw_arrays(strategies.whole_numbers)
+        dx = functional.conv2d_backward(
+            a["dy"], a["x"], a["kernel"], needs=("x",), **problem.geometry
+        ).dx
+        return dx, problem, a
+
+    dx, problem, a = gradient(1100)
+    expected = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **problem.geometry).dx
+    np.testing.assert_array_equal(dx, expected)
+    np.testing.assert_array_equal(gradient(2**26)[0], expected)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_non_finite_values_stay_in_their_field(isa: str, value: float) -> None:
     """A NaN in dy changes the dx and dkernel that it takes part in, and no bit of others.
