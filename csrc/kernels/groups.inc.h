@@ -134,6 +134,35 @@ FC_SPILL_TO_STACK static void group_tile(const struct fc_group_tile *tile)
     }
 }
 
+/* What is spread waits in registers, where there are enough: of 16 they hold 12 sums, x of 3 taps and one
+ * channel of dy. */
+FC_INLINE void add_group_pixel(const struct fc_dkernel_tile *tile, const real *x, const real *dy,
+                               const vint order[FC_FEWEST_GROUPED], const bool permuted,
+                               const int taps, vreal sum[GROUP_TAPS][FC_FEWEST_GROUPED])
+{
+    vreal d[FC_FEWEST_GROUPED], a[GROUP_TAPS];
+    if (GROUP_TAPS > 3) {
+        FC_UNROLL (k, FC_FEWEST_GROUPED)
+            d[k] = spread_channel(permuted ? dy : dy + k, order[k], permuted);
+        FC_UNROLL (t, taps) {
+            a[0] = vload(x + tile->offset[t]);
+            FC_UNROLL (k, FC_FEWEST_GROUPED)
+                sum[t][k] = vfma(a[0], d[k], sum[t][k]);
+        }
+        return;
+    }
+    FC_UNROLL (t, taps) {
+        a[t] = vload(x + tile->offset[t]);
+        __asm__("" : "+" VREGISTER(a[t])); /* not read again for each channel */
+    }
+    FC_UNROLL (k, FC_FEWEST_GROUPED) {
+        __asm__("" : "+r"(dy)); /* read again by a permutation: held, it sent a sum to the stack */
+        d[0] = spread_channel(permuted ? dy : dy + k, order[k], permuted);
+        FC_UNROLL (t, taps)
+            sum[t][k] = vfma(a[t], d[0], sum[t][k]);
+    }
+}
+
 /* group_dkernel_tile: x as it lies against channels of dy, each spread over the lanes of its group, so that what
  * is permuted serves all taps, whatever the stride: with 5 x 4 sums a pixel of two groups of 8 takes 5 loads of
  * x, 4 of dy, 4 permutations and 20 multiply-adds. */
@@ -156,14 +185,7 @@ FC_INLINE void group_dkernel_sums(const struct fc_dkernel_tile *tile, const bool
         for (int64_t p = 0; p < tile->width; p++, x += tile->x_step, dy += tile->dy_step) {
             __builtin_prefetch(ahead, 0, 2);
             ahead += tile->ahead_step;
-            vreal d[FC_FEWEST_GROUPED];
-            FC_UNROLL (k, FC_FEWEST_GROUPED)
-                d[k] = spread_channel(permuted ? dy : dy + k, order[k], permuted);
-            FC_UNROLL (t, taps) {
-                const vreal a = vload(x + tile->offset[t]);
-                FC_UNROLL (k, FC_FEWEST_GROUPED)
-                    sum[t][k] = vfma(a, d[k], sum[t][k]);
-            }
+            add_group_pixel(tile, x, dy, order, permuted, taps, sum);
         }
     }
     FC_UNROLL (k, FC_FEWEST_GROUPED) {
