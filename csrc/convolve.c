@@ -27,7 +27,7 @@
  * item, and x read in place by few panels. Elsewhere it costs 2 to 4 %. */
 enum {
     WORTH_KERNEL = 1 << 20, /* bytes */
-    WORTH_LINES = 16,       /* of x, a tile, */
+    WORTH_LINES = 16,       /* of x, a tile of FC_TILE_UNITS, */
     WORTH_RUN_LINES = 4     /* where a tile has few terms */
 };
 
@@ -194,7 +194,8 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
                        next.images, next.group * channels->c_in, channels->c_in,
                        tiles_of(item, item->panel) * (item->end_panel - item->panel) * stretches);
     const int64_t least = plan->runs_in_place ? WORTH_RUN_LINES : WORTH_LINES;
-    return ahead.each < least ? fc_ahead_none() : ahead;
+    const int64_t units = item->job->kernels->tile_pixels * item->job->kernels->tile_units;
+    return ahead.each * FC_TILE_UNITS < least * units ? fc_ahead_none() : ahead;
 }
 
 /* The part of the kernel for channels [c, end) of panel p, and, where p is the first of some that are
