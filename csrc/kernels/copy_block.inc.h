@@ -98,35 +98,47 @@ static void transpose_evens(const struct fc_block *block)
         }
 }
 
+/* A unit at a turn: with a vector of AVX2 at a turn, whether the loop crossed a line of code decided if a vector
+ * took one cycle or two. */
+FC_INLINE void copy_unit(const real *x, real *y)
+{
+    FC_UNROLL (v, UNIT_VECTORS)
+        vstore(y + v * LANES, vload(x + v * LANES));
+}
+
 static void copy_line(const real *x, real *y, int64_t count)
 {
     int64_t i = 0;
-    for (; i + LANES <= count; i += LANES)
+    for (; i + UNIT_VECTORS * LANES <= count; i += UNIT_VECTORS * LANES)
+        copy_unit(x + i, y + i);
+    for (; UNIT_VECTORS > 1 && i + LANES <= count; i += LANES)
         vstore(y + i, vload(x + i));
     if (i < count)
         vstore_first(y + i, vload_first(x + i, (int)(count - i)), (int)(count - i));
 }
 
-/* Pixels of whole vectors: where their number is a constant, with no loop over channels. */
-FC_INLINE void copy_vectors(const struct fc_block *block, const int vectors)
+/* Pixels of whole units: where their number is a constant, with no loop over channels. */
+FC_INLINE void copy_units(const struct fc_block *block, const int units)
 {
+    enum { UNIT = UNIT_VECTORS * LANES };
     for (int64_t p = 0; p < block->pixels; p++) {
         const real *x = (const real *)block->x + p * block->x_pixel;
         real *y = (real *)block->y + p * block->y_pixel;
-        for (int v = 0; v < vectors; v++)
-            vstore(y + v * LANES, vload(x + v * LANES));
+        for (int u = 0; u < units; u++)
+            copy_unit(x + u * UNIT, y + u * UNIT);
     }
 }
 
 static void copy_pixels(const struct fc_block *block)
 {
+    enum { UNIT = UNIT_VECTORS * LANES };
     const int channels = (int)block->channels;
     if (block->channels == FC_SLAB)
-        copy_vectors(block, FC_SLAB / LANES);
+        copy_units(block, FC_SLAB / UNIT);
     else if (block->channels == 2 * FC_SLAB)
-        copy_vectors(block, 2 * FC_SLAB / LANES);
-    else if (block->channels % LANES == 0)
-        copy_vectors(block, (int)(block->channels / LANES));
+        copy_units(block, 2 * FC_SLAB / UNIT);
+    else if (block->channels % UNIT == 0)
+        copy_units(block, (int)(block->channels / UNIT));
     else if (block->channels < LANES)
         for (int64_t p = 0; p < block->pixels; p++)
             vstore_first((real *)block->y + p * block->y_pixel,
