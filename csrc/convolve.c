@@ -18,6 +18,7 @@
 #include "convolve_rows.h"
 #include "convolve_spread.h"
 #include "convolve_tiles.h"
+#include "convolve_turned.h"
 #include "depthwise.h"
 #include "dispatch.h"
 #include "parallel.h"
@@ -309,7 +310,8 @@ static bool convolve_few(const struct fc_convolution *convolution, fc_status *st
     else if (fc_convolution_spreads(convolution, &spread))
         *status = fc_spread(&spread);
     else if (fc_fits_planes(convolution) && !reads_planes(convolution))
-        *status = fc_convolve_planes(convolution);
+        *status = fc_fits_turned(convolution) ? fc_convolve_turned(convolution)
+                                              : fc_convolve_planes(convolution);
     else if (fc_fits_groups(convolution))
         *status = fc_convolve_groups(convolution);
     else

@@ -100,7 +100,6 @@ struct item {
     char *x, *strip;
     ptrdiff_t *offset;
     struct fc_plane_tile tile;
-    ptrdiff_t ahead; /* bytes from the pixels of x to those that come next, or 0 */
 };
 
 static char *row_of(const struct item *item, const fc_image *image, int64_t r)
@@ -291,7 +290,7 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
             split_row(item, r, c, count);
             continue;
         }
-        const struct fc_block block = {
+        job->kernels->copy_block(&(struct fc_block){
             .x = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
                                           begin * x->stride_w + c * x->stride_c) *
                                              job->element,
@@ -302,41 +301,43 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
             .y_channel = patch->x_rows * pitch,
             .pixels = end - begin,
             .channels = count,
-        };
-        if (x->stride_c == 1 && job->plan->taps == 1)
-            fc_turn_pixels(job->kernels, job->element, &block, item->ahead);
-        else
-            job->kernels->copy_block(&block);
+        });
     }
 }
 
-static void finish_rows(const struct item *item)
+void fc_finish_few(const struct fc_convolution *convolution, const void *sums, ptrdiff_t plane,
+                   int64_t n, int64_t row, int64_t column, int64_t pixels)
 {
-    const struct job *job = item->job;
-    const struct fc_planes_plan *plan = job->plan;
-    const fc_image *y = &job->convolution->y, *residual = &job->convolution->residual;
+    const struct fc_kernels *kernels = fc_current_kernels(convolution->dtype);
+    const ptrdiff_t element = (ptrdiff_t)fc_element_size(convolution->dtype);
+    const fc_image *y = &convolution->y, *residual = &convolution->residual;
     /* With one output its pixels lie together already. */
     const bool dense =
         y->c > 1 && y->stride_c == 1 && y->stride_w == y->c && y->c <= FC_FEW_OUTPUTS;
     const bool planes = y->c > 1 && y->stride_w == 1;
-    void (*finish)(const struct fc_finish *) =
-        (dense || planes) && !residual->data ? job->few->finish_planes : job->kernels->finish_block;
-    for (int64_t r = 0; r < item->patch.rows; r++)
-        finish(&(struct fc_finish){
-            .block = {.x = item->strip + r * plan->strip_pitch * job->element,
-                      .y = row_of(item, y, r),
-                      .x_pixel = 1,
-                      .x_channel = plan->strip_plane,
-                      .y_pixel = y->stride_w,
-                      .y_channel = y->stride_c,
-                      .pixels = item->patch.columns,
-                      .channels = y->c},
-            .bias = job->convolution->bias,
-            .residual = residual->data ? row_of(item, residual, r) : NULL,
-            .residual_pixel = residual->stride_w,
-            .residual_channel = residual->stride_c,
-            .activation = job->convolution->activation,
-        });
+    void (*finish)(const struct fc_finish *) = (dense || planes) && !residual->data
+                                                   ? kernels->few.finish_planes
+                                                   : kernels->conv2d.finish_block;
+    finish(&(struct fc_finish){
+        .block = {.x = sums,
+                  .y = (char *)y->data +
+                       (n * y->stride_n + row * y->stride_h + column * y->stride_w) * element,
+                  .x_pixel = 1,
+                  .x_channel = plane,
+                  .y_pixel = y->stride_w,
+                  .y_channel = y->stride_c,
+                  .pixels = pixels,
+                  .channels = y->c},
+        .bias = convolution->bias,
+        .residual = residual->data ? (const char *)residual->data +
+                                         (n * residual->stride_n + row * residual->stride_h +
+                                          column * residual->stride_w) *
+                                             element
+                                   : NULL,
+        .residual_pixel = residual->stride_w,
+        .residual_channel = residual->stride_c,
+        .activation = convolution->activation,
+    });
 }
 
 static void compute_item(void *context, int64_t index, int worker)
@@ -356,15 +357,15 @@ static void compute_item(void *context, int64_t index, int worker)
     };
     if (item.patch.rows == 0)
         return;
-    if (index + plan->width < job->convolution->y.n * blocks)
-        item.ahead = fc_planes_way(job->convolution, plan, index, index + plan->width);
     for (int64_t c = 0; c < c_in; c += plan->block) {
         const int64_t count = fc_min(plan->block, c_in - c);
         pack_planes(&item, c, count);
         add_channels(&item, c, count);
     }
-    if (!plan->direct)
-        finish_rows(&item);
+    for (int64_t r = 0; r < (plan->direct ? 0 : item.patch.rows); r++)
+        fc_finish_few(job->convolution, item.strip + r * plan->strip_pitch * job->element,
+                      plan->strip_plane, item.n, fc_patch_row(&plan->blocks, &item.patch, r),
+                      item.patch.column, item.patch.columns);
 }
 
 fc_status fc_convolve_planes(const struct fc_convolution *convolution)

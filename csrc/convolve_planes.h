@@ -9,4 +9,9 @@ bool fc_fits_planes(const struct fc_convolution *convolution);
 
 fc_status fc_convolve_planes(const struct fc_convolution *convolution);
 
+/* Sums of `pixels` pixels of a row of y, from (n, row, column) on, to y: outputs are planes so far apart, of which
+ * whole units are read. */
+void fc_finish_few(const struct fc_convolution *convolution, const void *sums, ptrdiff_t plane,
+                   int64_t n, int64_t row, int64_t column, int64_t pixels);
+
 #endif

@@ -9,7 +9,6 @@
 
 enum {
     SCRATCH_BYTES = 512 * 1024, /* planes of one block, to stay in the second-level cache */
-    ONE_TAP_BYTES = 32 * 1024,  /* of one tap, read once: planes 8 KB apart share a cache set */
     BLOCK_COLUMNS = 256,
     BLOCK_OUTPUTS = 4096,
     STRIP_BYTES = 128 * 1024, /* sums of a block, to stay there too */
@@ -110,9 +109,7 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
     const int64_t copies = plan->shifted ? axis[1].taps : 1;
     fc_cut_blocks(axis, BLOCK_COLUMNS,
                   strip ? fc_min(BLOCK_OUTPUTS, STRIP_BYTES / element / c_out) : BLOCK_OUTPUTS,
-                  (plan->taps > 1 ? SCRATCH_BYTES : ONE_TAP_BYTES) / element /
-                      (plan->block * copies),
-                  &plan->blocks);
+                  SCRATCH_BYTES / element / (plan->block * copies), &plan->blocks);
     /* At stride 2 a row is its even columns and then its odd ones, each with room for every tap. */
     plan->half = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
     plan->pitch = plan->shifted ? axis[1].out : axis[1].stride * plan->half;
@@ -140,16 +137,4 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
                         (double)c_out * (double)c_in * (double)plan->taps;
     plan->width = fc_parallel_width(convolution->y.n * fc_block_count(&plan->blocks), work);
     return true;
-}
-
-ptrdiff_t fc_planes_way(const struct fc_convolution *convolution, const struct fc_planes_plan *plan,
-                        int64_t from, int64_t to)
-{
-    const fc_image *x = &convolution->x;
-    const int64_t blocks = fc_block_count(&plan->blocks);
-    const struct fc_patch a = fc_block_at(convolution->axis, &plan->blocks, from % blocks);
-    const struct fc_patch b = fc_block_at(convolution->axis, &plan->blocks, to % blocks);
-    return ((to / blocks - from / blocks) * x->stride_n + (b.x_row - a.x_row) * x->stride_h +
-            (b.x_column - a.x_column) * x->stride_w) *
-           (ptrdiff_t)fc_element_size(convolution->dtype);
 }

@@ -23,8 +23,4 @@ struct fc_planes_plan {
 /* False where a count of bytes overflows. */
 bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_plan *plan);
 
-/* Bytes of x from an item's first pixel to another one's. */
-ptrdiff_t fc_planes_way(const struct fc_convolution *convolution, const struct fc_planes_plan *plan,
-                        int64_t from, int64_t to);
-
 #endif

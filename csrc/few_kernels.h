@@ -12,7 +12,8 @@ enum {
     FC_FEWEST_GROUPED = 4,
     FC_SUM_PIXELS = 8, /* sums are taken of so many pixels at once, or of so many units */
     FC_SUM_UNITS = 4,
-    FC_AHEAD_TERMS = 8
+    FC_AHEAD_TERMS = 8,
+    FC_TURNED_OUTPUTS = 4
 };
 
 /* A tile of a kernel gradient, added to dkernel in place:
@@ -107,6 +108,19 @@ struct fc_plane_tile {
     struct fc_rows_ahead ahead;
 };
 
+/* A tile of pixels x outputs, where the channels of a pixel lie together, in chains of FC_BLOCK_TERMS terms, the last
+ * of what is left, which are added in this order:
+ *   y[k * y_step + p] = sum over t < terms of x[p * x_pixel + t] * weights[t * weight_term + k * weight_output]
+ * for k < outputs, at most FC_TURNED_OUTPUTS, and p < pixels, and of fewer than a whole unit those beyond it in vain.
+ * Elements of x are asked for `ahead` of those that are read. */
+struct fc_turned_tile {
+    const void *x, *weights;
+    void *y;
+    ptrdiff_t x_pixel, weight_term, weight_output, y_step, ahead;
+    int64_t terms, pixels;
+    int outputs;
+};
+
 /* Planes twice as wide: every step-th of the rows of y, from the first on, takes the next row of x,
  *   y[2 * c] = x[c] for c < columns,
  * and all else of their width elements, 2 * columns - 1 or 2 * columns, becomes zero. */
@@ -120,6 +134,7 @@ struct fc_wide_rows {
 struct fc_few_kernels {
     int plane_outputs, plane_units; /* of a plane_tile, at most */
     void (*plane_tile)(const struct fc_plane_tile *tile);
+    void (*turned_tile)(const struct fc_turned_tile *tile);
     /* finish_block from planes, of which whole vectors are read, to channels that lie together in
      * pixels that do: y_pixel is channels, at most FC_FEW_OUTPUTS; or to planes. No residual. */
     void (*finish_planes)(const struct fc_finish *finish);

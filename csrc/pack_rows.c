@@ -249,24 +249,3 @@ void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_pa
         pack_stream(&channel, patch, (char *)to + i * bytes);
     }
 }
-
-/* In squares, which read a line of several pixels each and then the next line of them, they are no stream that the
- * processor follows: 8 images of 128x128x64 took twice as long. */
-void fc_turn_pixels(const struct fc_conv2d_kernels *kernels, ptrdiff_t element,
-                    const struct fc_block *pixels, ptrdiff_t ahead)
-{
-    enum { SQUARE = 16, PIECE_BYTES = 4096 };
-    struct fc_block piece = *pixels;
-    const ptrdiff_t pixel = pixels->x_pixel * element, bytes = pixels->channels * element;
-    const int64_t most = fc_max(PIECE_BYTES / bytes / SQUARE, 1) * SQUARE;
-    for (int64_t p = 0; p < pixels->pixels; p += most) {
-        const char *next = (const char *)piece.x + ahead;
-        piece.pixels = fc_min(most, pixels->pixels - p);
-        for (int64_t q = 0; ahead && q < piece.pixels; q++)
-            for (ptrdiff_t byte = 0; byte < bytes; byte += FC_CACHE_LINE)
-                __builtin_prefetch(next + q * pixel + byte, 0, 2);
-        kernels->copy_block(&piece);
-        piece.x = (const char *)piece.x + most * pixel;
-        piece.y = (char *)piece.y + most * pixels->y_pixel * element;
-    }
-}

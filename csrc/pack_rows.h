@@ -48,9 +48,4 @@ void fc_pack_lanes(const struct fc_padded *padded, int64_t n, const struct fc_pa
                    const struct fc_kernel_view *kernel, int64_t k, int64_t outputs, int64_t width,
                    int64_t c, int64_t count, void *to);
 
-/* Pixels whose channels lie together to planes, some at a time, while as many `ahead` bytes further are asked for,
- * if that is not 0. */
-void fc_turn_pixels(const struct fc_conv2d_kernels *kernels, ptrdiff_t element,
-                    const struct fc_block *pixels, ptrdiff_t ahead);
-
 #endif

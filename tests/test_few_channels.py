@@ -87,6 +87,11 @@ LAYERS = {
     "one tap, three outputs, ragged": Conv2DProblem(2, 13, 17, 35, 3, 1, 1),
     "one tap, five outputs, two chains": Conv2DProblem(2, 9, 70, 144, 5, 1, 1),
     "one tap, seven outputs, strides": Conv2DProblem(2, 21, 23, 32, 7, 1, 1, 2),
+    "one tap, few outputs, few pixels": Conv2DProblem(1, 3, 5, 35, 3, 1, 1),
+    "one tap, few outputs, few images": Conv2DProblem(3, 2, 2, 16, 2, 1, 1),
+    "one tap, six outputs, three chains": Conv2DProblem(1, 13, 20, 290, 6, 1, 1),
+    "one tap, four outputs from two": Conv2DProblem(2, 7, 19, 2, 4, 1, 1, (1, 3)),
+    "one tap, few outputs, more pixels than an item": Conv2DProblem(2, 19, 29, 96, 2, 1, 1),
     "one tap, few outputs, padded": Conv2DProblem(2, 9, 21, 16, 3, 1, 1, 1, 2),
     "padded with ones": Conv2DProblem(1, 8, 18, 3, 6, 3, 3, 1, 1, padding_value=1.0),
 }

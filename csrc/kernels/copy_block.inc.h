@@ -12,7 +12,7 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
     const bool whole = rows == LANES && columns == LANES;
     if (whole) {
         const struct turned turned = turned_at(x, x_row);
-        load_square(&turned, a);
+        load_square(&turned, 256 / (int)sizeof(real), a);
     } else {
         FC_UNROLL (i, LANES)
             a[i] = i < rows ? vload_first(x + i * x_row, columns) : vzero();

@@ -13,6 +13,7 @@
 #include "few.inc.h"
 #include "groups.inc.h"
 #include "planes.inc.h"
+#include "turned.inc.h"
 #include "math.inc.h"
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
@@ -65,6 +66,7 @@ const struct fc_kernels FC_TABLE = {
     .few = {.plane_outputs = FLAT_OUTPUTS,
             .plane_units = FLAT_VECTORS / UNIT_VECTORS,
             .plane_tile = plane_tile,
+            .turned_tile = turned_tile,
             .widen_rows = widen_rows,
             .finish_planes = finish_planes,
             .row_dkernel = row_dkernel,

@@ -58,15 +58,14 @@ FC_INLINE void load_turned(const struct turned *turned, const int at, ptrdiff_t 
 }
 
 /* a[j][i] = x[i * step + j], row after row: those a multiple of 4 KB apart meet in one set of the nearest cache, where
- * 8 lines or 12 have room and none of 16 is left when the next piece is read. For the same reason what follows in
+ * 8 lines or 12 have room and none of 16 is left when the next piece is read. For the same reason what is `ahead` in
  * each row is asked for in the second-level cache alone. */
-FC_INLINE void load_square(const struct turned *turned, vreal a[LANES])
+FC_INLINE void load_square(const struct turned *turned, ptrdiff_t ahead, vreal a[LANES])
 {
-    enum { AHEAD = 256 / (int)sizeof(real) };
     FC_UNROLL (r, PIECE) {
         const ptrdiff_t row = r == 3 ? turned->three : r * turned->step;
         FC_UNROLL (i, LANES / PIECE)
-            __builtin_prefetch(turned->row[i] + row + AHEAD, 0, 2);
+            __builtin_prefetch(turned->row[i] + row + ahead, 0, 2);
         FC_UNROLL (q, LANES / PIECE)
             a[q * PIECE + r] = vload_pieces(turned->row, row + q * PIECE);
     }
