@@ -7,6 +7,7 @@
 #include "conv2d_dx_phases.h"
 
 #include "choose.h"
+#include "convolve_groups.h"
 #include "convolve_pointwise.h"
 #include "depthwise.h"
 #include "dispatch.h"
@@ -165,11 +166,12 @@ static bool convolve_gaps(const fc_conv2d_params *params, const struct fc_window
 }
 
 enum {
-    NEAR_BYTES = 1 << 19, /* of planes of dx whose phases follow each other */
-    LEAST_GROUPS = 8,     /* at once: a call takes a microsecond or two */
-    LEAST_MERGED = 48,    /* columns: with 28, in float64 even 1.3 times the time */
-    LEAST_OF_GROUPS = 8,  /* of several channels, which a phase turns from pixels */
-    MOST_MERGED = 1 << 20 /* bytes of planes that are merged: scratch */
+    MOST_PHASES = FC_MOST_PARTS, /* in one call */
+    NEAR_BYTES = 1 << 19,        /* of planes of dx whose phases follow each other */
+    LEAST_GROUPS = 8,            /* at once: a call takes a microsecond or two */
+    LEAST_MERGED = 48,           /* columns: with 28, in float64 even 1.3 times the time */
+    LEAST_OF_GROUPS = 8,         /* of several channels, which a phase turns from pixels */
+    MOST_MERGED = 1 << 20        /* bytes of planes that are merged: scratch */
 };
 
 /* Planes of phases of columns, and those that they are merged to. */
@@ -312,38 +314,53 @@ static struct share first_share(const fc_conv2d_params *params, const struct fc_
     return share;
 }
 
-/* All phases of a depthwise convolution in one call, where each has taps. *status is what it returned. */
-static bool convolve_depthwise(const fc_conv2d_params *params, const struct fc_window *window,
-                               const fc_image *dy, const fc_weights *kernel, const void *bias,
-                               const struct fc_dx_region *region, fc_status *status)
+static bool convolve_depthwise(const struct fc_convolution *phases, const int64_t step[2],
+                               fc_status *status)
+{
+    struct fc_depthwise_part parts[MOST_PHASES];
+    const int64_t count = step[0] * step[1];
+    for (int64_t q = 0; q < count; q++)
+        parts[q] = (struct fc_depthwise_part){
+            .axis = {phases[q].axis[0], phases[q].axis[1]},
+            .kernel = phases[q].kernel,
+            .x_step = {1, 1},
+            .y_at = {q / step[1], q % step[1]},
+            .y_step = {step[0], step[1]},
+        };
+    if (!fc_fits_parts(&phases[count - 1], parts, count))
+        return false;
+    *status = fc_convolve_parts(&phases[count - 1], parts, count);
+    return true;
+}
+
+/* All phases of a depthwise convolution or of narrow groups in one call, where each has taps. *status is what it
+ * returned. */
+static bool convolve_together(const fc_conv2d_params *params, const struct fc_window *window,
+                              const fc_image *dy, const fc_weights *kernel, const void *bias,
+                              const struct fc_dx_region *region, fc_status *status)
 {
     const struct fc_axis *axis = window->axis;
-    const int64_t phases[2] = {fc_min(axis[0].stride, region->dx.h),
-                               fc_min(axis[1].stride, region->dx.w)};
-    if (params->algorithm == FC_WINOGRAD || kernel->c_out != params->groups ||
-        phases[0] > FC_MOST_PARTS || phases[0] * phases[1] > FC_MOST_PARTS)
+    const int64_t step[2] = {fc_min(axis[0].stride, region->dx.h),
+                             fc_min(axis[1].stride, region->dx.w)};
+    const bool depthwise = kernel->c_out == params->groups && kernel->c_in == 1;
+    if (params->groups == 1 || params->algorithm == FC_WINOGRAD || step[0] > MOST_PHASES ||
+        step[1] > MOST_PHASES / step[0])
         return false;
-    struct fc_depthwise_part parts[FC_MOST_PARTS];
-    struct fc_convolution whole;
-    int64_t count = 0;
-    for (int64_t i = 0; i < phases[0]; i++)
-        for (int64_t j = 0; j < phases[1]; j++) {
-            const struct phase phase[2] = {find_phase(&axis[0], 0, region->dx.h, i),
-                                           find_phase(&axis[1], 0, region->dx.w, j)};
-            whole = find_convolution(params, phase, dy, kernel, bias, region);
-            parts[count++] = (struct fc_depthwise_part){
-                .axis = {phase[0].axis, phase[1].axis},
-                .kernel = whole.kernel,
-                .x_step = {1, 1},
-                .y_at = {i, j},
-                .y_step = {phases[0], phases[1]},
-            };
-        }
-    whole.y = region->dx;
-    whole.phase = false;
-    if (!fc_fits_parts(&whole, parts, count))
+    struct fc_convolution phases[MOST_PHASES];
+    bool direct = true;
+    for (int64_t q = 0; q < step[0] * step[1]; q++) {
+        const struct phase phase[2] = {find_phase(&axis[0], 0, region->dx.h, q / step[1]),
+                                       find_phase(&axis[1], 0, region->dx.w, q % step[1])};
+        phases[q] = find_convolution(params, phase, dy, kernel, bias, region);
+        direct &= fc_choose_form(params->algorithm, FC_PASS_CALLED, &phases[q]) == FC_DIRECT_FORM;
+        phases[q].y = region->dx;
+        phases[q].phase = false;
+    }
+    if (depthwise)
+        return convolve_depthwise(phases, step, status);
+    if (!direct || !fc_fits_group_parts(phases, step[0] * step[1]))
         return false;
-    *status = fc_convolve_parts(&whole, parts, count);
+    *status = fc_convolve_group_parts(phases, step);
     return true;
 }
 
@@ -356,11 +373,12 @@ fc_status fc_convolve_dx(const fc_conv2d_params *params, const struct fc_window 
     fc_status status = FC_OK;
     if (convolve_gaps(params, window, dy, kernel, bias, &region, &status))
         return status;
+    const bool strided = window->axis[0].stride > 1 || window->axis[1].stride > 1;
+    if (strided && convolve_together(params, window, dy, kernel, bias, &region, &status))
+        return status;
     const struct share first = first_share(params, window, kernel, dx);
     if (first.groups == 0)
         return fc_convolve_dx_region(params, window, dy, kernel, bias, &region);
-    if (kernel->c_in == 1 && convolve_depthwise(params, window, dy, kernel, bias, &region, &status))
-        return status;
     for (int64_t n = 0; n < dx->n; n += first.images)
         for (int64_t group = 0; group < params->groups && status == FC_OK; group += first.groups)
             status = convolve_share(params, window, dy, kernel, bias, dx,

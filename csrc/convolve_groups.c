@@ -8,37 +8,23 @@
  *
  * An item is a block of one image and a few units, whose x is packed, with its padding where tiles cannot
  * leave that out: rows of zeros, and a column of them beside three taps that slide. The kernel and
- * the order of the sums are those of other narrow groups: channels, then rows of taps, then columns. */
+ * the order of the sums are those of other narrow groups: channels, then rows of taps, then columns.
+ *
+ * An input gradient at strides is as many convolutions as there are phases, which here are parts of one: x, there
+ * dy, is packed once for all of them, and of planes whole rows are turned, where phase by phase every other number
+ * was stored, or phases as planes that were merged afterwards. */
 #include "convolve_groups.h"
 
-#include "blocks.h"
+#include "convolve_groups_plan.h"
 #include "dispatch.h"
+#include "fetch_rows.h"
 #include "pack_rows.h"
 #include "parallel.h"
 #include "workspace.h"
 
-enum {
-    SCRATCH_BYTES = 384 * 1024, /* packed rows of x, to stay in the second-level cache */
-    MOST_UNITS = 8,             /* 512 bytes of each pixel of x and y */
-    BLOCK_COLUMNS = 112,
-    BLOCK_OUTPUTS = 2048,
-    NEAR_OUTPUTS = 28 /* of a unit before the next: its 9 KB of weights stay near */
-};
-
-struct plan {
-    struct fc_channels channels;
-    struct fc_blocks blocks;
-    int64_t units, shares; /* of an item; items that share a block */
-    size_t packed_bytes, x_bytes, worker_bytes;
-    int64_t items, rows; /* of a unit, before the next */
-    int width;
-    bool skip_rows; /* taps in zero padding are left out */
-    bool inside;    /* and columns, nor are they packed */
-};
-
 struct job {
-    const struct fc_convolution *convolution;
-    const struct plan *plan;
+    const struct fc_convolution *parts; /* of one x and y */
+    const struct fc_groups_plan *plan;
     const struct fc_kernels *kernels;
     struct fc_padded padded;
     ptrdiff_t element;
@@ -46,67 +32,17 @@ struct job {
     char *scratch;
 };
 
-bool fc_fits_groups(const struct fc_convolution *convolution)
-{
-    const struct fc_kernel_view *kernel = &convolution->kernel;
-    const int64_t count = kernel->c_out;
-    if (kernel->groups == 1 || kernel->c_in != count || count < FC_FEWEST_GROUPED ||
-        (count & (count - 1)) != 0 || kernel->kh < 1 || kernel->kw < 1)
-        return false;
-    const struct fc_channels channels = fc_plan_channels(kernel, convolution->dtype);
-    return count <= channels.unit && kernel->groups * count % channels.unit == 0;
-}
-
-/* Whether three taps slide over each row and at most one of them leaves it, whose column the tiles at
- * the edges leave out. */
-static bool pads_one_column(const struct fc_axis axis[2])
-{
-    const struct fc_axis *across = &axis[1];
-    return axis[0].dilation == 1 && across->taps == 3 && across->stride == 1 &&
-           across->dilation == 1 && across->before <= 1 &&
-           across->out + 2 - across->before - across->in <= 1;
-}
-
-static bool make_plan(const struct fc_convolution *convolution, struct plan *plan)
-{
-    const fc_image *y = &convolution->y;
-    const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    plan->channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const int64_t unit = plan->channels.unit, all = y->c / unit;
-    plan->shares = fc_ceil_div(all, MOST_UNITS);
-    plan->units = fc_ceil_div(all, plan->shares);
-    fc_cut_blocks(convolution->axis, BLOCK_COLUMNS, BLOCK_OUTPUTS,
-                  SCRATCH_BYTES / (FC_UNIT_BYTES * plan->units), &plan->blocks);
-    const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
-    int64_t x;
-    if (pixels < 0 || __builtin_mul_overflow(pixels, plan->units * FC_UNIT_BYTES, &x) ||
-        !fc_packed_bytes(&plan->channels, convolution->dtype, &plan->packed_bytes))
-        return false;
-    plan->packed_bytes = convolution->packed ? 0 : fc_round_to_line(plan->packed_bytes);
-    plan->rows = fc_max(fc_min(NEAR_OUTPUTS / plan->blocks.columns, plan->blocks.rows), 1);
-    plan->skip_rows = fc_pads_with_zero(convolution);
-    plan->inside = plan->skip_rows && pads_one_column(convolution->axis);
-    plan->x_bytes = (size_t)(x + FC_UNIT_BYTES);
-    plan->worker_bytes =
-        plan->x_bytes + (size_t)(plan->rows * plan->blocks.columns * unit * element);
-    plan->items = y->n * fc_block_count(&plan->blocks) * plan->shares;
-    const double work = 2.0 * (double)(y->n * y->h * y->w) * (double)y->c *
-                        (double)(convolution->kernel.c_in * plan->channels.taps);
-    plan->width = fc_parallel_width(plan->items, work);
-    return true;
-}
-
 /* What an item computes: outputs [k, k + outputs) of a patch of image n. `read` is what it packs of x, and
- * the slabs of units are so many bytes apart. */
+ * the slabs of units are so many bytes apart; `width` columns of y are as many of a row of a strip. */
 struct item {
     struct fc_patch patch, read;
-    int64_t n, k, outputs;
+    int64_t n, k, outputs, width;
     ptrdiff_t slab;
 };
 
 static struct fc_patch patch_read(const struct job *job, const struct fc_patch *patch)
 {
-    const fc_image *x = &job->convolution->x;
+    const fc_image *x = &job->parts[0].x;
     struct fc_patch read = *patch;
     if (!job->plan->inside)
         return read;
@@ -120,28 +56,33 @@ static struct fc_patch patch_read(const struct job *job, const struct fc_patch *
 
 static struct item item_at(const struct job *job, int64_t index)
 {
-    const struct plan *plan = job->plan;
+    const struct fc_groups_plan *plan = job->plan;
     const int64_t blocks = fc_block_count(&plan->blocks);
-    const int64_t k = index % plan->shares * plan->units * plan->channels.unit;
-    const int64_t outputs = fc_min(plan->units * plan->channels.unit, job->convolution->y.c - k);
+    const int64_t k = index % plan->shares * plan->units * plan->unit;
+    const int64_t outputs = fc_min(plan->units * plan->unit, job->parts[0].y.c - k);
     index /= plan->shares;
     struct item item = {
-        .patch = fc_block_at(job->convolution->axis, &plan->blocks, index % blocks),
+        .patch = fc_block_at(plan->axis, &plan->blocks, index % blocks),
         .n = index / blocks,
         .k = k,
         .outputs = fc_max(outputs, 0),
     };
+    item.width = fc_min(item.patch.columns * plan->step[1],
+                        job->parts[0].y.w - item.patch.column * plan->step[1]);
     item.read = patch_read(job, &item.patch);
     item.slab = item.read.x_rows * item.read.x_columns * FC_UNIT_BYTES;
     return item;
 }
 
+/* The first pixel of position row r of an item, of its outputs from k on. */
 static char *row_of(const struct job *job, const fc_image *image, const struct item *item,
                     int64_t r, int64_t k)
 {
-    const int64_t row = fc_patch_row(&job->plan->blocks, &item->patch, r);
+    const struct fc_groups_plan *plan = job->plan;
+    const int64_t row = fc_patch_row(&plan->blocks, &item->patch, r) * plan->step[0];
+    const int64_t column = item->patch.column * plan->step[1];
     return (char *)image->data + (item->n * image->stride_n + row * image->stride_h +
-                                  item->patch.column * image->stride_w + k * image->stride_c) *
+                                  column * image->stride_w + k * image->stride_c) *
                                      job->element;
 }
 
@@ -157,7 +98,7 @@ struct ahead {
 static struct ahead find_ahead(const struct job *job, const struct item *item, int64_t r,
                                int64_t pieces, int64_t k, int64_t count)
 {
-    const fc_image *x = &job->convolution->x;
+    const fc_image *x = &job->parts[0].x;
     const struct fc_patch *patch = &item->patch;
     const int64_t gap = patch->x_row_gap, first = r * patch->x_rows / pieces;
     const int64_t end =
@@ -176,12 +117,13 @@ static struct ahead find_ahead(const struct job *job, const struct item *item, i
         .step = (x->stride_c == 1 ? x->stride_w : x->stride_c) * job->element,
         .rows = end - first,
         .outer = x->stride_c == 1 ? columns : count,
-        .inner = x->stride_c == 1 ? count / job->plan->channels.unit : lines,
+        .inner = x->stride_c == 1 ? count / job->plan->unit : lines,
     };
 }
 
-/* Piece t of `pieces`. */
-static void fetch(const struct ahead *ahead, int64_t t, int64_t pieces)
+/* Piece t of `pieces`. Inline, since gcc leaves out calls of a function that does nothing but fetch. */
+static inline __attribute__((always_inline)) void fetch(const struct ahead *ahead, int64_t t,
+                                                        int64_t pieces)
 {
     const int64_t runs = ahead->rows * ahead->outer;
     for (int64_t i = runs * t / pieces; i < runs * (t + 1) / pieces; i++) {
@@ -192,13 +134,15 @@ static void fetch(const struct ahead *ahead, int64_t t, int64_t pieces)
     }
 }
 
-/* The kernel of outputs [k, k + unit): in lanes [channel][tap][width of the panel], else, a group of its
+/* The kernel of outputs [k, k + unit) of a part: in lanes [channel][tap][width of the panel], else, a group of its
  * own, [tap][channel][unit]. */
-static struct fc_group_tile tile_of(const struct job *job, const struct item *item, int64_t k)
+static struct fc_group_tile tile_of(const struct job *job, const struct item *item, int64_t q,
+                                    int64_t k)
 {
-    const struct fc_channels *channels = &job->plan->channels;
-    const struct fc_axis *axis = job->convolution->axis;
-    const int64_t c_in = job->convolution->kernel.c_in, p = k / channels->panel;
+    const struct fc_convolution *convolution = &job->parts[q];
+    const struct fc_channels *channels = &job->plan->part[q].channels;
+    const struct fc_axis *axis = convolution->axis;
+    const int64_t c_in = convolution->kernel.c_in, p = k / channels->panel;
     struct fc_group_tile tile = {
         .kh = axis[0].taps,
         .kw = axis[1].taps,
@@ -212,17 +156,17 @@ static struct fc_group_tile tile_of(const struct job *job, const struct item *it
     tile.kernel_channel = channels->lanes ? channels->taps * tile.kernel_tap : channels->unit;
     const int64_t first = channels->lanes ? fc_panel_offset(channels, 0, p) + k % channels->panel
                                           : fc_panel_offset(channels, k / channels->unit, 0);
-    tile.kernel = job->packed + first * job->element;
+    tile.kernel = job->packed + job->plan->part[q].packed + first * job->element;
     return tile;
 }
 
 /* Whether tiles can finish y themselves. */
-static bool in_place(const struct fc_convolution *convolution)
+static bool in_place(const struct job *job)
 {
-    return convolution->y.stride_c == 1 && !convolution->residual.data;
+    return job->parts[0].y.stride_c == 1 && !job->parts[0].residual.data;
 }
 
-/* Rows [r, r + rows) of an item's outputs [k, k + outputs), x its packed pixels and next the item that
+/* Position rows [r, r + rows) of an item's outputs [k, k + outputs), x its packed pixels and next the item that
  * follows. */
 struct rows {
     const struct job *job;
@@ -233,56 +177,59 @@ struct rows {
 };
 
 /* Outputs [k, k + unit) of some rows from a strip: at once, where they follow each other. */
-static void finish_rows(const struct rows *part)
+static void finish_rows(const struct rows *some)
 {
-    const struct job *job = part->job;
-    const struct fc_convolution *convolution = job->convolution;
+    const struct job *job = some->job;
+    const struct fc_convolution *convolution = job->parts;
+    const struct fc_groups_plan *plan = job->plan;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
-    const struct item *item = part->item;
-    const int64_t unit = job->plan->channels.unit, columns = item->patch.columns;
-    const int64_t k = item->k + part->k;
-    const bool whole = columns == y->w && job->plan->blocks.row_phases == 1 &&
+    const struct item *item = some->item;
+    const int64_t unit = plan->unit, columns = item->width, k = item->k + some->k;
+    const int64_t first = fc_patch_row(&plan->blocks, &item->patch, some->r) * plan->step[0];
+    const int64_t rows = fc_min(some->rows * plan->step[0], y->h - first);
+    const bool whole = columns == y->w && plan->blocks.row_phases == 1 &&
                        y->stride_h == columns * y->stride_w &&
                        (!residual->data || residual->stride_h == columns * residual->stride_w);
-    const int64_t runs = whole ? 1 : part->rows;
-    for (int64_t i = 0; i < runs; i++)
+    const int64_t runs = whole ? 1 : rows;
+    for (int64_t i = 0; i < runs; i++) {
+        const int64_t r = some->r + i / plan->step[0], below = i % plan->step[0];
         job->kernels->conv2d.finish_block(&(struct fc_finish){
-            .block = {.x = part->strip + i * columns * unit * job->element,
-                      .y = row_of(job, y, item, part->r + i, k),
+            .block = {.x = some->strip + i * columns * unit * job->element,
+                      .y = row_of(job, y, item, r, k) + below * y->stride_h * job->element,
                       .x_pixel = unit,
                       .x_channel = 1,
                       .y_pixel = y->stride_w,
                       .y_channel = y->stride_c,
-                      .pixels = part->rows / runs * columns,
+                      .pixels = rows / runs * columns,
                       .channels = unit},
             .bias = convolution->bias ? (const char *)convolution->bias + k * job->element : NULL,
-            .residual = residual->data ? row_of(job, residual, item, part->r + i, k) : NULL,
+            .residual = residual->data ? row_of(job, residual, item, r, k) : NULL,
             .residual_pixel = residual->stride_w,
             .residual_channel = residual->stride_c,
             .activation = convolution->activation,
         });
+    }
 }
 
-/* The rows of taps [begin, end) of an item's row r that are not left out. */
-static void find_taps(const struct job *job, const struct item *item, int64_t r, int64_t *begin,
-                      int64_t *end)
+/* The rows of taps [begin, end) of a part's row whose first tap is at row `first` of x that are not left out. */
+static void find_taps(const struct job *job, const struct fc_axis *axis, int64_t first,
+                      int64_t *begin, int64_t *end)
 {
-    const struct fc_patch *patch = &item->patch;
-    const int64_t gap = patch->x_row_gap;
-    const int64_t first = patch->x_row + r * job->plan->blocks.row_stride * gap;
+    const int64_t gap = axis->dilation;
     *begin = 0;
-    *end = job->convolution->axis[0].taps;
+    *end = axis->taps;
     if (!job->plan->skip_rows)
         return;
     *begin = fc_min(fc_ceil_div(fc_max(-first, 0), gap), *end);
-    *end = fc_max(fc_min(fc_ceil_div(fc_max(job->convolution->x.h - first, 0), gap), *end), *begin);
+    *end = fc_max(fc_min(fc_ceil_div(fc_max(job->parts[0].x.h - first, 0), gap), *end), *begin);
 }
 
 /* A tile, chain after chain of channels, as other narrow groups are summed. */
-static void compute_chains(const struct job *job, struct fc_group_tile tile)
+static void compute_chains(const struct job *job, int64_t q, struct fc_group_tile tile)
 {
     const struct fc_group_tile last = tile;
-    const int64_t block = job->plan->channels.lanes ? job->plan->channels.block : tile.channels;
+    const struct fc_channels *channels = &job->plan->part[q].channels;
+    const int64_t block = channels->lanes ? channels->block : tile.channels;
     for (tile.begin = 0; tile.begin < tile.channels; tile.begin = tile.end) {
         tile.end = fc_min(tile.begin + block, tile.channels);
         tile.bias = tile.end == tile.channels ? last.bias : NULL;
@@ -291,110 +238,158 @@ static void compute_chains(const struct job *job, struct fc_group_tile tile)
     }
 }
 
-/* One row of one unit. Lines of the next item's x and of the row of y below are fetched meanwhile. */
-static void compute_row(const struct rows *part, int64_t r, int64_t u, struct fc_group_tile tile)
+/* Where part q's pixels of position row r lie, of unit u of the rows: in y or in a strip. */
+static char *find_y(const struct rows *some, int64_t q, int64_t r, int64_t u, ptrdiff_t *step)
 {
-    const struct job *job = part->job;
-    const struct item *item = part->item;
-    const struct fc_patch *patch = &item->patch, *read = &item->read;
-    const fc_image *y = &job->convolution->y;
-    const int64_t unit = job->plan->channels.unit, columns = patch->columns;
+    const struct job *job = some->job;
+    const struct fc_groups_plan *plan = job->plan;
+    const fc_image *y = &job->parts[0].y;
+    const int64_t row = plan->part[q].at[0], column = plan->part[q].at[1];
+    if (in_place(job)) {
+        *step = plan->step[1] * y->stride_w;
+        return row_of(job, y, some->item, r, some->item->k + some->k + u * plan->unit) +
+               (row * y->stride_h + column * y->stride_w) * job->element;
+    }
+    *step = plan->step[1] * plan->unit;
+    return some->strip + (((r - some->r) * plan->step[0] + row) * some->item->width + column) *
+                             plan->unit * job->element;
+}
+
+/* Position row r of part q and one unit. Lines of the next item's x and of the row of y below are fetched
+ * meanwhile. */
+static void compute_row(const struct rows *some, int64_t q, int64_t r, int64_t u,
+                        struct fc_group_tile tile)
+{
+    const struct job *job = some->job;
+    const struct fc_groups_plan *plan = job->plan;
+    const struct fc_groups_part *part = &plan->part[q];
+    const struct fc_axis *axis = job->parts[q].axis;
+    const struct fc_patch *patch = &some->item->patch, *read = &some->item->read;
+    const fc_image *x = &job->parts[0].x, *y = &job->parts[0].y;
+    const int64_t columns = fc_min(patch->columns, axis[1].out - patch->column);
     const int64_t pieces = fc_ceil_div(columns, job->kernels->few.group_pixels);
-    const int64_t units = part->outputs / unit;
-    const struct ahead ahead = find_ahead(job, part->next, r, patch->rows, part->k, part->outputs);
+    const int64_t units = some->outputs / plan->unit;
+    const int64_t x_row = patch->x_row + part->shift[0],
+                  x_column = patch->x_column + part->shift[1];
+    struct ahead ahead = {.outer = 0};
+    if (q == 0)
+        ahead = find_ahead(job, some->next, r, patch->rows, some->k, some->outputs);
     int64_t begin, end;
-    find_taps(job, item, r, &begin, &end);
+    find_taps(job, &axis[0], x_row + r * plan->blocks.row_stride * patch->x_row_gap, &begin, &end);
     tile.kh = end - begin;
     tile.kernel = (const char *)tile.kernel + begin * tile.kw * tile.kernel_tap * job->element;
-    const int64_t row = patch->x_row - read->x_row + r * job->plan->blocks.row_stride + begin;
-    const char *x = part->x + (part->k / unit + u) * item->slab +
-                    (row * read->x_columns + patch->x_column - read->x_column) * FC_UNIT_BYTES;
-    const bool plain = in_place(job->convolution);
-    char *to = plain ? row_of(job, y, item, r, item->k + part->k + u * unit)
-                     : part->strip + (r - part->r) * columns * unit * job->element;
-    const ptrdiff_t below = job->plan->blocks.row_phases * y->stride_h * job->element;
-    tile.y_step = plain ? y->stride_w : unit;
+    const int64_t row = x_row - read->x_row + r * plan->blocks.row_stride + begin;
+    const char *from = some->x + (some->k / plan->unit + u) * some->item->slab +
+                       (row * read->x_columns + x_column - read->x_column) * FC_UNIT_BYTES;
+    char *to = find_y(some, q, r, u, &tile.y_step);
+    const ptrdiff_t below = plan->blocks.row_phases * plan->step[0] * y->stride_h * job->element;
     for (int64_t t = 0; t < pieces; t++) {
         const int64_t p = columns * t / pieces, last = columns * (t + 1) / pieces;
         fetch(&ahead, u * pieces + t, units * pieces);
         tile.pixels = (int)(last - p);
-        tile.left = patch->x_column + p < read->x_column;
-        tile.right =
-            patch->x_column + last + 2 > read->x_column + read->x_columns && job->plan->inside;
-        tile.x = x + p * tile.stride * FC_UNIT_BYTES;
+        tile.left = part->slides && x_column + p < 0;
+        tile.right = part->slides && x_column + last + 2 > x->w;
+        tile.x = from + p * tile.stride * FC_UNIT_BYTES;
         tile.y = to + p * tile.y_step * job->element;
-        for (int64_t i = 0; plain && i < tile.pixels; i++)
+        for (int64_t i = 0; in_place(job) && i < tile.pixels; i++)
             __builtin_prefetch((char *)tile.y + below + i * tile.y_step * job->element, 1, 2);
-        compute_chains(job, tile);
+        compute_chains(job, q, tile);
     }
+}
+
+/* Planes of y, whose rows are no stream that the processor knows, are asked for before they are computed. */
+static inline __attribute__((always_inline)) void fetch_planes(const struct rows *some)
+{
+    const struct job *job = some->job;
+    const struct fc_groups_plan *plan = job->plan;
+    const fc_image *y = &job->parts[0].y;
+    const int64_t step = plan->step[0], k = some->item->k + some->k;
+    const int64_t first = fc_patch_row(&plan->blocks, &some->item->patch, some->r) * step;
+    const int64_t rows = fc_min(some->rows * step, y->h - first);
+    for (int64_t i = 0; y->stride_w == 1 && i < rows; i++)
+        fc_fetch_rows(row_of(job, y, some->item, some->r + i / step, k) +
+                          i % step * y->stride_h * job->element,
+                      y->stride_c * job->element, plan->unit, some->item->width * job->element);
 }
 
 /* Some rows of one unit after the other, in place, so that y is soon written in long runs, or of one unit
  * through a strip, so that few planes are written at once. */
-static void compute_rows(const struct rows *part, const struct fc_group_tile *tiles)
+static void compute_rows(const struct rows *some,
+                         struct fc_group_tile (*tiles)[FC_MOST_GROUP_UNITS])
 {
-    const int64_t unit = part->job->plan->channels.unit;
-    for (int64_t u = 0; u < part->outputs / unit; u++)
-        for (int64_t r = part->r; r < part->r + part->rows; r++)
-            compute_row(part, r, u, tiles[part->k / unit + u]);
-    if (!in_place(part->job->convolution))
-        finish_rows(part);
+    const struct job *job = some->job;
+    const struct fc_groups_plan *plan = job->plan;
+    const struct fc_patch *patch = &some->item->patch;
+    if (!in_place(job))
+        fetch_planes(some);
+    for (int64_t u = 0; u < some->outputs / plan->unit; u++)
+        for (int64_t r = some->r; r < some->r + some->rows; r++)
+            for (int64_t q = 0; q < plan->count; q++)
+                if (fc_patch_row(&plan->blocks, patch, r) < job->parts[q].axis[0].out)
+                    compute_row(some, q, r, u, tiles[q][some->k / plan->unit + u]);
+    if (!in_place(job))
+        finish_rows(some);
 }
 
 static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
-    const struct plan *plan = job->plan;
-    const struct fc_convolution *convolution = job->convolution;
-    const int64_t unit = plan->channels.unit;
+    const struct fc_groups_plan *plan = job->plan;
+    const struct fc_convolution *convolution = job->parts;
     char *x = job->scratch + (size_t)worker * plan->worker_bytes;
     const struct item item = item_at(job, index);
     const struct item next = item_at(job, fc_min(index + plan->width, plan->items - 1));
-    const struct fc_patch *patch = &item.patch;
-    if (patch->rows == 0 || item.outputs == 0)
+    if (item.patch.rows == 0 || item.outputs == 0)
         return;
-    fc_pack_slabs(&job->padded, item.n, &item.read, unit, item.k, item.outputs, x + FC_UNIT_BYTES);
-    struct fc_group_tile tiles[MOST_UNITS];
-    for (int64_t u = 0; u < item.outputs / unit; u++) {
-        tiles[u] = tile_of(job, &item, item.k + u * unit);
-        if (in_place(convolution) && convolution->bias)
-            tiles[u].bias = (const char *)convolution->bias + (item.k + u * unit) * job->element;
-        if (in_place(convolution))
-            tiles[u].activation = convolution->activation;
+    fc_pack_slabs(&job->padded, item.n, &item.read, plan->unit, item.k, item.outputs,
+                  x + FC_UNIT_BYTES);
+    struct fc_group_tile tiles[FC_MOST_GROUP_PARTS][FC_MOST_GROUP_UNITS];
+    for (int64_t i = 0; i < plan->count * item.outputs / plan->unit; i++) {
+        const int64_t q = i % plan->count, u = i / plan->count, k = item.k + u * plan->unit;
+        tiles[q][u] = tile_of(job, &item, q, k);
+        if (in_place(job) && convolution->bias)
+            tiles[q][u].bias = (const char *)convolution->bias + k * job->element;
+        if (in_place(job))
+            tiles[q][u].activation = convolution->activation;
     }
-    const int64_t together = in_place(convolution) ? item.outputs : unit;
+    const int64_t together = in_place(job) ? item.outputs : plan->unit;
     for (int64_t k = 0; k < item.outputs; k += together)
-        for (int64_t r = 0; r < patch->rows; r += plan->rows)
+        for (int64_t r = 0; r < item.patch.rows; r += plan->rows)
             compute_rows(&(struct rows){job, &item, &next, x + FC_UNIT_BYTES, x + plan->x_bytes, k,
-                                        together, r, fc_min(plan->rows, patch->rows - r)},
+                                        together, r, fc_min(plan->rows, item.patch.rows - r)},
                          tiles);
 }
 
-fc_status fc_convolve_groups(const struct fc_convolution *convolution)
+fc_status fc_convolve_group_parts(const struct fc_convolution *parts, const int64_t step[2])
 {
-    struct plan plan;
+    struct fc_groups_plan plan;
     char *scratch;
-    if (!make_plan(convolution, &plan))
+    if (!fc_plan_groups(parts, step, &plan))
         return FC_OVERFLOW;
     const fc_status status =
         fc_workspace_divide(plan.packed_bytes, plan.worker_bytes, plan.width, &scratch);
     if (status != FC_OK)
         return status;
-    const struct fc_kernels *kernels = fc_current_kernels(convolution->dtype);
+    const struct fc_kernels *kernels = fc_current_kernels(parts[0].dtype);
     struct job job = {
-        .convolution = convolution,
+        .parts = parts,
         .plan = &plan,
         .kernels = kernels,
-        .padded = fc_padded_x(convolution, &kernels->conv2d, plan.skip_rows),
-        .element = (ptrdiff_t)fc_element_size(convolution->dtype),
-        .packed = convolution->packed ? convolution->packed : scratch,
+        .padded = fc_padded_x(parts, &kernels->conv2d, plan.skip_rows),
+        .element = (ptrdiff_t)fc_element_size(parts[0].dtype),
+        .packed = parts[0].packed ? parts[0].packed : scratch,
         .scratch = scratch + plan.packed_bytes,
     };
-    if (!convolution->packed)
-        fc_pack_panels(&(struct fc_panels){&convolution->kernel, &plan.channels, &kernels->conv2d,
-                                           job.element},
-                       scratch);
+    for (int64_t q = 0; q < plan.count && !parts[0].packed; q++)
+        fc_pack_panels(&(struct fc_panels){&parts[q].kernel, &plan.part[q].channels,
+                                           &kernels->conv2d, job.element},
+                       scratch + plan.part[q].packed);
     fc_parallel_for(plan.items, plan.width, FC_FLUSH_DENORMALS, compute_item, &job);
     fc_workspace_release(scratch);
     return FC_OK;
+}
+
+fc_status fc_convolve_groups(const struct fc_convolution *convolution)
+{
+    return fc_convolve_group_parts(convolution, (const int64_t[]){1, 1});
 }

@@ -73,6 +73,16 @@ LAYERS = {
     "groups of four, dilated": Conv2DProblem(1, 9, 20, 32, 32, 3, 3, 1, 2, (2, 3), groups=8),
     "groups of eight": Conv2DProblem(2, 8, 15, 80, 80, 3, 3, 1, 1, groups=10),
     "groups of eight, strided": Conv2DProblem(2, 9, 17, 160, 160, 3, 3, 2, 1, groups=20),
+    "groups of eight, strides of its own": Conv2DProblem(
+        3, 13, 20, 32, 32, 7, 5, (2, 3), (3, 1), groups=4
+    ),
+    "groups of four, phases of three taps": Conv2DProblem(2, 17, 9, 48, 48, 5, 6, 2, 2, groups=12),
+    "groups of four, phases without rows": Conv2DProblem(2, 1, 3, 16, 16, 3, 3, 2, 1, groups=4),
+    "groups of sixteen, strided": Conv2DProblem(
+        2, 14, 15, 160, 160, 3, 3, 2, ((0, 1), (1, 0)), groups=10
+    ),
+    "groups of four, rows that miss taps": Conv2DProblem(1, 12, 9, 32, 32, 3, 3, 4, 1, groups=8),
+    "groups of four, wider than a block": Conv2DProblem(1, 3, 241, 16, 16, 3, 3, 2, 1, groups=4),
     "groups of eight, edges": Conv2DProblem(
         1, 7, 120, 16, 16, 2, 3, 1, ((0, 1), (1, 1)), groups=2, padding_mode="edge"
     ),
