@@ -25,42 +25,51 @@ static void transpose_square(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
             vstore_first(y + j * y_row, a[j], rows);
 }
 
-/* y[j * rows + i] = x[i * x_row + j] for two to four rows: two rounds of interleaving and the gaps
- * closed, where squares that are all but empty take log2(LANES) rounds and a store a column. What a
- * whole store leaves beyond its columns is covered by the next. */
-static void interleave_rows(const real *x, ptrdiff_t x_row, real *y, int rows, int64_t columns)
+/* y[j * rows + i] = x[i * x_row + j] for at most `group` rows: log2(group) rounds of interleaving and the gaps
+ * closed, where squares that are all but empty take log2(LANES) rounds and a store a column. What a whole store
+ * leaves beyond its columns is covered by the next. */
+FC_INLINE void interleave_rows(const real *x, ptrdiff_t x_row, real *y, int rows, int64_t columns,
+                               const int group)
 {
-    enum { GROUP = 4, GROUPS = LANES / GROUP };
     for (int64_t j = 0; j < columns; j += LANES) {
         const int left = (int)(columns - j < LANES ? columns - j : LANES);
-        vreal a[GROUP], b[GROUP];
-        FC_UNROLL (i, GROUP)
+        vreal a[FC_FEW_OUTPUTS];
+        FC_UNROLL (i, group)
             a[i] = i >= rows       ? vzero()
                    : left == LANES ? vload(x + i * x_row + j)
                                    : vload_first(x + i * x_row + j, left);
-        FC_UNROLL (i, 2) {
-            b[i] = vzip_low(a[i], a[i + 2]);
-            b[i + 2] = vzip_high(a[i], a[i + 2]);
-        }
-        FC_UNROLL (i, 2) {
-            a[2 * i] = vzip_low(b[2 * i], b[2 * i + 1]);
-            a[2 * i + 1] = vzip_high(b[2 * i], b[2 * i + 1]);
-        }
-        FC_UNROLL (i, GROUP) {
-            const int64_t at = (j + i * GROUPS) * rows, end = columns * rows;
+        interleave(a, group, false);
+        FC_UNROLL (i, group) {
+            const int64_t at = (j + i * LANES / group) * rows, end = columns * rows;
+            const vreal together = vcompact(a[i], group, rows);
             if (at + LANES <= end)
-                vstore(y + at, vcompact(a[i], GROUP, rows));
+                vstore(y + at, together);
             else if (at < end)
-                vstore_first(y + at, vcompact(a[i], GROUP, rows), (int)(end - at));
+                vstore_first(y + at, together, (int)(end - at));
         }
     }
+}
+
+/* Of more than four rows only where a vector holds two groups of eight: 16 columns of 8 take 51 cycles on Zen 4,
+ * as a square 90. */
+static void interleave_few(const real *x, ptrdiff_t x_row, real *y, int rows, int64_t columns)
+{
+    enum {
+        FEWER = FC_FEW_OUTPUTS / 2,
+        MOST = (int)LANES > FC_FEW_OUTPUTS ? FC_FEW_OUTPUTS : FEWER
+    };
+    if (rows <= FEWER)
+        interleave_rows(x, x_row, y, rows, columns, FEWER);
+    else
+        interleave_rows(x, x_row, y, rows, columns, MOST);
 }
 
 static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int64_t rows,
                             int64_t columns)
 {
-    if (LANES >= 4 && y_row == rows && rows >= 2 && rows <= 4) {
-        interleave_rows(x, x_row, y, (int)rows, columns);
+    const int64_t few = (int)LANES > FC_FEW_OUTPUTS ? FC_FEW_OUTPUTS : LANES >= 4 ? 4 : 0;
+    if (y_row == rows && rows >= 2 && rows <= few) {
+        interleave_few(x, x_row, y, (int)rows, columns);
         return;
     }
     for (int64_t i = 0; i < rows; i += LANES)
