@@ -175,6 +175,8 @@ def text(value: Shape) -> str:
 
 def array(name: str, value: npt.ArrayLike) -> npt.NDArray[Any]:
     """Return an array-like of real numbers as an ndarray, of whatever real dtype it has."""
+    if type(value) is np.ndarray and value.dtype.kind in "biuf":
+        return value
     masked = sys.modules.get("numpy.ma")  # importing it costs 10 ms; unimported, nothing is masked
     if masked is not None and isinstance(value, masked.MaskedArray):
         raise TypeError(f"{name} is a masked array; fill it first, as with {name}.filled(0)")
@@ -196,6 +198,8 @@ def floats(name: str, value: npt.ArrayLike) -> Array:
 
 def cast(name: str, value: npt.ArrayLike, dtype: np.dtype[np.floating[Any]]) -> Array:
     """Return an array-like of real numbers as an ndarray of `dtype`, itself where it is one."""
+    if type(value) is np.ndarray and value.dtype == dtype:
+        return value
     found: Array = array(name, value).astype(dtype, copy=False)
     return found
 

@@ -285,6 +285,26 @@ def test_a_gradient_that_is_not_finite_is_not_hidden() -> None:
         assert not np.isfinite(found[1]).any()
 
 
+@pytest.mark.parametrize(
+    "make", [Adam, AdamW, lambda: RMSprop(momentum=0.9, centered=True), lambda: SGD(momentum=0.9)]
+)
+def test_weights_are_stepped_together_as_each_by_itself(make: Any) -> None:
+    """Small ones are joined: their places among large ones, other dtypes and no size at all."""
+    rng = np.random.default_rng(0)
+    kinds: list[tuple[tuple[int, ...], str]] = [
+        ((1,), "f"), ((4097,), "f"), ((3, 4), "f"), ((5,), "d"), ((0, 2), "f"), ((64, 64), "f"),
+        ((7,), "d"), ((65, 64), "f"), ((2,), "f"),
+    ]  # fmt: skip
+    weights, *grads = (
+        [np.asarray(rng.standard_normal(shape), dtype) for shape, dtype in kinds] for _ in range(5)
+    )
+    found = run(make(), weights, grads)
+    for index, (own, weight) in enumerate(zip(found, weights, strict=True)):
+        (alone,) = run(make(), [weight], [[step[index]] for step in grads])
+        assert own.dtype == alone.dtype
+        np.testing.assert_array_equal(own, alone, strict=True)
+
+
 @pytest.mark.parametrize("make", [Adam, RMSprop, lambda: SGD(momentum=0.9)])
 def test_what_is_remembered_of_a_zero_gradient_goes_to_zero(make: Any) -> None:
     """The means of a gradient that has become zero do not stay among the denormals."""

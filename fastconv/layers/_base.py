@@ -15,8 +15,8 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeAlias, TypedDict, Unpack
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -41,8 +41,10 @@ Pullback: TypeAlias = Callable[[Array, bool], tuple[Array | list[Array] | None, 
 """The way back from (dy, need_dx), of which dy has the shape and dtype of y."""
 
 
-@dataclass(frozen=True)
-class Backprop:
+_NO_UPDATES: Mapping[str, Array] = MappingProxyType({})
+
+
+class Backprop(NamedTuple):
     """The way back through one call of a layer or a model, which made `y` of this shape and dtype.
 
     Attributes
@@ -56,7 +58,7 @@ class Backprop:
     shape: tuple[int, ...]
     dtype: np.dtype[np.floating[Any]]
     pullback: Pullback
-    updates: Mapping[str, Array] = field(default_factory=dict)
+    updates: Mapping[str, Array] = _NO_UPDATES
 
     def __call__(
         self, dy: npt.ArrayLike, *, need_dx: bool = True
@@ -158,6 +160,8 @@ class Layer(Weighted, Configured, ABC):
             says which part, and makes what is random in it repeatable.
         """
         y, pullback, updates = self._forward_with_updates(self._accept(x), training)
+        if not updates:
+            return y, Backprop(self.name, y.shape, self.dtype, pullback)
         named = {f"{self.name}/{name}": value for name, value in updates.items()}
         return y, Backprop(self.name, y.shape, self.dtype, pullback, named)
 

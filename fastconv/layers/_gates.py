@@ -10,13 +10,13 @@ two convolutions for 28x28 images makes 2.8 million numbers a batch of 128: 1.8 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from fastconv._checks import Array
 from fastconv.layers._base import Backprop, Pullback
 
 
-@dataclass(frozen=True)
+@dataclass
 class Gated:
     """A way back that begins with ``gate(dy, y, None)``: some numbers of dy, +0 for the others."""
 
@@ -29,7 +29,7 @@ class Gated:
         return self.rest(self.gate(dy, self.y, None), need_dx)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Picked:
     """A way back through a y whose numbers are copies of numbers of x."""
 
@@ -47,4 +47,4 @@ def swapped(before: Backprop, after: Backprop) -> tuple[Backprop, Backprop]:
     if not isinstance(gated, Gated) or not isinstance(picked, Picked):
         return before, after
     moved = Gated(gated.gate, picked.y, picked.rest)
-    return replace(before, pullback=gated.rest), replace(after, pullback=moved)
+    return before._replace(pullback=gated.rest), after._replace(pullback=moved)

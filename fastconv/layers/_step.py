@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 _DRAWING = 2  # after the purposes of fastconv.models._random, whose streams these must not meet
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """One call of one layer in training, for `Layer.forward`'s argument `training`.
 
     The random numbers of a layer depend on these four and nothing else, so that neither threads

@@ -90,8 +90,8 @@ class Weighted:
         """Take the next values of `trainable_weights`, new arrays that nobody else writes to."""
         for value in weights:
             value.setflags(write=False)
-        if weights:
-            self.replace_weights([*weights, *self.non_trainable_weights])
+        # The untrained ones are the last, and stay.
+        self._weights = {**self._weights, **dict(zip(self._weights, weights, strict=False))}
 
     def commit(self, updates: Mapping[str, Array]) -> None:
         """Take those values of ``backprop.updates`` that are this layer's."""

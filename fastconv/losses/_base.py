@@ -102,13 +102,14 @@ def class_labels(y_true: npt.ArrayLike, y_pred: Array) -> Labels:
             f"{y_pred.shape[:-1]}: one class number for each prediction"
         )
     classes = y_pred.shape[-1]
-    wrong = (labels < 0) | (labels >= classes)
+    found = labels.astype(np.intp, copy=False)
+    wrong = found.view(np.uintp) >= classes  # those below 0 are large ones
     if wrong.any():
         raise ValueError(
             f"y_true must hold class numbers of 0..{classes - 1}, since y_pred has {classes} "
             f"classes, received {labels[wrong][0]}"
         )
-    return labels.astype(np.intp, copy=False)
+    return found
 
 
 def targets(y_true: npt.ArrayLike, y_pred: Array) -> Array:

@@ -64,9 +64,11 @@ class SparseCategoricalCrossentropy(Loss):
         losses, found = (_from_logits if self.from_logits else _from_probabilities)(rows, each)
 
         def backprop(weight: float | Array) -> Array:
-            weights = np.broadcast_to(np.asarray(weight, rows.dtype), labels.shape).ravel()
+            weights = np.asarray(weight, rows.dtype)
+            if weights.ndim:
+                weights = np.broadcast_to(weights, labels.shape).ravel()
             if self.from_logits:
-                dy = found * weights[:, None]
+                dy = found * weights[..., None]
                 dy[each] -= weights
             else:
                 dy = np.zeros_like(rows)
@@ -163,7 +165,8 @@ def finite(gradient: Array) -> Array:
     sigmoid before the loss would multiply that infinity by 0, and every weight would be NaN.
     """
     most = np.finfo(gradient.dtype).max
-    return np.clip(gradient, -most, most)
+    found: Array = np.minimum(np.maximum(gradient, -most), most)  # half of what np.clip takes
+    return found
 
 
 def _from_probabilities(rows: Array, each: Each) -> tuple[Array, Array]:

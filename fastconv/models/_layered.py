@@ -106,7 +106,9 @@ class Layered(ABC):
         """Take the next values of `trainable_weights`, new arrays that nobody else writes to."""
         rest = iter(weights)
         for layer in self.layers:
-            layer.replace_trainable(list(itertools.islice(rest, len(layer.trainable_weights))))
+            if layer.weights:
+                count = len(layer.trainable_weights)
+                layer.replace_trainable(list(itertools.islice(rest, count)))
 
     def commit(self, updates: Mapping[str, Array]) -> None:
         """Take ``backprop.updates``: what a training call changes beside `trainable_weights`."""

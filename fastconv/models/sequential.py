@@ -297,13 +297,14 @@ class Sequential(Model):
         """
         y: npt.NDArray[Any] = self._accept(x)
         steps: list[Backprop] = []
-        trainable = [bool(layer.trainable_weights) for layer in self._layers]
-        first = trainable.index(True) if True in trainable else len(trainable)
+        trainable = (index for index, layer in enumerate(self._layers) if layer.trainable_weights)
+        first = next(trainable, len(self._layers))
         for index, layer in enumerate(self._layers):
             own = training.of_layer(index) if isinstance(training, Step) else training
             y, step = layer.forward(y, training=own)
             steps.append(step)
-            steps[-2:] = swapped(*steps[-2:]) if index else steps
+            if index:
+                steps[-2:] = swapped(*steps[-2:])
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | list[Array] | None, list[Array]]:
             gradient: Array | list[Array] | None = dy

@@ -12,6 +12,7 @@ from fastconv import _checks
 from fastconv._checks import Array
 from fastconv._fastconv_core import flushed_denormals
 from fastconv.optimizers import _clipping
+from fastconv.optimizers._joining import Joining
 from fastconv.optimizers.schedules import LearningRateSchedule
 
 
@@ -79,6 +80,7 @@ class Optimizer(ABC):
                 f"{self.clipnorm}, {self.clipvalue} and {self.global_clipnorm}"
             )
         self._slots: list[tuple[Array, ...]] | None = None
+        self._joining: Joining | None = None
         self._trained: list[bool] = []
 
     @property
@@ -130,11 +132,10 @@ class Optimizer(ABC):
             The lists differ in length, shapes or dtypes, from each other or from the first step's.
         """
         _matching("grads", grads, weights)
-        if self._slots is None:
-            self._slots = [self._begin(w) for w in weights]
-        if len(self._slots) != len(weights) or any(
-            s.shape != w.shape for slots, w in zip(self._slots, weights, strict=True) for s in slots
-        ):
+        if self._joining is None or self._slots is None:
+            self._joining = Joining.of(weights)
+            self._slots = [self._begin(w) for w in self._joining.join(weights)]
+        if self._joining.shapes != [w.shape for w in weights]:
             raise ValueError(
                 "weights are not those that this optimizer began with: an optimizer trains one "
                 "model; give each its own, and compile anew, with a new one, where layers were "
@@ -142,14 +143,17 @@ class Optimizer(ABC):
             )
         rate = self.learning_rate
         with flushed_denormals():
-            grads = self._clipped(grads)
+            grads = self._joining.join(self._clipped(grads))
+            weights = self._joining.join(weights)
             if self.weight_decay:
                 weights = [w - w * (self.weight_decay * rate) for w in weights]
             self._advance()
-            return [
-                self._step(w, g, s, rate)
-                for w, g, s in zip(weights, grads, self._slots, strict=True)
-            ]
+            return self._joining.part(
+                [
+                    self._step(w, g, s, rate)
+                    for w, g, s in zip(weights, grads, self._slots, strict=True)
+                ]
+            )
 
     def _clipped(self, grads: Sequence[Array]) -> Sequence[Array]:
         """Return the gradients within the limit that was given, if one was."""
@@ -167,11 +171,14 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _begin(self, weight: Array) -> tuple[Array, ...]:
-        """Return what is remembered of a weight, before its first step."""
+        """Return what is remembered of a weight, before its first step, in arrays of its shape."""
 
     @abstractmethod
     def _step(self, weight: Array, grad: Array, slots: tuple[Array, ...], rate: float) -> Array:
-        """Return the weight after the step, a new array, and bring `slots` up to date in place."""
+        """Return the weight after the step, a new array, and bring `slots` up to date in place.
+
+        Each number by itself: several small weights come as one vector.
+        """
 
 
 def _matching(name: str, given: Sequence[Array], wanted: Sequence[Array]) -> None:
