@@ -45,7 +45,7 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], false);
     bool done;
-    status = fc_pool2d_quads_forward(&pass, y, &done);
+    status = fc_pool2d_quads_forward(&pass, y, NULL, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_fold_forward(&pass, y, &done);
     if (!done && status == FC_OK)

@@ -204,10 +204,18 @@ struct fc_pool2d_names {
  * y is written, or dx: dy where the window's first winner or first NaN is, 0 elsewhere; an average gives
  * each tap a quarter. With index not NULL x is not read. Indices of `together` lines follow each other
  * without gaps, and may be read beyond those of a line. With `stream` every vector that is written
- * begins at a multiple of its bytes, and may go past the caches. */
+ * begins at a multiple of its bytes, and may go past the caches.
+ *
+ * With mark not NULL each window of a maximum has a whole number of an element's size at r * index_row +
+ * p * index_pixel + l: forward that of its winner's tap, 0 to 3, and FC_STOPPED_BY_RELU where that is not above 0
+ * or NaN, FC_STOPPED_BY_RELU6 where not below 6. On the way back x and index are not read, nor a window given
+ * anything where its number has a bit of `stops`; what is returned tells nothing. */
+enum { FC_STOPPED_BY_RELU = 4, FC_STOPPED_BY_RELU6 = 8 };
 struct fc_pool2d_quads {
     const void *x, *dy;
     const int64_t *index;
+    void *mark;
+    int64_t stops;
     void *y, *dx;
     bool stream;
     int64_t lines, columns, lanes, width, together, row, rows;

@@ -18,6 +18,7 @@ enum {
 struct work {
     const struct fc_pool2d_pass *pass;
     const fc_image *x, *dy, *indices, *dx; /* NULL where there is none */
+    bool marks;                            /* are what `indices` holds */
     const fc_image *y;
     struct fc_pool2d_quads quads;
     bool columns;                 /* are lanes */
@@ -127,6 +128,8 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
     quads.lines = end - line;
     if (work->x)
         quads.x = plane_of(work, work->x, size, plane, 2 * line);
+    if (work->marks)
+        quads.mark = plane_of(work, work->indices, size, plane, line);
     if (!work->dx) {
         quads.y = plane_of(work, work->y, size, plane, line);
         pass->kernels->pool2d.quads[pass->pooling](&quads);
@@ -134,7 +137,7 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
     }
     quads.dy = plane_of(work, work->dy, size, plane, line);
     quads.dx = plane_of(work, work->dx, size, plane, 2 * line);
-    if (work->indices) {
+    if (work->indices && !work->marks) {
         quads.index =
             (const int64_t *)(void *)plane_of(work, work->indices, sizeof(int64_t), plane, line);
         quads.row = line;
@@ -142,7 +145,7 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
         const bool together = rows_together && quads.index_pixel == quads.lanes;
         quads.together = together ? quads.lines : 0;
     }
-    if (!pass->kernels->pool2d.quads_dx[pass->pooling](&quads))
+    if (!pass->kernels->pool2d.quads_dx[pass->pooling](&quads) && !work->marks)
         atomic_store_explicit(&work->stray, true, memory_order_relaxed);
     const fc_image *dx = work->dx;
     char *first = plane_of(work, dx, size, plane, 0);
@@ -173,12 +176,25 @@ static void run(struct work *work)
                     work);
 }
 
-fc_status fc_pool2d_quads_forward(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done)
+fc_status fc_pool2d_quads_forward(const struct fc_pool2d_pass *pass, const fc_image *y,
+                                  const fc_image *marks, bool *done)
 {
-    struct work work = {.pass = pass, .x = &pass->x, .y = y};
-    *done = !pass->numbered && make_plan(&work, (const fc_image *[]){work.x, y}, 2);
+    struct work work = {.pass = pass, .x = &pass->x, .y = y, .indices = marks, .marks = marks};
+    const fc_image *images[] = {work.x, y, marks ? marks : y};
+    *done = !pass->numbered && make_plan(&work, images, 3);
     if (*done)
         run(&work);
+    return FC_OK;
+}
+
+static fc_status quads_dx(struct work *work, bool *done)
+{
+    const fc_image *more = work->x ? work->x : work->indices ? work->indices : work->dy;
+    *done = make_plan(work, (const fc_image *[]){work->dx, work->dy, more}, 3);
+    if (!*done)
+        return FC_OK;
+    run(work);
+    *done = !atomic_load(&work->stray);
     return FC_OK;
 }
 
@@ -188,11 +204,14 @@ fc_status fc_pool2d_quads_dx(const struct fc_pool2d_pass *pass, const fc_image *
     const bool searched = pass->pooling != FC_AVG && !indices;
     struct work work = {
         .pass = pass, .x = searched ? &pass->x : NULL, .dy = dy, .indices = indices, .dx = dx};
-    const fc_image *images[] = {dx, dy, searched ? &pass->x : indices ? indices : dy};
-    *done = make_plan(&work, images, 3);
-    if (!*done)
-        return FC_OK;
-    run(&work);
-    *done = !atomic_load(&work.stray);
-    return FC_OK;
+    return quads_dx(&work, done);
+}
+
+fc_status fc_pool2d_quads_marked_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
+                                    const fc_image *marks, int64_t stops, const fc_image *dx,
+                                    bool *done)
+{
+    struct work work = {
+        .pass = pass, .dy = dy, .indices = marks, .marks = true, .dx = dx, .quads.stops = stops};
+    return quads_dx(&work, done);
 }

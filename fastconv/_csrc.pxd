@@ -149,6 +149,15 @@ cdef extern from "fastconv.h" nogil:
     double fc_fma_peak(fc_dtype, int, double)
 
 
+cdef extern from "pool2d_marks.h" nogil:
+    ctypedef bint c_bool "bool"
+    fc_status fc_pool2d_marked(const fc_pool2d_params *, const fc_image *, const fc_image *,
+                               const fc_image *, c_bool *)
+    fc_status fc_pool2d_marked_backward(const fc_pool2d_params *, const fc_image *,
+                                        const fc_image *, fc_activation, const fc_image *,
+                                        c_bool *)
+
+
 cdef extern from "parallel.h" nogil:
     void fc_force_worker_share(int64_t)
 

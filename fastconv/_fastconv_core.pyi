@@ -188,6 +188,25 @@ def min_pool2d(
     return_indices: Literal[True],
     out: NDArray[_Real] | None = None,
 ) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
+def marked_max_pool2d(
+    x: NDArray[Any],
+    pool_size: _Pair,
+    *,
+    strides: _Pair,
+    padding: Any,
+    data_format: _DataFormat,
+) -> tuple[NDArray[Any], NDArray[Any]] | None: ...
+def marked_max_pool2d_backward(
+    dy: NDArray[Any],
+    marks: NDArray[Any],
+    shape: Sequence[int],
+    activation: _Activation,
+    pool_size: _Pair,
+    *,
+    strides: _Pair,
+    padding: Any,
+    data_format: _DataFormat,
+) -> NDArray[Any]: ...
 def min_pool2d_backward(
     dy: NDArray[_Real],
     x: NDArray[_Real],

@@ -47,10 +47,10 @@ def test_what_it_tells_of_lenet5() -> None:
     rows = [line.split("  ") for line in found[4:12]]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in rows]
     assert cells[0] == [
-        "conv2d_1 (Conv2D)", "(None, 28, 28, 6)", "156", "5x5", "1.1 MiB", "1.1 MiB",
+        "conv2d_1 (Conv2D)", "(None, 28, 28, 6)", "156", "5x5", "1.1 MiB", "0 B",
     ]  # fmt: skip
-    # A pooling keeps its output, which the next layer needs, and nothing else.
-    assert cells[1][2:] == ["0", "6x6", "294.0 KiB", "294.0 KiB"]
+    # A pooling keeps its output, which the next layer needs, and as many marks: not what it pooled.
+    assert cells[1][2:] == ["0", "6x6", "294.0 KiB", "588.0 KiB"]
     assert cells[2][1:4] == ["(None, 10, 10, 16)", "2,416", "14x14"]
     assert cells[4] == ["flatten_1 (Flatten)", "(None, 400)", "0", "all", "0 B", "0 B"]
     assert cells[5][2:] == ["48,120", "all", "30.0 KiB", "30.0 KiB"]
@@ -58,7 +58,7 @@ def test_what_it_tells_of_lenet5() -> None:
     assert found[-2] == "parameters: 61,706 (trainable 61,550, frozen 156)"
     assert found[-1] == (
         "activations of a batch of 64: at most 1.4 MiB at once in inference, "
-        "2.0 MiB kept in training"
+        "841.5 KiB kept in training"
     )
     assert len({len(line) for line in found[1:13]}) == 1
 

@@ -144,7 +144,7 @@ FC_INLINE struct quad quad_take(vint beyond, vmask none, integer width, vreal dy
 struct quad_at {
     const real *x, *dy;
     const int64_t *index;
-    real *y, *dx;
+    real *y, *dx, *mark;
     integer origin; /* index of the first window's first tap */
     int lanes;
     bool more; /* a whole vector of indices may be read */
@@ -160,20 +160,52 @@ FC_INLINE vint quad_indices(const struct quad_at *at, const bool partial)
     return viload_index(some);
 }
 
-FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct quad_at *at,
-                            const struct quad_order *pairs, const bool partial, fc_pooling pooling)
+FC_INLINE vreal quad_pool(const vreal tap[4], fc_pooling pooling)
 {
     struct pool_state state = pool_begins(pooling);
     FC_UNROLL (i, 2) {
-        vreal tap[2];
-        quad_load(at->x + i * quads->x_row, quads->x_pixel, pairs, partial, at->lanes, &tap[0],
-                  &tap[1]);
         pool_row_begins(&state, 1, pooling);
         FC_UNROLL (j, 2)
-            pool_tap(&state, tap[j], viset1(0), pooling, false);
+            pool_tap(&state, tap[2 * i + j], viset1(0), pooling, false);
         pool_row_ends(&state, 1, pooling);
     }
-    const vreal y = pool_result(&state, 4, pooling, false);
+    return pool_result(&state, 4, pooling, false);
+}
+
+/* The maximum too, and what the way back needs to know: a number of 4 bytes for 16 of x. One body for all lines,
+ * which marks that few ask for do not make longer; a minimum, though never marked, has the same: so it is packed in
+ * a wheel for nothing. */
+static __attribute__((noinline)) vreal quad_mark(real *mark, int lanes, vreal a, vreal b, vreal c,
+                                                 vreal d)
+{
+    vreal best = a;
+    vint number = viset1(0);
+    vmask numbers = visnumber(best);
+    pool_wins_next(b, viset1(1), &best, &number, &numbers, FC_MAX);
+    pool_wins_next(c, viset1(2), &best, &number, &numbers, FC_MAX);
+    pool_wins_next(d, viset1(3), &best, &number, &numbers, FC_MAX);
+    number = vior(number, viselect(vgreater(best, vzero()), viset1(0), viset1(FC_STOPPED_BY_RELU)));
+    number =
+        vior(number, viselect(vgreater(vset1(6), best), viset1(0), viset1(FC_STOPPED_BY_RELU6)));
+    if (lanes < LANES)
+        vstore_first(mark, vas_real(number), lanes);
+    else
+        vstore(mark, vas_real(number));
+    return vselect(numbers, best, vset1(NAN));
+}
+
+FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct quad_at *at,
+                            const struct quad_order *pairs, const bool partial, fc_pooling pooling)
+{
+    vreal tap[4];
+    FC_UNROLL (i, 2)
+        quad_load(at->x + i * quads->x_row, quads->x_pixel, pairs, partial, at->lanes, &tap[2 * i],
+                  &tap[2 * i + 1]);
+    vreal y;
+    if (pooling != FC_AVG && quads->mark)
+        y = quad_mark(at->mark, partial ? at->lanes : LANES, tap[0], tap[1], tap[2], tap[3]);
+    else
+        y = quad_pool(tap, pooling);
     if (partial)
         vstore_first(at->y, y, at->lanes);
     else
@@ -194,6 +226,10 @@ FC_INLINE vint quad_backward(const struct fc_pool2d_quads *quads, const struct q
     if (pooling == FC_AVG) {
         FC_UNROLL (t, 4)
             dx.tap[t] = dy;
+    } else if (indexed && pooling != FC_AVG && quads->mark) {
+        const vreal mark = partial ? vload_first(at->mark, at->lanes) : vload(at->mark);
+        const vint number = viand(vas_int(mark), viset1((integer)quads->stops | 3));
+        dx = quad_take(number, viequal(number, viset1(-1)), 2, dy, &stray);
     } else if (indexed) {
         const vint index = quad_indices(at, partial);
         vint beyond = visub(index, viset1(at->origin));
@@ -219,6 +255,9 @@ FC_INLINE vint quad_vector(const struct fc_pool2d_quads *quads, int64_t line, in
                            const bool indexed)
 {
     struct quad_at at = {.lanes = lanes};
+    const ptrdiff_t place = line * quads->index_row + p * quads->index_pixel + l;
+    if (pooling != FC_AVG && quads->mark)
+        at.mark = (real *)quads->mark + place;
     if (forward || !(indexed || pooling == FC_AVG))
         at.x = (const real *)quads->x + 2 * line * quads->x_row + 2 * p * quads->x_pixel + l;
     if (forward) {
@@ -229,7 +268,7 @@ FC_INLINE vint quad_vector(const struct fc_pool2d_quads *quads, int64_t line, in
     at.dy = (const real *)quads->dy + line * quads->y_row + p * quads->y_pixel + l;
     at.dx = (real *)quads->dx + 2 * line * quads->dx_row + 2 * p * quads->dx_pixel + l;
     if (indexed) {
-        at.index = quads->index + line * quads->index_row + p * quads->index_pixel + l;
+        at.index = quads->index + place;
         at.origin = (integer)(2 * row * quads->width + 2 * p);
         at.more = ((quads->together - line) * quads->columns - p) * quads->lanes >= LANES;
     }
@@ -310,7 +349,8 @@ FC_INLINE bool quads_touch(const struct fc_pool2d_quads *quads, const bool forwa
 {
     const ptrdiff_t lanes = quads->lanes;
     return quads->y_pixel == lanes && (!x || quads->x_pixel == lanes) &&
-           (forward || quads->dx_pixel == lanes) && (!indexed || quads->index_pixel == lanes);
+           (forward || quads->dx_pixel == lanes) &&
+           (!(indexed || quads->mark) || quads->index_pixel == lanes);
 }
 
 FC_INLINE bool quads_of(const struct fc_pool2d_quads *quads, const bool forward, fc_pooling pooling,
@@ -325,15 +365,16 @@ FC_INLINE bool quads_of(const struct fc_pool2d_quads *quads, const bool forward,
     return quad_lines(quads, forward, false, false, pooling, indexed);
 }
 
-#define QUADS(pooling, POOLING)                                                            \
-    static void quads_##pooling(const struct fc_pool2d_quads *quads)                       \
-    {                                                                                      \
-        quads_of(quads, true, POOLING, false);                                             \
-    }                                                                                      \
-    static bool quads_##pooling##_dx(const struct fc_pool2d_quads *quads)                  \
-    {                                                                                      \
-        return POOLING != FC_AVG && quads->index ? quads_of(quads, false, POOLING, true)   \
-                                                 : quads_of(quads, false, POOLING, false); \
+#define QUADS(pooling, POOLING)                                                  \
+    static void quads_##pooling(const struct fc_pool2d_quads *quads)             \
+    {                                                                            \
+        quads_of(quads, true, POOLING, false);                                   \
+    }                                                                            \
+    static bool quads_##pooling##_dx(const struct fc_pool2d_quads *quads)        \
+    {                                                                            \
+        const bool indexed = POOLING != FC_AVG && (quads->index || quads->mark); \
+        return indexed ? quads_of(quads, false, POOLING, true)                   \
+                       : quads_of(quads, false, POOLING, false);                 \
     }
 QUADS(max, FC_MAX)
 QUADS(min, FC_MIN)

@@ -11,22 +11,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from fastconv._checks import Array
+from fastconv.activations import ActivationFunction, relu, relu6
 from fastconv.layers._base import Backprop, Pullback
+
+_Word: TypeAlias = Literal["relu", "relu6"] | None
 
 
 @dataclass
 class Gated:
-    """A way back that begins with ``gate(dy, y, None)``: some numbers of dy, +0 for the others."""
+    """A way back that begins with a rectifier's: some numbers of dy, +0 for the others."""
 
-    gate: Callable[[Array, Array, Array | None], Array]
+    activation: ActivationFunction
     y: Array
     rest: Pullback
 
     def __call__(self, dy: Array, need_dx: bool) -> tuple[Array | list[Array] | None, list[Array]]:
         """Go back; see `Pullback`."""
-        return self.rest(self.gate(dy, self.y, None), need_dx)
+        return self.rest(self.activation.gradient(dy, self.y, None), need_dx)
 
 
 @dataclass
@@ -40,11 +44,31 @@ class Picked:
         """Go back; see `Pullback`."""
         return self.rest(dy, need_dx)
 
+    def gated(self, activation: ActivationFunction) -> Pullback:
+        """Return the way back through this and the activation whose result was x."""
+        return Gated(activation, self.y, self.rest)
+
+
+@dataclass
+class Marked(Picked):
+    """One that goes back through a rectifier at no cost: the windows are known that it stops.
+
+    `gate` takes the rectifier's word and gives the way back through both.
+    """
+
+    gate: Callable[[_Word], Pullback]
+
+    def gated(self, activation: ActivationFunction) -> Pullback:
+        """Return the way back through this and the activation whose result was x."""
+        if activation is relu or activation is relu6:
+            return self.gate(activation.fused)
+        return super().gated(activation)
+
 
 def swapped(before: Backprop, after: Backprop) -> tuple[Backprop, Backprop]:
     """Return the ways back through two layers of a chain, with the gate where it costs least."""
     gated, picked = before.pullback, after.pullback
     if not isinstance(gated, Gated) or not isinstance(picked, Picked):
         return before, after
-    moved = Gated(gated.gate, picked.y, picked.rest)
+    moved = picked.gated(gated.activation)
     return before._replace(pullback=gated.rest), after._replace(pullback=moved)

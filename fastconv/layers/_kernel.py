@@ -132,5 +132,5 @@ class KernelLayer(BiasLayer):
             return dx, [gradient for gradient in of_both if gradient is not None]
 
         if self.activation.fused is not None:
-            return y, Gated(self.activation.gradient, y, linear)
+            return y, Gated(self.activation, y, linear)
         return y, lambda dy, need_dx: linear(pull(dy), need_dx)

@@ -71,7 +71,7 @@ class SparseCategoricalCrossentropy(Loss):
                 dy = found * weights[..., None]
                 dy[each] -= weights
             else:
-                dy = np.zeros_like(rows)
+                dy = np.zeros(rows.shape, rows.dtype)
                 with np.errstate(over="ignore"):
                     dy[each] = finite(-weights / found)
             return dy.reshape(y_pred.shape)

@@ -106,8 +106,8 @@ class Layered(ABC):
         """Take the next values of `trainable_weights`, new arrays that nobody else writes to."""
         rest = iter(weights)
         for layer in self.layers:
-            if layer.weights:
-                count = len(layer.trainable_weights)
+            count = len(layer.trainable_weights)
+            if count:
                 layer.replace_trainable(list(itertools.islice(rest, count)))
 
     def commit(self, updates: Mapping[str, Array]) -> None:

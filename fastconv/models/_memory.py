@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fastconv._checks import Shape
 from fastconv.layers import Backprop, Layer
+from fastconv.layers._gates import swapped
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ def _counted(chain: Sequence[Layer], shape: Shape) -> list[Memory]:
         x, way = layer.forward(x, training=True)
         made.append(_owner(x))
         ways.append(way)
+        if len(ways) > 1:
+            ways[-2:] = swapped(*ways[-2:])
     kept = {id(a): (a, index) for index, way in reversed([*enumerate(ways)]) for a in _held(way)}
     kept |= {id(a): (a, index) for index, a in reversed([*enumerate(made)]) if id(a) in kept}
     training = [0] * len(chain)

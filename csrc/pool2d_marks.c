@@ -1,0 +1,57 @@
+/* pool2d_marks.c: maxima of 2 x 2 windows that share nothing, with what their way back needs to know. */
+#include "pool2d_marks.h"
+
+#include "pool2d_quads.h"
+
+/* The images of a maximum and the pass that they are of; x is read or, as dx, written. */
+static fc_status check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
+                       const fc_image *marks, struct fc_pool2d_pass *pass)
+{
+    if (!params || !x || !y || !marks || params->pooling != FC_MAX)
+        return FC_BAD_ARGUMENT;
+    struct fc_window window;
+    fc_status status = fc_check_image(x, params->dtype);
+    if (status == FC_OK)
+        status = fc_check_image(y, params->dtype);
+    if (status == FC_OK)
+        status = fc_check_image(marks, params->dtype);
+    if (status == FC_OK)
+        status = fc_pool2d_window(params, x->h, x->w, &window);
+    if (status != FC_OK)
+        return status;
+    const int64_t y_h = window.axis[0].out, y_w = window.axis[1].out;
+    if (!fc_image_is(y, x->n, y_h, y_w, x->c) || !fc_image_is(marks, x->n, y_h, y_w, x->c))
+        return FC_BAD_SHAPE;
+    if (!fc_current_isa())
+        return FC_BAD_ARGUMENT;
+    *pass = (struct fc_pool2d_pass){.pooling = FC_MAX,
+                                    .dtype = params->dtype,
+                                    .x = *x,
+                                    .kernels = fc_current_kernels(params->dtype)};
+    for (int d = 0; d < 2; d++)
+        fc_pool2d_axis_set(&pass->axis[d], &window.axis[d], false);
+    return FC_OK;
+}
+
+fc_status fc_pool2d_marked(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
+                           const fc_image *marks, bool *done)
+{
+    struct fc_pool2d_pass pass;
+    const fc_status status = check(params, x, y, marks, &pass);
+    *done = status == FC_OK && (x->n == 0 || x->c == 0);
+    return *done || status != FC_OK ? status : fc_pool2d_quads_forward(&pass, y, marks, done);
+}
+
+fc_status fc_pool2d_marked_backward(const fc_pool2d_params *params, const fc_image *dy,
+                                    const fc_image *marks, fc_activation activation,
+                                    const fc_image *dx, bool *done)
+{
+    const int64_t stops = activation == FC_RELU    ? FC_STOPPED_BY_RELU
+                          : activation == FC_RELU6 ? FC_STOPPED_BY_RELU | FC_STOPPED_BY_RELU6
+                                                   : 0;
+    struct fc_pool2d_pass pass;
+    const fc_status status = check(params, dx, dy, marks, &pass);
+    *done = status == FC_OK && (dx->n == 0 || dx->c == 0);
+    return *done || status != FC_OK ? status
+                                    : fc_pool2d_quads_marked_dx(&pass, dy, marks, stops, dx, done);
+}
