@@ -255,7 +255,7 @@ static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolu
     if (form != FC_DIRECT_FORM && !empty)
         return fc_winograd_dkernel(form, convolution, finite);
     if (!empty && fc_fits_few_dkernel(convolution))
-        return fc_few_dkernel(convolution, finite);
+        return fc_few_dkernel(convolution, &bias->sums, finite);
     fc_make_dense(convolution);
     images_to_columns(convolution);
     if (!empty && fc_fits_dense_dkernel(convolution))

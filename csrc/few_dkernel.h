@@ -9,7 +9,8 @@
 bool fc_fits_few_dkernel(const struct fc_convolution *convolution);
 
 /* *done says whether all came out finite. An infinity in x meets the zeros around dy here, as it does
- * not in a sum over pixels, so such a gradient must be summed again another way. */
-fc_status fc_few_dkernel(const struct fc_convolution *convolution, bool *done);
+ * not in a sum over pixels, so such a gradient must be summed again another way. *dbias, if it is not NULL and
+ * the blocks allow it, receives the sums of dy, and is NULL then. */
+fc_status fc_few_dkernel(const struct fc_convolution *convolution, void **dbias, bool *done);
 
 #endif
