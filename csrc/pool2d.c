@@ -3,6 +3,7 @@
 #include "pool2d_lines.h"
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
+#include "pool2d_sweep.h"
 
 /* indices have the sizes of y, strides counted in int64_t. */
 static fc_status check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
@@ -50,6 +51,8 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
         status = fc_pool2d_fold_forward(&pass, y, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_lines_forward(&pass, y, &done);
+    if (!done && status == FC_OK)
+        status = fc_pool2d_sweep_forward(&pass, y, indices, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_planes_forward(&pass, y, &done);
     if (done || status != FC_OK)

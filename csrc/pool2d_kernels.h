@@ -67,34 +67,28 @@ struct fc_pool2d_scatter {
     ptrdiff_t dx_row, dx_pixel;
 };
 
-/* Whole numbers, as wide as x's, of which the greater belongs to the x that beats the other, and equal ones to
- * those that do not: keys[r * key_row + c * pixel + l] = key(x[r * x_row + (c - before) * x_pixel + l]) for r <
- * rows, l < lanes <= pixel, and c < before + columns + after, where pixels beyond an edge are that edge's again.
- * Whole vectors are written, in ascending order. */
-struct fc_pool2d_keys {
-    const void *x;
-    void *keys;
-    fc_pooling pooling;
-    int64_t rows, columns, lanes, pixel, before, after;
-    ptrdiff_t x_row, x_pixel, key_row;
+/* Windows along one direction of lines that lie side by side, for c < columns, o < out, l < lanes:
+ *   y[c * y_column + o * y_step + l] = pool over p of x[c * x_column + p * x_step + l]
+ * where p is in [o * stride - before, o * stride - before + taps) and in [0, in); each window has such a p. With
+ * numbers, which lie as y does, and y, which may be NULL then, the first winner's is p * number_step, added to its
+ * given[...], which lies as x does, or may be NULL. Whole vectors of numbers are written, and of given read.
+ * Kept has room for FC_POOL2D_SWEPT units of each of `taps`
+ * windows. */
+enum { FC_POOL2D_SWEPT = 8 };
+struct fc_pool2d_sweep {
+    const void *x, *given;
+    void *y, *numbers, *kept;
+    int64_t columns, lanes, in, out, taps, stride, before;
+    ptrdiff_t x_column, x_step, y_column, y_step, number_step;
 };
 
-/* Of keys at l, l + middle (unless that is zero) and l + last the first of the greatest, and its number, to l:
- * for rows, and whole vectors of lanes, in ascending order. Numbers are read from `table`, if it is not NULL. */
-struct fc_pool2d_duel {
-    void *keys, *numbers;
-    const void *table;
-    int64_t rows, lanes;
-    ptrdiff_t row, table_row, middle, last;
-};
-
-/* dx[l * dx_lane + numbers[w * number_window + l * number_lane]] += dy[w * dy_window + l * dy_lane], for
- * windows and lanes, one window after the other. */
+/* dx[l * dx_lane + numbers[w * number_window + l]] += dy[w * dy_window + l * dy_lane], for windows and lanes, one
+ * window after the other. */
 struct fc_pool2d_toss {
     const void *numbers, *dy;
     void *dx;
     int64_t windows, lanes;
-    ptrdiff_t number_window, number_lane, dy_window, dy_lane, dx_lane;
+    ptrdiff_t number_window, dy_window, dy_lane, dx_lane;
 };
 
 /* The gradient of a maximum: of the windows that hold an element, those that it has won.
@@ -320,8 +314,7 @@ struct fc_pool2d_kernels {
     void (*claim)(const struct fc_pool2d_claim *claim);
     bool (*name)(const struct fc_pool2d_names *names);
     bool (*winners)(const struct fc_pool2d_winners *winners);
-    void (*search_keys)(const struct fc_pool2d_keys *keys);
-    void (*duel)(const struct fc_pool2d_duel *duel);
+    void (*sweep[2])(const struct fc_pool2d_sweep *sweep); /* maximum and minimum */
     void (*toss)(const struct fc_pool2d_toss *toss);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
      * not in [begin, end); returns its number, or rows * lanes. */

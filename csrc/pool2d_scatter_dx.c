@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "parallel.h"
+#include "pool2d_sums.h"
 #include "workspace.h"
 #include "zero_image.h"
 
@@ -22,6 +23,7 @@ struct scatter {
     size_t size;
     bool planes; /* come side by side, or, where they are fewer, one by one */
     int64_t channels, channel_blocks, bands, band_outputs;
+    ptrdiff_t sum; /* elements from pixel to pixel of sums in scratch, or 0 */
     char *scratch;
     size_t scratch_bytes, target_bytes;
     atomic_bool bad_index;
@@ -30,14 +32,14 @@ struct scatter {
 /* An owner's part of dx. */
 struct part {
     int64_t image, channel, channels;
+    fc_image dx;                  /* those channels of that image, or their sums */
     int64_t row, row_end, filled; /* rows [row, filled) hold sums, the rest is not yet zeroed */
 };
 
 static void zero_until(const struct scatter *self, struct part *part, int64_t row)
 {
     const int64_t end = fc_min(row, part->row_end);
-    const fc_image dx = fc_pool2d_channels(self->dx, self->size, part->channel, part->channels);
-    fc_zero_rows(&dx, (int64_t)self->size, part->image, part->filled, end);
+    fc_zero_rows(&part->dx, (int64_t)self->size, 0, part->filled, end);
     part->filled = fc_max(part->filled, end);
 }
 
@@ -48,12 +50,12 @@ static bool scatter_row(const struct scatter *self, struct part *part, int64_t r
                         int64_t columns, const int64_t *index, ptrdiff_t index_column,
                         ptrdiff_t index_channel)
 {
-    const fc_image *dy = self->dy, *dx = self->dx;
+    const fc_image *dy = self->dy, *dx = &part->dx;
     const bool by_channel = part->channels > 1;
     struct fc_pool2d_scatter scatter = {
         .index = index,
         .dy = fc_pool2d_at(dy, self->size, part->image, row, column, part->channel),
-        .dx = fc_pool2d_at(dx, self->size, part->image, 0, 0, part->channel),
+        .dx = dx->data,
         .rows = by_channel ? columns : 1,
         .lanes = by_channel ? part->channels : columns,
         .width = dx->w,
@@ -153,37 +155,43 @@ static int64_t band_row(const struct scatter *self, int64_t band)
     return fc_min(fc_max(row, 0), axis->in);
 }
 
+/* The part's own channels of dx. */
+static fc_image channels_of(const struct scatter *self, const struct part *part)
+{
+    fc_image dx = fc_pool2d_channels(self->dx, self->size, part->channel, part->channels);
+    dx.data = fc_pool2d_at(&dx, self->size, part->image, 0, 0, 0);
+    return dx;
+}
+
 static void scatter_part(void *context, int64_t item, int worker)
 {
     struct scatter *self = context;
     const int64_t band = item % self->bands;
     item /= self->bands;
+    char *scratch = self->scratch + (size_t)worker * self->scratch_bytes;
     struct part part = {.image = item / self->channel_blocks,
                         .channel = item % self->channel_blocks * self->channels,
                         .row = band_row(self, band),
                         .row_end = band_row(self, band + 1)};
-    part.channels = fc_min(self->channels, self->dx->c - part.channel);
-    part.filled = part.row;
-    if (self->indices && self->planes && part.channels < FC_POOL2D_ABREAST) {
-        const int64_t end = part.channel + part.channels;
-        part.channels = 1;
-        for (; part.channel < end; part.channel++) {
-            part.filled = part.row;
+    const int64_t end = fc_min(part.channel + self->channels, self->dx->c);
+    const bool alone = self->indices && self->planes && end - part.channel < FC_POOL2D_ABREAST;
+    part.channels = alone ? 1 : end - part.channel;
+    for (; part.channel < end; part.channel += part.channels) {
+        const fc_image dx = channels_of(self, &part);
+        part.dx = self->sum ? fc_pool2d_sums(&dx, self->sum, scratch) : dx;
+        part.filled = part.row;
+        if (self->indices) {
             scatter_given(self, &part);
-            zero_until(self, &part, part.row_end);
+        } else {
+            int64_t row, row_end;
+            fc_pool2d_axis_reach(&self->vertical, part.row, part.row_end, &row, &row_end);
+            for (; row < row_end; row += self->pass.rows)
+                scatter_found(self, &part, row, fc_min(row + self->pass.rows, row_end), scratch);
         }
-        return;
+        zero_until(self, &part, part.row_end);
+        if (self->sum)
+            fc_pool2d_put_sums(&self->pass, &part.dx, &dx);
     }
-    if (self->indices) {
-        scatter_given(self, &part);
-    } else {
-        int64_t row, end;
-        fc_pool2d_axis_reach(&self->vertical, part.row, part.row_end, &row, &end);
-        for (; row < end; row += self->pass.rows)
-            scatter_found(self, &part, row, fc_min(row + self->pass.rows, end),
-                          self->scratch + (size_t)worker * self->scratch_bytes);
-    }
-    zero_until(self, &part, part.row_end);
 }
 
 static void choose_parts(struct scatter *self)
@@ -211,6 +219,8 @@ static fc_status run_scatter(struct scatter *self)
         while (!planes && self->channels > LEAST_CHANNELS &&
                dx->n * fc_ceil_div(dx->c, self->channels) < threads)
             self->channels = fc_ceil_div(self->channels, 2);
+        self->sum = fc_pool2d_sum_pixel(&self->pass, dx, self->channels);
+        self->scratch_bytes = fc_round_to_line(fc_pool2d_sum_bytes(dx, self->sum, self->size));
     } else {
         const fc_status status = fc_pool2d_plan(&self->pass);
         if (status != FC_OK)

@@ -181,10 +181,10 @@ def dense_problems() -> st.SearchStrategy[DenseProblem]:
 
 
 @st.composite
-def pool_problems(draw: Draw) -> PoolProblem:
-    """Make a pooling of up to 2 images of about 15x15, windows to 4x4, whole windows in padding."""
-    pool_size = draw(one_or_two(st.integers(1, 4)))
-    dilation_rate = draw(one_or_two(st.integers(1, 3)))
+def pool_problems(draw: Draw, largest: int = 4, farthest: int = 3) -> PoolProblem:
+    """Make a pooling of up to 2 images of about 15x15, whole windows in padding."""
+    pool_size = draw(one_or_two(st.integers(1, largest)))
+    dilation_rate = draw(one_or_two(st.integers(1, farthest)))
     sizes = zip(reference.as_pair(pool_size), reference.as_pair(dilation_rate), strict=True)
     k_effs = [(k - 1) * d + 1 for k, d in sizes]
     padding = draw(spelled_paddings((k_effs[0] - 1, k_effs[1] - 1)))

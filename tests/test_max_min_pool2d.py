@@ -44,6 +44,9 @@ LAYERS = {
     "windows in blocks of rows": PoolProblem(1, 90, 61, 19, (5, 4), 1, (2, 0)),
     "windows in blocks of rows, planes": PoolProblem(1, 300, 37, 7, (6, 5), (2, 1), (5, 4)),
     "windows of 9 that step by two": PoolProblem(2, 21, 24, 18, 9, 2, (4, 0), 1, True),
+    "windows of 7 that step by three": PoolProblem(1, 40, 23, 130, 7, 3, 3),
+    "windows in blocks of columns": PoolProblem(1, 4, 700, 129, (3, 70), 1, (1, 30)),
+    "a line of windows": PoolProblem(2, 1, 70, 1, (1, 9), 2, (0, 4)),
     "windows of many rows": PoolProblem(1, 25, 6, 6, (25, 2), 1, (12, 1)),
     "windows of many columns": PoolProblem(1, 6, 50, 21, (1, 45), 1, (0, 40)),
     "rows of windows of a column": PoolProblem(1, 40, 5, 5, 5, 1),
@@ -85,6 +88,13 @@ def test_named_layers(isa: str, name: str, layer: str, data_format: str, dtype: 
 @given(problem=strategies.pool_problems())
 def test_matches_reference(isa: str, name: str, problem: PoolProblem) -> None:
     """Every geometry, windows wholly in the padding included."""
+    check(name, problem)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(problem=strategies.pool_problems(largest=17, farthest=1))
+def test_large_windows_match_reference(isa: str, name: str, problem: PoolProblem) -> None:
+    """Windows that are swept, of one step and more, and their neighbours that are not."""
     check(name, problem)
 
 

@@ -73,23 +73,24 @@ static void toss_gradients(const struct fc_pool2d_toss *given)
     const integer *numbers = local.numbers;
     const real *dy = local.dy;
     real *dx = local.dx;
-    int64_t windows = local.windows, lanes = local.lanes;
-    if (local.number_lane == 1 && local.dy_lane == 1 && local.dx_lane == 0) {
-        if (local.number_window == lanes && local.dy_window == lanes) {
-            lanes *= windows;
-            windows = 1;
-        }
-        for (int64_t w = 0; w < windows; w++)
-            toss_lanes(numbers + w * local.number_window, dy + w * local.dy_window, dx, 0, 1,
-                       lanes);
-    } else if (lanes == FC_POOL2D_ABREAST && local.dy_window == 1) {
-        toss_planes(numbers, local.number_lane, local.number_window, dy, local.dy_lane, dx,
-                    local.dx_lane, windows);
-    } else {
-        for (int64_t l = 0; l < lanes; l++)
-            for (int64_t w = 0; w < windows; w++)
-                dx[l * local.dx_lane + numbers[w * local.number_window + l * local.number_lane]] +=
-                    dy[w * local.dy_window + l * local.dy_lane];
+    if (local.dy_lane == 1 && local.dx_lane == 1) {
+        for (int64_t w = 0; w < local.windows; w++)
+            toss_lanes(numbers + w * local.number_window, dy + w * local.dy_window, dx, 1, 1,
+                       local.lanes);
+        return;
+    }
+    enum { PLANES = FC_POOL2D_ABREAST };
+    for (int64_t l = 0, count; l < local.lanes; l += count) {
+        count = local.dy_window == 1 && local.lanes - l >= PLANES ? PLANES : 1;
+        if (count == PLANES)
+            toss_planes(numbers, 1, local.number_window, dy, local.dy_lane, dx, local.dx_lane,
+                        local.windows);
+        else
+            for (int64_t w = 0; w < local.windows; w++)
+                dx[numbers[w * local.number_window]] += dy[w * local.dy_window];
+        numbers += count;
+        dy += count * local.dy_lane;
+        dx += count * local.dx_lane;
     }
 }
 

@@ -21,7 +21,7 @@
 #include "pool2d_halves_planes.inc.h"
 #include "pool2d_rows.inc.h"
 #include "pool2d_scatter.inc.h"
-#include "pool2d_search.inc.h"
+#include "pool2d_sweep.inc.h"
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"
@@ -105,8 +105,7 @@ const struct fc_kernels FC_TABLE = {
          .halves_planes = halve_planes,
          .put_lines = put_lines,
          .winners = take_winners,
-         .search_keys = search_keys,
-         .duel = duel,
+         .sweep = {[FC_MAX] = sweep_max, [FC_MIN] = sweep_min},
          .toss = toss_gradients,
          .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
