@@ -1,43 +1,38 @@
 /* pool2d_halves_planes_dx.c: the gradient of maxima over windows of 3 x 3 that step by two, where columns lie
  * together.
  *
- * As where channels do (pool2d_halves_dx.c): a row of windows is searched, or told from indices, and two rows
- * of dx are made up at once. A plane is read and written in the order of memory, without being parted. */
+ * As where channels do (pool2d_halves_dx.c): as soon as a row of windows is searched, or told from indices, two
+ * rows of dx are made up. A plane is read and written in the order of memory, without being parted, and one
+ * call does it all, or a band of it. */
 #include <stdatomic.h>
 #include <string.h>
 
 #include "pool2d_halves_dx.h"
-#include "pool2d_winners.h"
 #include "stream.h"
 #include "workspace.h"
 
 enum {
     ENOUGH_ITEMS = 16, /* bands of rows are for threads that planes do not feed */
+    MANY_UNITS = 3,    /* of a row of windows */
     LEAST_ROWS = 4,    /* of windows in a band, which searches one row twice */
     MOST_COLUMNS = 1 << 14,
-    MANY_UNITS =
-        3, /* of a row of windows: fewer are scattered by indices, 28 in a third of the time */
-    AHEAD = 4096 /* bytes of x */
+    MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
+    ITEM = 1 << 13,        /* elements of dx that an item has, or a plane's */
+    AHEAD = 4096           /* bytes, or more */
 };
 
 struct work {
     const struct fc_pool2d_pass *pass;
     const fc_image *dy, *indices, *dx;
-    size_t size, row_bytes, spare_bytes, worker_bytes;
-    int64_t bands, band; /* of a plane, and rows of windows of one */
-    bool stream;         /* dx goes past the caches */
-    bool staged;         /* so it does from scratch: its rows begin amid cache lines */
-    struct fc_pool2d_origins origins;
+    size_t size, state_bytes, worker_bytes;
+    int64_t planes, shares; /* of an item, and items of an image */
+    int64_t bands, band;    /* of a plane, and rows of windows of one */
+    bool stream;            /* dx goes past the caches */
+    bool staged;            /* so it does from scratch: its rows begin amid cache lines */
+    bool fetch;             /* it is fetched before it is stored: memory holds it */
+    bool two;               /* planes come side by side */
     char *scratch;
     atomic_bool stray; /* an index lies outside its window */
-};
-
-/* What a worker holds of two rows of windows, in turn; and the bytes of dx that wait for a line to be whole:
- * [skip, held) of those from line `to` on. */
-struct rows {
-    char *numbers[2], *dy[2], *best[2], *columns_won[2], *spare;
-    char *stage, *to;
-    size_t held, skip;
 };
 
 static bool halves(const struct fc_axis *axis)
@@ -47,153 +42,161 @@ static bool halves(const struct fc_axis *axis)
            axis->in + axis->before <= 2 * axis->out + 2;
 }
 
+/* Whether there are windows enough: from indices fewer are scattered, 28 in two thirds of the time. */
+static bool is_worth(const struct work *work)
+{
+    const int64_t unit = fc_unit(work->pass->dtype);
+    return work->indices ? work->dy->w >= MANY_UNITS * unit : 2 * work->dx->w > unit;
+}
+
 static bool make_plan(struct work *work)
 {
     const struct fc_pool2d_pass *pass = work->pass;
     const fc_image *dx = work->dx, *dy = work->dy;
     const fc_image *read = work->indices ? work->indices : &pass->x;
     const int64_t unit = fc_unit(pass->dtype);
-    struct fc_pool2d_pass narrow = *pass;
-    narrow.wide = true;
     if (!halves(&pass->axis[0].axis) || !halves(&pass->axis[1].axis) || dx->stride_w != 1 ||
-        dy->stride_w != 1 || read->stride_w != 1 || dy->w < unit || dx->w < 2 * unit ||
-        dx->w > MOST_COLUMNS || (work->indices && dy->w < MANY_UNITS * unit) ||
-        (work->indices && !fc_pool2d_tells_winners(&narrow)))
+        dy->stride_w != 1 || read->stride_w != 1 || dx->w > MOST_COLUMNS ||
+        dx->h > MOST_PIXELS / dx->w || !is_worth(work))
         return false;
-    work->row_bytes = fc_round_to_line((size_t)(dy->w + 2 * unit) * work->size);
-    work->spare_bytes = fc_round_to_line((size_t)dx->w * work->size);
-    work->worker_bytes = 8 * work->row_bytes + 3 * work->spare_bytes + FC_CACHE_LINE;
+    const int64_t pixels = dx->h * dx->w;
+    const int64_t bytes = dx->n * dx->c * pixels * (int64_t)work->size;
     work->stream = dx->w % unit == 0 && fc_streams_image(dx, true, (ptrdiff_t)work->size);
-    work->staged = !work->stream && dx->stride_h == dx->w &&
-                   dx->n * dx->c * dx->h * dx->w * (ptrdiff_t)work->size >= fc_stream_bytes();
-    const int64_t rows = dy->h + 1, planes = dx->n * dx->c;
-    const int64_t bands = planes < ENOUGH_ITEMS ? fc_ceil_div(ENOUGH_ITEMS, planes) : 1;
+    work->staged = bytes >= fc_stream_bytes() && !work->stream && dx->stride_h == dx->w;
+    work->fetch = 4 * bytes >= 3 * fc_stream_bytes() && !work->stream && !work->staged;
+    work->two = !work->indices && !work->staged &&
+                dx->w <= pass->kernels->depthwise.vector_bytes / (int64_t)work->size;
+    work->state_bytes = fc_round_to_line((size_t)(2 * dx->w + 4 * unit) * work->size);
+    work->worker_bytes = work->state_bytes;
+    if (work->staged)
+        work->worker_bytes +=
+            fc_round_to_line((size_t)(2 * FC_POOL2D_HALVES * dx->w) * work->size) + FC_CACHE_LINE;
+    const int64_t rows = dy->h + 1;
+    work->planes = work->staged ? 1 : fc_min(2 * fc_ceil_div(ITEM, 2 * pixels), dx->c);
+    work->shares = fc_ceil_div(dx->c, work->planes);
+    const int64_t items = dx->n * work->shares;
+    const int64_t bands = items < ENOUGH_ITEMS ? fc_ceil_div(ENOUGH_ITEMS, items) : 1;
     work->band = fc_max(fc_ceil_div(rows, bands), LEAST_ROWS);
     work->bands = fc_ceil_div(rows, work->band);
     return true;
 }
 
-/* The winners of a row of windows of a plane, none where there is no such row, and its dy. */
-static void number_row(struct work *work, int64_t n, int64_t c, int64_t row, bool first,
-                       const struct rows *rows, int64_t at)
-{
-    const struct fc_pool2d_pass *pass = work->pass;
-    const fc_image *dy = work->dy;
-    char *numbers = rows->numbers[at];
-    if (row < 0 || row >= dy->h) {
-        memset(numbers - work->size, -1, work->row_bytes - FC_UNIT_BYTES + work->size);
-        return;
-    }
-    if (work->indices) {
-        struct fc_pool2d_names names;
-        fc_pool2d_name_row(&work->origins, row, work->indices, &names);
-        names.index =
-            (const int64_t *)(void *)fc_pool2d_at(work->indices, sizeof(int64_t), n, row, 0, c);
-        names.numbers = numbers;
-        names.planes = 1;
-        if (!pass->kernels->pool2d.name(&names))
-            atomic_store_explicit(&work->stray, true, memory_order_relaxed);
-    } else {
-        const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
-        const int64_t top = row * 2 - vertical->before;
-        const int64_t last = top + 2 < vertical->in ? top + 2 : top + 1;
-        struct fc_pool2d_halves_search search = {
-            .x = {NULL, fc_pool2d_at(&pass->x, work->size, n, top + 1, 0, c),
-                  fc_pool2d_at(&pass->x, work->size, n, last, 0, c)},
-            .best = {rows->best[1 - at], rows->best[at]},
-            .columns_won = {rows->columns_won[1 - at], rows->columns_won[at]},
-            .numbers = numbers,
-            .columns = dy->w,
-            .width = horizontal->in,
-            .before = horizontal->before,
-            .ahead = AHEAD,
-            .first = top < 0 ? 3 : 0};
-        if (first || row == 0)
-            search.x[0] = fc_pool2d_at(&pass->x, work->size, n, fc_max(top, 0), 0, c);
-        pass->kernels->pool2d.halves_search[pass->pooling](&search);
-    }
-    memset(numbers - work->size, -1, work->size);
-    memset(numbers + (size_t)dy->w * work->size, -1, work->size);
-    memcpy(rows->dy[at], fc_pool2d_at(dy, work->size, n, row, 0, c), (size_t)dy->w * work->size);
-}
+/* Bytes of dx that wait for a line to be whole: [skip, held) of those from line `to` on. */
+struct stage {
+    char *at, *to;
+    size_t held, skip;
+};
 
 /* Whole lines of what is staged to dx, and the rest to the front. */
-static void put_lines(const struct work *work, struct rows *rows)
+static void put_lines(const struct work *work, struct stage *stage)
 {
-    const size_t lines = rows->held / FC_CACHE_LINE, rest = rows->held % FC_CACHE_LINE;
-    const size_t begun = rows->skip > 0 ? FC_CACHE_LINE : 0, all = lines * FC_CACHE_LINE;
+    const size_t lines = stage->held / FC_CACHE_LINE, rest = stage->held % FC_CACHE_LINE;
+    const size_t begun = stage->skip > 0 ? FC_CACHE_LINE : 0, all = lines * FC_CACHE_LINE;
     if (lines == 0)
         return;
     if (begun)
-        memcpy(rows->to + rows->skip, rows->stage + rows->skip, begun - rows->skip);
-    work->pass->kernels->pool2d.put_lines(rows->stage + begun, rows->to + begun,
+        memcpy(stage->to + stage->skip, stage->at + stage->skip, begun - stage->skip);
+    work->pass->kernels->pool2d.put_lines(stage->at + begun, stage->to + begun,
                                           (int64_t)((all - begun) / FC_CACHE_LINE));
-    memcpy(rows->stage, rows->stage + all, rest);
-    rows->to += all;
-    rows->held = rest;
-    rows->skip = 0;
+    memcpy(stage->at, stage->at + all, rest);
+    stage->to += all;
+    stage->held = rest;
+    stage->skip = 0;
 }
 
-/* The rows of dx beside row h of windows. */
-static void put_rows(const struct work *work, int64_t n, int64_t c, int64_t h, struct rows *rows,
-                     int64_t at)
+static bool give(const struct work *work, const struct fc_pool2d_halves_planes *halves)
 {
-    const fc_image *dx = work->dx;
-    const int64_t row = 2 * h - work->pass->axis[0].axis.before;
-    struct fc_pool2d_halves halves = {.numbers = {rows->numbers[1 - at], rows->numbers[at]},
-                                      .dy = {rows->dy[1 - at], rows->dy[at]},
-                                      .columns = work->dy->w,
-                                      .width = dx->w,
-                                      .before = work->pass->axis[1].axis.before,
-                                      .stream = work->stream};
-    for (int r = 0; r < 2; r++) {
-        halves.dx[r] = rows->spare;
-        if (row + r < 0 || row + r >= dx->h)
-            continue;
-        halves.dx[r] = fc_pool2d_at(dx, work->size, n, row + r, 0, c);
-        if (work->staged) {
-            halves.dx[r] = rows->stage + rows->held;
-            rows->held += (size_t)dx->w * work->size;
-        }
-    }
-    work->pass->kernels->pool2d.halves_planes(&halves);
-    if (work->staged)
-        put_lines(work, rows);
+    const struct fc_pool2d_pass *pass = work->pass;
+    return pass->kernels->pool2d.halves_planes[work->indices ? FC_AVG : pass->pooling](halves);
 }
 
-static struct rows begin(const struct work *work, int64_t n, int64_t c, int64_t first, int worker)
+/* Rows [begin, end) of windows, some at a time, by way of scratch. */
+static bool run_staged(const struct work *work, struct fc_pool2d_halves_planes *halves, char *at)
 {
-    char *scratch = work->scratch + (size_t)worker * work->worker_bytes;
-    struct rows rows = {.spare = scratch + 8 * work->row_bytes};
-    for (int i = 0; i < 2; i++) {
-        char *row = scratch + (size_t)(4 * i) * work->row_bytes + FC_UNIT_BYTES;
-        rows.numbers[i] = row;
-        rows.dy[i] = row + work->row_bytes;
-        rows.best[i] = row + 2 * work->row_bytes;
-        rows.columns_won[i] = row + 3 * work->row_bytes;
+    struct stage stage = {.at = at, .skip = (uintptr_t)halves->dx % FC_CACHE_LINE};
+    stage.held = stage.skip;
+    stage.to = (char *)halves->dx - stage.skip;
+    const int64_t end = halves->end;
+    bool all = true;
+    for (; halves->begin < end; halves->begin = halves->end, halves->fresh = false) {
+        halves->end = fc_min(halves->begin + FC_POOL2D_HALVES, end);
+        const int64_t row_end = fc_min(2 * halves->end - halves->above, halves->height);
+        halves->top = fc_max(2 * halves->begin - halves->above, 0);
+        halves->dx = stage.at + stage.held;
+        all &= give(work, halves);
+        stage.held += (size_t)((row_end - halves->top) * halves->width) * work->size;
+        put_lines(work, &stage);
     }
-    const int64_t row = fc_max(2 * first - work->pass->axis[0].axis.before, 0);
-    char *dx = fc_pool2d_at(work->dx, work->size, n, row, 0, c);
-    rows.stage = rows.spare + work->spare_bytes;
-    rows.held = rows.skip = (uintptr_t)dx % FC_CACHE_LINE;
-    rows.to = dx - rows.skip;
-    return rows;
+    if (stage.held > stage.skip)
+        memcpy(stage.to + stage.skip, stage.at + stage.skip, stage.held - stage.skip);
+    return all;
 }
 
-static void run_band(void *context, int64_t item, int worker)
+/* How far x, or indices, are fetched ahead, in bytes: rows that are walked at a time. */
+static ptrdiff_t ahead(const struct work *work)
+{
+    const fc_image *indices = work->indices;
+    const ptrdiff_t rows =
+        indices ? FC_POOL2D_HALVES * indices->stride_h * (ptrdiff_t)sizeof(int64_t)
+                : 2 * FC_POOL2D_HALVES * work->pass->x.stride_h * (ptrdiff_t)work->size;
+    return fc_max(AHEAD, rows);
+}
+
+/* What planes of an image have in common. */
+static struct fc_pool2d_halves_planes describe(const struct work *work)
+{
+    const struct fc_pool2d_pass *pass = work->pass;
+    const fc_image *dy = work->dy, *dx = work->dx, *indices = work->indices;
+    return (struct fc_pool2d_halves_planes){.columns = dy->w,
+                                            .rows = dy->h,
+                                            .width = dx->w,
+                                            .height = dx->h,
+                                            .above = pass->axis[0].axis.before,
+                                            .before = pass->axis[1].axis.before,
+                                            .x_row = pass->x.stride_h,
+                                            .dy_row = dy->stride_h,
+                                            .index_row = indices ? indices->stride_h : 0,
+                                            .dx_row = work->staged ? dx->w : dx->stride_h,
+                                            .x_plane = pass->x.stride_c,
+                                            .dy_plane = dy->stride_c,
+                                            .dx_plane = dx->stride_c,
+                                            .ahead = ahead(work),
+                                            .stream = work->stream,
+                                            .fetch = work->fetch};
+}
+
+static void run_item(void *context, int64_t item, int worker)
 {
     struct work *work = context;
-    const int64_t plane = item / work->bands, first = item % work->bands * work->band;
-    const int64_t n = plane / work->dx->c, c = plane % work->dx->c;
-    const int64_t end = fc_min(first + work->band, work->dy->h + 1);
-    struct rows rows = begin(work, n, c, first, worker);
-    number_row(work, n, c, first - 1, true, &rows, 0);
-    for (int64_t h = first, at = 1; h < end; h++, at = 1 - at) {
-        number_row(work, n, c, h, false, &rows, at);
-        put_rows(work, n, c, h, &rows, at);
+    const struct fc_pool2d_pass *pass = work->pass;
+    const fc_image *dy = work->dy, *dx = work->dx, *indices = work->indices;
+    const int64_t first = item % work->bands * work->band;
+    item /= work->bands;
+    const int64_t n = item / work->shares, channel = item % work->shares * work->planes;
+    const int64_t end = fc_min(channel + work->planes, dx->c);
+    char *scratch = work->scratch + (size_t)worker * work->worker_bytes;
+    struct fc_pool2d_halves_planes halves = describe(work);
+    const int64_t top = fc_max(2 * first - halves.above, 0);
+    halves.state = scratch;
+    bool all = true;
+    for (int64_t c = channel; c < end; c += halves.two ? 2 : 1) {
+        halves.two = work->two && c + 1 < end;
+        halves.begin = first;
+        halves.end = fc_min(first + work->band, dy->h + 1);
+        halves.top = top;
+        halves.fresh = true;
+        halves.dy = fc_pool2d_at(dy, work->size, n, 0, 0, c);
+        halves.dx = fc_pool2d_at(dx, work->size, n, top, 0, c);
+        if (indices)
+            halves.index =
+                (const int64_t *)(void *)fc_pool2d_at(indices, sizeof(int64_t), n, 0, 0, c);
+        else
+            halves.x = fc_pool2d_at(&pass->x, work->size, n, 0, 0, c);
+        all &= work->staged ? run_staged(work, &halves, scratch + work->state_bytes)
+                            : give(work, &halves);
     }
-    if (work->staged && rows.held > rows.skip)
-        memcpy(rows.to + rows.skip, rows.stage + rows.skip, rows.held - rows.skip);
+    if (!all)
+        atomic_store_explicit(&work->stray, true, memory_order_relaxed);
 }
 
 fc_status fc_pool2d_halves_planes_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
@@ -204,19 +207,9 @@ fc_status fc_pool2d_halves_planes_dx(const struct fc_pool2d_pass *pass, const fc
     *done = make_plan(&work);
     if (!*done)
         return FC_OK;
-    work.origins = (struct fc_pool2d_origins){
-        .dtype = pass->dtype, .axis = {pass->axis[0].axis, pass->axis[1].axis}, .channels = 1};
-    const size_t table_bytes = indices ? fc_pool2d_origin_bytes(&work.origins) : 0;
-    const int64_t items = dx->n * dx->c * work.bands;
-    const int width = fc_pool2d_dx_width(items, dy, dx);
-    char *scratch = fc_workspace_acquire(table_bytes + (size_t)width * work.worker_bytes);
-    if (!scratch)
-        return FC_NO_MEMORY;
-    if (indices)
-        fc_pool2d_set_origins(&work.origins, scratch);
-    work.scratch = scratch + table_bytes;
-    fc_parallel_for(items, width, FC_KEEP_DENORMALS, run_band, &work);
-    fc_workspace_release(scratch);
+    const int64_t items = dx->n * work.shares * work.bands;
+    const fc_status status =
+        fc_pool2d_run_dx(items, dy, dx, work.worker_bytes, &work.scratch, run_item, &work);
     *done = !atomic_load(&work.stray);
-    return FC_OK;
+    return status;
 }

@@ -121,18 +121,22 @@ struct fc_pool2d_halves {
     bool stream;
 };
 
-/* The same windows over planes, where columns are lanes. Winners of a row of them, `columns` and a vector's or more:
- * numbers of taps of the rows x[0], from `first` on, x[1], from 3, and x[2], from 6. Of x[2] those of three columns,
- * numbered from 0, are kept in [1] for the next row; where x[0] is NULL they are in [0]. Columns -before to
- * 2 * columns - before are a row's, of which the first and last may lie beyond its `width`. x is fetched `ahead` bytes
- * ahead.
- * dx takes gradients as struct fc_pool2d_halves says, with lanes, dy_column, dx_column and x_ahead not read, but
- * for whole vectors of dy and numbers, and a window at either end. */
-struct fc_pool2d_halves_search {
-    const void *x[3];
-    void *best[2], *columns_won[2], *numbers;
-    int64_t columns, width, before, ahead;
-    int first;
+/* The same windows over planes, where columns are lanes: rows [begin, end) of windows, of which there are `rows` and
+ * one more that there is not, each giving two rows of dx, 2 * h - above and the next, to where dx is row `top`.
+ * Window w of a row has columns 2 * w - before on, of `width`, and the last may have one beyond them, as the last
+ * row may have one beyond `height`. Winners are searched for in x, or told from indices of a plane, which fit 31 bits;
+ * either is fetched `ahead` bytes ahead, and with `fetch` dx. False: one is none of its window's. `state` keeps 2 * width elements of a
+ * row, and four vectors'; a call that is not `fresh` goes on with the one before. With `two` it is two planes of at
+ * most a vector's columns, searched, whose distances are x_plane and so on. */
+enum { FC_POOL2D_HALVES = 8 }; /* rows of windows that are walked at a time */
+struct fc_pool2d_halves_planes {
+    const void *x, *dy;
+    const int64_t *index;
+    void *dx, *state;
+    int64_t columns, rows, width, height, above, before;
+    int64_t begin, end, top;
+    ptrdiff_t x_row, dy_row, index_row, dx_row, x_plane, dy_plane, dx_plane, ahead;
+    bool fresh, two, stream, fetch;
 };
 
 /* Stored indices to numbers of taps: for p < columns, l < lanes
@@ -304,9 +308,8 @@ struct fc_pool2d_kernels {
     void (*chains)(const struct fc_pool2d_chains *chains);
     void (*award)(const struct fc_pool2d_award *award);
     void (*halves)(const struct fc_pool2d_halves *halves);
-    /* Maximum and minimum. */
-    void (*halves_search[2])(const struct fc_pool2d_halves_search *search);
-    void (*halves_planes)(const struct fc_pool2d_halves *halves);
+    bool (*halves_planes[3])(
+        const struct fc_pool2d_halves_planes *halves); /* maximum, minimum and indices */
     /* Whole cache lines, past the caches. */
     void (*put_lines)(const void *from, void *to, int64_t lines);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */

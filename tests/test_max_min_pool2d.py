@@ -29,6 +29,10 @@ LAYERS = {
     "3x3 stride 2, a window": PoolProblem(1, 3, 2, 17, 3, 2, (0, 1)),
     "3x3 stride 2, many channels": PoolProblem(3, 5, 8, 1030, 3, 2, (1, 0)),
     "googlenet ceil": PoolProblem(1, 28, 28, 35, 3, 2, "valid", 1, True),
+    "3x3 stride 2, planes side by side": PoolProblem(2, 13, 13, 7, 3, 2),
+    "3x3 stride 2, planes side by side, ceil": PoolProblem(1, 8, 8, 49, 3, 2, "valid", 1, True),
+    "3x3 stride 2, planes side by side, padded": PoolProblem(3, 7, 14, 5, 3, 2, 1),
+    "3x3 stride 2, rows of many vectors": PoolProblem(1, 40, 197, 2, 3, 2, (0, 1)),
     "inception 3x3 stride 1": PoolProblem(1, 17, 18, 33, 3, 1, 1),
     "rows of 16": PoolProblem(1, 3, 16, 35, 3, 1, 1),
     "rows of 14": PoolProblem(2, 14, 14, 19, 3, 1, 1),
@@ -198,11 +202,15 @@ def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format:
         np.testing.assert_array_equal(dx, np.ones(x.shape))
 
 
-def test_a_gradient_larger_than_caches(isa: str) -> None:
+@pytest.mark.parametrize("columns", [128, 130])
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+def test_a_gradient_larger_than_caches(isa: str, data_format: str, columns: int) -> None:
     """Which is stored past them has the bits of its images, each of which is not."""
     rng = np.random.default_rng(4)
     words: dict[str, Any] = {"pool_size": 3, "strides": 2, "padding": 1}
-    x = rng.standard_normal((5, 127, 130, 64), dtype=np.float32)
+    words["data_format"] = data_format
+    shape = strategies.in_format((5, 127, columns, 64), data_format)
+    x = rng.standard_normal(shape, dtype=np.float32)
     y, indices = functional.max_pool2d(x, return_indices=True, **words)
     dy = rng.standard_normal(y.shape, dtype=np.float32)
     for places in (None, indices):
@@ -218,24 +226,25 @@ def test_a_gradient_larger_than_caches(isa: str) -> None:
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
 @pytest.mark.parametrize("channels", [1, 3, 37])
-@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize(("strides", "columns"), [(1, 11), (2, 11), (1, 31), (2, 99)])
 def test_indices_beyond_their_windows(
-    isa: str, strides: int, channels: int, data_format: str, dtype: str
+    isa: str, strides: int, columns: int, channels: int, data_format: str, dtype: str
 ) -> None:
     """Any pixel of the plane may be named, and no other, however far away."""
     rng = np.random.default_rng(channels)
-    shape = strategies.in_format((2, 9, 11, channels), data_format)
+    pixels = 9 * columns
+    shape = strategies.in_format((2, 9, columns, channels), data_format)
     x = rng.standard_normal(shape).astype(dtype)
     words: dict[str, Any] = {"strides": strides, "padding": 1, "data_format": data_format}
     y, indices = functional.max_pool2d(x, 3, return_indices=True, **words)
     dy = rng.integers(-9, 9, y.shape).astype(dtype)
     for places in (
-        rng.integers(-1, 99, y.shape),
-        np.where(rng.random(y.shape) < 0.01, 98, indices),
+        rng.integers(-1, pixels, y.shape),
+        np.where(rng.random(y.shape) < 0.01, pixels - 1, indices),
     ):
         dx = functional.max_pool2d_backward(dy, x, 3, indices=places, **words)
         np.testing.assert_array_equal(dx, reference.scatter(dy, places, x.shape, data_format))
-    for beyond in (99, -2, 2**31, 2**32, 2**63 - 1, -(2**63)):
+    for beyond in (pixels, -2, 2**31, 2**32, 2**63 - 1, -(2**63)):
         places = indices.copy()
         places[-1, -1, -1, -1] = beyond
         with pytest.raises(ValueError, match="indices"):

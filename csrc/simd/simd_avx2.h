@@ -193,6 +193,9 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
     return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x31);
 }
 
+/* The lower half of a, and then that of b. */
+FC_INLINE vreal vhalves(vreal a, vreal b) { return FC_HALVES(a, b, 0x20); }
+
 /* 16 bytes from each row. */
 enum { PIECE = 16 / (int)sizeof(real) };
 FC_INLINE vreal vload_pieces(const real *const row[2], ptrdiff_t at)

@@ -159,6 +159,13 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
 }
 #endif
 
+/* The lower half of a, and then that of b. */
+#if FC_REAL == 32
+FC_INLINE vreal vhalves(vreal a, vreal b) { return _mm512_shuffle_f32x4(a, b, 0x44); }
+#else
+FC_INLINE vreal vhalves(vreal a, vreal b) { return _mm512_shuffle_f64x2(a, b, 0x44); }
+#endif
+
 /* 16 bytes from each row, by loads that the shuffles' port need not take part in. */
 enum { PIECE = 16 / (int)sizeof(real) };
 #if FC_REAL == 32

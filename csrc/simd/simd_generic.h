@@ -115,6 +115,13 @@ FC_INLINE vreal vzip_low(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return (vreal){a[1], b[1]}; }
 #endif
 
+/* The lower half of a, and then that of b. */
+#if FC_REAL == 32
+FC_INLINE vreal vhalves(vreal a, vreal b) { return (vreal){a[0], a[1], b[0], b[1]}; }
+#else
+FC_INLINE vreal vhalves(vreal a, vreal b) { return (vreal){a[0], b[0]}; }
+#endif
+
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 #if FC_REAL == 32
 FC_INLINE vreal vevens(vreal a, vreal b) { return (vreal){a[0], a[2], b[0], b[2]}; }

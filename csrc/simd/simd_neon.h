@@ -96,6 +96,13 @@ FC_INLINE vreal vafter(vreal a, vreal b) { return FC_OP(ext)(a, b, 1); }
 FC_INLINE vreal vzip_low(vreal a, vreal b) { return FC_OP(zip1)(a, b); }
 FC_INLINE vreal vzip_high(vreal a, vreal b) { return FC_OP(zip2)(a, b); }
 
+/* The lower half of a, and then that of b. */
+#if FC_REAL == 32
+FC_INLINE vreal vhalves(vreal a, vreal b) { return vcombine_f32(vget_low_f32(a), vget_low_f32(b)); }
+#else
+FC_INLINE vreal vhalves(vreal a, vreal b) { return vzip1q_f64(a, b); }
+#endif
+
 /* Elements 0, 2, 4, ... of a and then b, and elements 1, 3, 5, ...: the inverse of the two above. */
 FC_INLINE vreal vevens(vreal a, vreal b) { return FC_OP(uzp1)(a, b); }
 FC_INLINE vreal vodds(vreal a, vreal b) { return FC_OP(uzp2)(a, b); }
