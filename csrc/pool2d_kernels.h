@@ -221,7 +221,7 @@ struct fc_pool2d_quads {
 };
 
 /* Windows of 3 x 3 that slide by one, with a pixel of padding all around: planes of rows of up to
- * FC_POOL2D_LINE elements that lie together.
+ * FC_POOL2D_LINE elements, or on the way back two vectors, that lie together.
  *   y[p * y_plane + h * y_row + w] = pool over the window around x[p * x_plane + h * x_row + w]
  * or, on the way back, y is dx, and dy and index are rows as those are; with index x is not read. An element
  * adds up the gradients of the windows it has won in their order, one chain that begins with zero. Indices
@@ -298,7 +298,7 @@ struct fc_pool2d_kernels {
     void (*quads[3])(const struct fc_pool2d_quads *quads); /* by fc_pooling, forward */
     bool (*quads_dx[3])(
         const struct fc_pool2d_quads *quads); /* false: an index is no tap's, nor -1 */
-    /* NULL where a vector is short of half a row. */
+    /* NULL where a vector is short of 8 elements; the way back is for rows of up to two vectors. */
     void (*lines[2])(const struct fc_pool2d_lines *lines); /* maximum and minimum */
     bool (*lines_dx[2])(
         const struct fc_pool2d_lines *lines); /* false: an index is none of its window's */

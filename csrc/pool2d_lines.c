@@ -39,8 +39,13 @@ static bool make_plan(struct work *work)
     if (pass->pooling == FC_AVG || !slides(&pass->axis[0].axis) || !slides(&pass->axis[1].axis) ||
         y->w > FC_POOL2D_SLIDE || y->h > MOST_PIXELS / FC_POOL2D_SLIDE)
         return false;
-    bool planes =
-        pass->kernels->pool2d.lines[pass->pooling] && y->w >= FEW_COLUMNS && y->w <= FC_POOL2D_LINE;
+    const int64_t lanes =
+        pass->kernels->depthwise.vector_bytes / (int64_t)fc_element_size(pass->dtype);
+    bool planes = y->w >= FEW_COLUMNS;
+    if (work->dy)
+        planes = planes && pass->kernels->pool2d.lines_dx[pass->pooling] && y->w <= 2 * lanes;
+    else
+        planes = planes && pass->kernels->pool2d.lines[pass->pooling] && y->w <= FC_POOL2D_LINE;
     bool pixels = work->dy && y->c >= fc_unit(pass->dtype) && y->w >= TAPS;
     for (int i = 0; i < 4; i++)
         if (images[i]) {

@@ -40,6 +40,7 @@ LAYERS = {
     "rows of 9": PoolProblem(1, 2, 9, 18, 3, 1, 1),
     "a column": PoolProblem(2, 5, 1, 17, 3, 1, 1),
     "rows of 20": PoolProblem(1, 20, 20, 150, 3, 1, 1),
+    "rows of 32": PoolProblem(1, 9, 32, 19, 3, 1, 1),
     "a row of 6": PoolProblem(2, 1, 6, 2, 3, 1, 1),
     "spp 13x13": PoolProblem(1, 7, 7, 17, 13, 1, 6),
     "spp 5x5": PoolProblem(2, 13, 13, 35, 5, 1, 2),
