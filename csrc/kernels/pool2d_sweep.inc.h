@@ -4,7 +4,8 @@
  * leaves for each window the best of what lies before, and one goes on, whose best so far completes a window
  * after the other: two comparisons a pixel and one a window, whatever the window's size (van Herk, Gil and
  * Werman). What lies beyond the image is left out, and a line that fits one window is seen once. Four vectors
- * abreast: each comparison waits for the one before it. */
+ * abreast: each comparison waits for the one before it. Two abreast alone took up to a quarter longer with AVX2 and
+ * in float64, and a body for two besides would gain 10 to 25 % with 2 or 3 vectors of channels, for 6 KB. */
 enum { SWEEP_VECTORS = 4 };
 
 /* A pixel before those that have been seen: of equal ones it wins, as does its NaN. */
@@ -143,14 +144,10 @@ FC_INLINE void sweep_lines(const struct fc_pool2d_sweep *given, fc_pooling pooli
         }
         for (int64_t l = 0, step; l < sweep.lanes; l += step) {
             const int64_t left = sweep.lanes - l;
-            step = left >= SWEEP_VECTORS * LANES ? SWEEP_VECTORS * LANES
-                   : left >= 2 * LANES           ? 2 * LANES
-                                                 : LANES;
+            step = left >= SWEEP_VECTORS * LANES ? SWEEP_VECTORS * LANES : LANES;
             line.first = (int)(left < LANES ? left : LANES);
-            if (step == SWEEP_VECTORS * LANES)
+            if (step > LANES)
                 sweep_lanes(&sweep, &line, SWEEP_VECTORS, false, pooling, numbered);
-            else if (step == 2 * LANES)
-                sweep_lanes(&sweep, &line, 2, false, pooling, numbered);
             else
                 sweep_lanes(&sweep, &line, 1, true, pooling, numbered);
             line.x += step;
