@@ -27,6 +27,7 @@ struct halves_state {
     vint column;
     vreal shared, alone;
 };
+
 /* The windows beside a strip in a row, for the strip that comes next. */
 struct halves_beside {
     vint number;
