@@ -222,7 +222,8 @@ static void add_tile(const struct job *job, const struct part *part, int64_t at,
     if (pixels % job->channels.unit) {
         copy_ragged(job, &tile, copy);
         tile.source = NULL;
-    } else if (job->shares == 1) { /* which reads x once */
+    } else if (job->shares == 1 && (tile.units > 1 || job->few->plane_units == 1)) {
+        /* It reads x once; where tiles have several units, one by itself is read as two. */
         tile.x = tile.source;
         tile.offset = job->in_place;
         tile.source = NULL;

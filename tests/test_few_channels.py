@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -200,3 +203,22 @@ def test_an_infinite_gradient_stays_where_it_belongs(isa: str) -> None:
         rows, columns = 2 * stride, 3 * stride
         reached[rows : rows + size, columns : columns + size] = True
         np.testing.assert_array_equal(~np.isfinite(dx[0]), reached)
+
+
+def test_a_tile_of_one_unit_reads_no_further(isa: str) -> None:
+    """Of 8 pixels of 64 channels, which end at a page that faults, none beyond the last is read."""
+    script = """
+        import ctypes, mmap, sys
+        import numpy as np
+        from fastconv import functional
+        from fastconv import _fastconv_core as core
+        memory = mmap.mmap(-1, 2 * mmap.PAGESIZE)
+        start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        fault = ctypes.c_void_p(start + mmap.PAGESIZE)
+        assert ctypes.CDLL(None).mprotect(fault, ctypes.c_size_t(mmap.PAGESIZE), 0) == 0
+        x = np.frombuffer(memory, np.float64, 512, mmap.PAGESIZE - 4096).reshape(1, 64, 1, 8)
+        with core.forced_isa(sys.argv[1]):
+            functional.conv2d(x, np.ones((1, 1, 64, 1)), data_format="channels_first")
+    """
+    command = [sys.executable, "-P", "-c", textwrap.dedent(script), isa]
+    subprocess.run(command, check=True, timeout=60)
