@@ -352,7 +352,9 @@ static bool convolve_together(const fc_conv2d_params *params, const struct fc_wi
         const struct phase phase[2] = {find_phase(&axis[0], 0, region->dx.h, q / step[1]),
                                        find_phase(&axis[1], 0, region->dx.w, q % step[1])};
         phases[q] = find_convolution(params, phase, dy, kernel, bias, region);
-        direct &= fc_choose_form(params->algorithm, FC_PASS_CALLED, &phases[q]) == FC_DIRECT_FORM;
+        if (!depthwise && direct)
+            direct =
+                fc_choose_form(params->algorithm, FC_PASS_CALLED, &phases[q]) == FC_DIRECT_FORM;
         phases[q].y = region->dx;
         phases[q].phase = false;
     }

@@ -126,8 +126,8 @@ static void pack_x(const struct job *job, int64_t n, const struct fc_patch *patc
                                .channels = x->c});
 }
 
-/* Rows of dy between kw - 1 pixels of zeros; what is near then is added to dbias: a pass of its own over LeNet's
- * 2.4 MB was a fifth of the time. */
+/* Rows of dy between kw - 1 pixels of zeros; what is near then is added to dbias: with a pass of its own over 2.4 MB
+ * LeNet's first layer took 0.474 ms on Zen 4, now 0.463. */
 static void pack_dy(const struct job *job, int64_t n, const struct fc_patch *patch, char *to)
 {
     const fc_image *dy = &job->convolution->y;

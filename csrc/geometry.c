@@ -329,6 +329,26 @@ bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t
     return image->n == n && image->h == h && image->w == w && image->c == c;
 }
 
+fc_status fc_pool2d_check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
+                          const fc_image *beside, fc_dtype of_beside, struct fc_window *window)
+{
+    if (!params || !x || !y)
+        return FC_BAD_ARGUMENT;
+    fc_status status = fc_check_image(x, params->dtype);
+    if (status == FC_OK)
+        status = fc_check_image(y, params->dtype);
+    if (status == FC_OK && beside)
+        status = params->pooling == FC_AVG ? FC_BAD_ARGUMENT : fc_check_image(beside, of_beside);
+    if (status == FC_OK)
+        status = fc_pool2d_window(params, x->h, x->w, window);
+    if (status != FC_OK)
+        return status;
+    const int64_t h = window->axis[0].out, w = window->axis[1].out;
+    return fc_image_is(y, x->n, h, w, x->c) && (!beside || fc_image_is(beside, x->n, h, w, x->c))
+               ? FC_OK
+               : FC_BAD_SHAPE;
+}
+
 bool fc_fits_memory(const fc_image *image)
 {
     const int64_t sizes[] = {image->h, image->w, image->c};

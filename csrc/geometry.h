@@ -49,6 +49,11 @@ fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype);
 /* Whether image has these sizes. */
 bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t c);
 
+/* The window of a pooling from x to y, if they fit each other and what lies beside y, or is NULL: indices or marks,
+ * elements of that type, which an average has none of. */
+fc_status fc_pool2d_check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
+                          const fc_image *beside, fc_dtype of_beside, struct fc_window *window);
+
 /* Whether one image of these sizes, which is not there yet, could lie in any memory: 2^48 numbers, so that
  * products of its pixels and a few small numbers cannot overflow. */
 bool fc_fits_memory(const fc_image *image);

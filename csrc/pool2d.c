@@ -5,33 +5,13 @@
 #include "pool2d_quads.h"
 #include "pool2d_sweep.h"
 
-/* indices have the sizes of y, strides counted in int64_t. */
-static fc_status check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
-                       const fc_image *indices, struct fc_window *window)
-{
-    if (!params || !x || !y)
-        return FC_BAD_ARGUMENT;
-    fc_status status = fc_check_image(x, params->dtype);
-    if (status == FC_OK)
-        status = fc_check_image(y, params->dtype);
-    if (status == FC_OK && indices)
-        status = params->pooling == FC_AVG ? FC_BAD_ARGUMENT : fc_check_image(indices, FC_FLOAT64);
-    if (status == FC_OK)
-        status = fc_pool2d_window(params, x->h, x->w, window);
-    if (status != FC_OK)
-        return status;
-    const int64_t y_h = window->axis[0].out, y_w = window->axis[1].out;
-    if (!fc_image_is(y, x->n, y_h, y_w, x->c) ||
-        (indices && !fc_image_is(indices, x->n, y_h, y_w, x->c)))
-        return FC_BAD_SHAPE;
-    return fc_current_isa() ? FC_OK : FC_BAD_ARGUMENT;
-}
-
 fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
                     const fc_image *indices)
 {
     struct fc_window window;
-    fc_status status = check(params, x, y, indices, &window);
+    fc_status status = fc_pool2d_check(params, x, y, indices, FC_FLOAT64, &window);
+    if (status == FC_OK && !fc_current_isa())
+        return FC_BAD_ARGUMENT;
     if (status != FC_OK || x->n == 0 || x->c == 0)
         return status;
     struct fc_pool2d_pass pass = {.pooling = params->pooling,

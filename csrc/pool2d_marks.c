@@ -7,21 +7,12 @@
 static fc_status check(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
                        const fc_image *marks, struct fc_pool2d_pass *pass)
 {
-    if (!params || !x || !y || !marks || params->pooling != FC_MAX)
+    if (!params || !marks || params->pooling != FC_MAX)
         return FC_BAD_ARGUMENT;
     struct fc_window window;
-    fc_status status = fc_check_image(x, params->dtype);
-    if (status == FC_OK)
-        status = fc_check_image(y, params->dtype);
-    if (status == FC_OK)
-        status = fc_check_image(marks, params->dtype);
-    if (status == FC_OK)
-        status = fc_pool2d_window(params, x->h, x->w, &window);
+    const fc_status status = fc_pool2d_check(params, x, y, marks, params->dtype, &window);
     if (status != FC_OK)
         return status;
-    const int64_t y_h = window.axis[0].out, y_w = window.axis[1].out;
-    if (!fc_image_is(y, x->n, y_h, y_w, x->c) || !fc_image_is(marks, x->n, y_h, y_w, x->c))
-        return FC_BAD_SHAPE;
     if (!fc_current_isa())
         return FC_BAD_ARGUMENT;
     *pass = (struct fc_pool2d_pass){.pooling = FC_MAX,

@@ -104,12 +104,12 @@ static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, 
                (ptrdiff_t)size;
 }
 
-/* Some channels of an image. */
-static inline fc_image fc_pool2d_channels(const fc_image *image, size_t size, int64_t channel,
-                                          int64_t channels)
+/* Some channels of image n, which then is the first. */
+static inline fc_image fc_pool2d_channels(const fc_image *image, size_t size, int64_t n,
+                                          int64_t channel, int64_t channels)
 {
     fc_image some = *image;
-    some.data = fc_pool2d_at(image, size, 0, 0, 0, channel);
+    some.data = fc_pool2d_at(image, size, n, 0, 0, channel);
     some.c = channels;
     return some;
 }

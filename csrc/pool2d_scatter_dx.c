@@ -155,14 +155,6 @@ static int64_t band_row(const struct scatter *self, int64_t band)
     return fc_min(fc_max(row, 0), axis->in);
 }
 
-/* The part's own channels of dx. */
-static fc_image channels_of(const struct scatter *self, const struct part *part)
-{
-    fc_image dx = fc_pool2d_channels(self->dx, self->size, part->channel, part->channels);
-    dx.data = fc_pool2d_at(&dx, self->size, part->image, 0, 0, 0);
-    return dx;
-}
-
 static void scatter_part(void *context, int64_t item, int worker)
 {
     struct scatter *self = context;
@@ -177,7 +169,8 @@ static void scatter_part(void *context, int64_t item, int worker)
     const bool alone = self->indices && self->planes && end - part.channel < FC_POOL2D_ABREAST;
     part.channels = alone ? 1 : end - part.channel;
     for (; part.channel < end; part.channel += part.channels) {
-        const fc_image dx = channels_of(self, &part);
+        const fc_image dx =
+            fc_pool2d_channels(self->dx, self->size, part.image, part.channel, part.channels);
         part.dx = self->sum ? fc_pool2d_sums(&dx, self->sum, scratch) : dx;
         part.filled = part.row;
         if (self->indices) {

@@ -73,8 +73,8 @@ static void run_item(void *context, int64_t item, int worker)
                                     .channel = item % sweeps->groups * sweeps->channels,
                                     .column_end = sweeps->axis[1]->out};
     block.channels = fc_min(sweeps->channels, work->dx->c - block.channel);
-    fc_image dx = fc_pool2d_channels(work->dx, sweeps->size, block.channel, block.channels);
-    dx.data = fc_pool2d_at(&dx, sweeps->size, block.image, 0, 0, 0);
+    const fc_image dx =
+        fc_pool2d_channels(work->dx, sweeps->size, block.image, block.channel, block.channels);
     const fc_image to = work->sum ? fc_pool2d_sums(&dx, work->sum, scratch + sweeps->bytes) : dx;
     int64_t cleared = 0;
     for (block.row = 0; block.row < vertical->out; block.row = block.row_end) {

@@ -50,25 +50,25 @@ FC_INLINE void interleave_rows(const real *x, ptrdiff_t x_row, real *y, int rows
     }
 }
 
-/* Of more than four rows only where a vector holds two groups of eight: 16 columns of 8 take 51 cycles on Zen 4,
- * as a square 90. */
+/* Rows that are interleaved, at most: of more than four only where a vector holds two groups of eight. 16 columns of 8
+ * take 51 cycles on Zen 4, as a square 90. */
+enum {
+    FEWER_ROWS = FC_FEW_OUTPUTS / 2,
+    FEW_ROWS = (int)LANES > FC_FEW_OUTPUTS ? FC_FEW_OUTPUTS : FEWER_ROWS
+};
+
 static void interleave_few(const real *x, ptrdiff_t x_row, real *y, int rows, int64_t columns)
 {
-    enum {
-        FEWER = FC_FEW_OUTPUTS / 2,
-        MOST = (int)LANES > FC_FEW_OUTPUTS ? FC_FEW_OUTPUTS : FEWER
-    };
-    if (rows <= FEWER)
-        interleave_rows(x, x_row, y, rows, columns, FEWER);
+    if (rows <= FEWER_ROWS)
+        interleave_rows(x, x_row, y, rows, columns, FEWER_ROWS);
     else
-        interleave_rows(x, x_row, y, rows, columns, MOST);
+        interleave_rows(x, x_row, y, rows, columns, FEW_ROWS);
 }
 
 static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int64_t rows,
                             int64_t columns)
 {
-    const int64_t few = (int)LANES > FC_FEW_OUTPUTS ? FC_FEW_OUTPUTS : LANES >= 4 ? 4 : 0;
-    if (y_row == rows && rows >= 2 && rows <= few) {
+    if ((int)LANES >= FEWER_ROWS && y_row == rows && rows >= 2 && rows <= FEW_ROWS) {
         interleave_few(x, x_row, y, (int)rows, columns);
         return;
     }

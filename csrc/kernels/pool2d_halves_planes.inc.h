@@ -65,8 +65,6 @@ FC_INLINE struct halves_strip halves_strip(const struct fc_pool2d_halves_planes 
     return strip;
 }
 
-FC_INLINE vreal halves_load(const real *x, int n) { return vload_first(x, n); }
-
 FC_INLINE void halves_put(real *y, vreal a, int n, const bool stream)
 {
     if (n < LANES)
@@ -83,8 +81,8 @@ FC_INLINE void halves_columns(const struct fc_pool2d_halves_planes *halves,
 {
     vreal even[2], odd[2], edge[2];
     FC_UNROLL (r, rows) {
-        const vreal a = halves_load(x[r], strip->first);
-        const vreal b = halves_load(x[r] + strip->x_second, strip->second);
+        const vreal a = vload_first(x[r], strip->first);
+        const vreal b = vload_first(x[r] + strip->x_second, strip->second);
         even[r] = vevens(a, b);
         odd[r] = vodds(a, b);
         edge[r] = vset1(x[r][strip->edge]);
@@ -241,7 +239,7 @@ FC_INLINE vreal halves_dy(const struct fc_pool2d_halves_planes *halves,
                           const struct halves_strip *strip, int64_t h)
 {
     const real *dy = (const real *)halves->dy + h * halves->dy_row + strip->w;
-    const vreal a = halves_load(dy, strip->windows);
+    const vreal a = vload_first(dy, strip->windows);
     __builtin_prefetch(dy + FC_POOL2D_HALVES * halves->dy_row, 0, 2);
     return halves->two ? vhalves(a, vload_first(dy + halves->dy_plane, strip->windows)) : a;
 }

@@ -79,8 +79,8 @@ class Optimizer(ABC):
                 "at most one of clipnorm, clipvalue and global_clipnorm may be given, received "
                 f"{self.clipnorm}, {self.clipvalue} and {self.global_clipnorm}"
             )
-        self._slots: list[tuple[Array, ...]] | None = None
-        self._joining: Joining | None = None
+        self._joining: Joining | None = None  # and no slots, before the first step
+        self._slots: list[tuple[Array, ...]] = []
         self._trained: list[bool] = []
 
     @property
@@ -108,7 +108,7 @@ class Optimizer(ABC):
         ValueError
             They are others than in the first step.
         """
-        if self._slots is None:
+        if self._joining is None:
             self._trained = trainable
         elif self._trained != trainable:
             raise ValueError(
@@ -132,9 +132,10 @@ class Optimizer(ABC):
             The lists differ in length, shapes or dtypes, from each other or from the first step's.
         """
         _matching("grads", grads, weights)
-        if self._joining is None or self._slots is None:
-            self._joining = Joining.of(weights)
-            self._slots = [self._begin(w) for w in self._joining.join(weights)]
+        if self._joining is None:
+            joining = Joining.of(weights)
+            self._slots = [self._begin(w) for w in joining.join(weights)]
+            self._joining = joining
         if self._joining.shapes != [w.shape for w in weights]:
             raise ValueError(
                 "weights are not those that this optimizer began with: an optimizer trains one "
