@@ -75,9 +75,9 @@ def passes(name: str, arrays: list[Array], words: dict[str, Any]) -> dict[str, C
 def ratio(slow: Call, fast: Call) -> float:
     """Return the best time of one call over that of another, the two in turns, in the median round.
 
-    It is time of the CPU, on all threads: that of the clock can have the same one interrupted at
-    every turn, where another process takes the CPU in step. Each round is judged by itself, since a
-    lucky turn, in which a caller is done before another thread has woken, would count for good.
+    It is time of the CPU: that of the clock can have the same one interrupted at every turn, where
+    another process takes the CPU in step. Each round is judged by itself, lest one lucky turn count
+    for good.
     """
     found: list[float] = []
     while len(found) < FEWEST or (len(found) < ROUNDS and statistics.median(found) > MOST):
@@ -111,10 +111,15 @@ def denormal_calls(dtype: str) -> Iterator[tuple[str, Call, Call]]:
 
 
 def denormals() -> str:
-    """Measure every pass with denormals in each place, on each instruction set."""
+    """Measure every pass with denormals in each place, on each instruction set.
+
+    On one thread: of two, the time holds how long one waited for the other, by which equal calls
+    differed 1.5 times beside other processes. That denormals are flushed on every thread, results
+    show.
+    """
     worst, calls = (0.0, ""), 0
     for isa in _core.available_isas():
-        with _core.forced_isa(isa):
+        with _core.forced_isa(isa), fastconv.threads(1):
             for dtype in ("float32", "float64"):
                 for what, slow, fast in denormal_calls(dtype):
                     found = ratio(slow, fast)

@@ -158,7 +158,7 @@ ROWS = (
         "denormals",
         "No data make a call slow: at most 1.2x",
         "every pass on denormal inputs, weights, gradients and products, on every instruction set, "
-        "in turns with ordinary numbers",
+        "on one thread, in turns with ordinary numbers",
     ),
     Row(
         "float-state",
