@@ -1,4 +1,4 @@
-"""What every test module shares: the hypothesis profiles, the ``isa`` fixture, and the tally.
+"""What every test module shares: the hypothesis profiles, two fixtures, and the tally.
 
 ``FASTCONV_TEST_PROFILE`` chooses the profile: "ci" (the default, the same examples at every run) or
 "long" (new examples at every run, many more). With ``FASTCONV_TRUST=1``, what the tests count is
@@ -49,6 +49,18 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
     with _core.forced_isa(request.param):
         yield request.param
+
+
+@pytest.fixture
+def empty_pool() -> Iterator[None]:
+    """Begin with nothing kept and the usual limit, whatever FASTCONV_OUTPUT_POOL says."""
+    import fastconv
+
+    before = fastconv.get_output_pool()
+    fastconv.set_output_pool(0)
+    fastconv.set_output_pool(2**28)
+    yield
+    fastconv.set_output_pool(before)
 
 
 @pytest.hookimpl(wrapper=True)

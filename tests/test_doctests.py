@@ -6,7 +6,6 @@ import doctest
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,16 +19,7 @@ NAMES = [
 ]
 
 
-@pytest.fixture
-def usual_pool() -> Iterator[None]:
-    """Set the output pool that examples speak of, whatever FASTCONV_OUTPUT_POOL says."""
-    before = fastconv.get_output_pool()
-    fastconv.set_output_pool(2**28)
-    yield
-    fastconv.set_output_pool(before)
-
-
-@pytest.mark.usefixtures("usual_pool")
+@pytest.mark.usefixtures("empty_pool")
 @pytest.mark.parametrize("name", ["fastconv", *NAMES])
 def test_docstring_examples(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

@@ -117,6 +117,7 @@ def test_a_layer_gives_the_bits_it_gave(data_format: str, activation: str | None
     assert_same_bits(again, dx)
 
 
+@pytest.mark.usefixtures("empty_pool")
 def test_what_was_pooled_is_given_back_before_the_way_back() -> None:
     """Of a training step, the output of a first layer is gone once it is pooled."""
     model = Sequential(

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,7 @@ Array = npt.NDArray[Any]
 
 MIB = 2**20
 
-
-@pytest.fixture(autouse=True)
-def empty_pool() -> Iterator[None]:
-    """Begin with nothing kept and the usual limit, and leave the limit as it was."""
-    before = fastconv.get_output_pool()
-    fastconv.set_output_pool(0)
-    fastconv.set_output_pool(256 * MIB)
-    yield
-    fastconv.set_output_pool(before)
+pytestmark = pytest.mark.usefixtures("empty_pool")
 
 
 def result(value: float, mebibytes: float) -> Array:
