@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,7 +94,15 @@ def row_sums(x: Array) -> Array:
     """
     width = x.shape[-1]
     rows = x.reshape(math.prod(x.shape[:-1]), width)
-    return functional.dense(rows, np.ones((width, 1), x.dtype)).reshape(*x.shape[:-1], 1)
+    return functional.dense(rows, _ones(width, x.dtype)).reshape(*x.shape[:-1], 1)
+
+
+@functools.lru_cache(maxsize=8)
+def _ones(width: int, dtype: np.dtype[np.floating[Any]]) -> Array:
+    """Return a column of ones that others have too; making it took as long as multiplying by it."""
+    ones = np.ones((width, 1), dtype)
+    ones.setflags(write=False)
+    return ones
 
 
 def kept(x: Array, where: npt.NDArray[np.bool_]) -> Array:

@@ -110,11 +110,11 @@ class ConvolutionLayer(ImageKernelLayer):
         self, dy: Array, x: Array, kernel: Array, needs: Collection[str]
     ) -> functional.Conv2DGradients:
         geometry = self._geometry(x.shape[self._feature_axis])
-        dx, dtaps, dbias = functional.conv2d_backward(
-            dy, x, self._taps(kernel), needs=needs, **geometry
-        )
-        dkernel = None if dtaps is None else dtaps.reshape(kernel.shape)
-        return functional.Conv2DGradients(dx, dkernel, dbias)
+        taps = self._taps(kernel)
+        found = functional.conv2d_backward(dy, x, taps, needs=needs, **geometry)
+        if taps is kernel or found.dkernel is None:
+            return found
+        return found._replace(dkernel=found.dkernel.reshape(kernel.shape))
 
 
 def image_size(

@@ -68,7 +68,7 @@ class Marked(Picked):
 def swapped(before: Backprop, after: Backprop) -> tuple[Backprop, Backprop]:
     """Return the ways back through two layers of a chain, with the gate where it costs least."""
     gated, picked = before.pullback, after.pullback
-    if not isinstance(gated, Gated) or not isinstance(picked, Picked):
+    if not isinstance(picked, Picked) or not isinstance(gated, Gated):
         return before, after
     moved = picked.gated(gated.activation)
-    return before._replace(pullback=gated.rest), after._replace(pullback=moved)
+    return before.by(gated.rest), after.by(moved)

@@ -91,11 +91,13 @@ class Dense(KernelLayer):
 
     def _apply(self, x: Array, kernel: Array, bias: Array | None) -> Array:
         y = functional.dense(_rows(x), kernel, bias, activation=self.activation.fused)
-        return y.reshape(*x.shape[:-1], self.units)
+        return y if x.ndim == 2 else y.reshape(*x.shape[:-1], self.units)
 
     def _gradients(
         self, dy: Array, x: Array, kernel: Array, needs: Collection[str]
     ) -> functional.Conv2DGradients:
+        if x.ndim == 2:
+            return functional.dense_backward(dy, x, kernel, needs=needs)
         dx, dkernel, dbias = functional.dense_backward(_rows(dy), _rows(x), kernel, needs=needs)
         return functional.Conv2DGradients(
             None if dx is None else dx.reshape(x.shape), dkernel, dbias

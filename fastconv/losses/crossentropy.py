@@ -153,8 +153,7 @@ Each: TypeAlias = tuple[Labels, Labels]
 
 def at_least_normal(values: Array) -> Array:
     """Return the values, those below the smallest normal number replaced by it; a NaN stays one."""
-    least = np.finfo(values.dtype).smallest_normal
-    found: Array = np.where(values < least, least, values)
+    found: Array = np.maximum(values, np.finfo(values.dtype).smallest_normal)
     return found
 
 

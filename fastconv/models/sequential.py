@@ -302,9 +302,9 @@ class Sequential(Model):
         for index, layer in enumerate(self._layers):
             own = training.of_layer(index) if isinstance(training, Step) else training
             y, step = layer.forward(y, training=own)
-            steps.append(step)
             if index:
-                steps[-2:] = swapped(*steps[-2:])
+                steps[-1], step = swapped(steps[-1], step)
+            steps.append(step)
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | list[Array] | None, list[Array]]:
             gradient: Array | list[Array] | None = dy
