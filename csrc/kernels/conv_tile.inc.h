@@ -40,12 +40,10 @@ enum {
 };
 _Static_assert((TILE_PIXELS)*TILE_UNITS <= FC_TILE_UNITS, "the total of a tile has room");
 
-FC_INLINE vreal relu(vreal a)
-{
-    return vselect(vgreater(vzero(), a), vzero(), a); /* NaN compares false and stays */
-}
+/* NaN compares false and stays. */
+FC_INLINE vreal relu(vreal a) { return vgreater_of(vzero(), a); }
 
-FC_INLINE vreal relu6(vreal a) { return vselect(vgreater(relu(a), vset1(6)), vset1(6), relu(a)); }
+FC_INLINE vreal relu6(vreal a) { return vlesser_of(vset1(6), relu(a)); }
 
 FC_INLINE vreal activate(vreal a, fc_activation activation)
 {
