@@ -25,6 +25,7 @@
 #include "parallel.h"
 #include "stream.h"
 #include "winograd_ahead.h"
+#include "winograd_plan.h"
 #include "workspace.h"
 
 struct job {
@@ -44,7 +45,7 @@ struct scratch {
 };
 
 /* The channels of which x is packed, from those of a group on, a slab a group, and what is asked for
- * meanwhile: the x of the item that follows, and the y of a group. */
+ * meanwhile: the x of the item that follows, and the y of a panel. */
 struct packed {
     int64_t group, channels;
     struct fc_winograd_ahead x, y;
@@ -198,16 +199,25 @@ static void spread_chunks(const struct job *job, const struct scratch *scratch,
     }
 }
 
+/* The y of a panel, unless its pixels are rows, which the prefetcher follows, or go past the caches. */
+static struct fc_winograd_ahead
+ask_for_y(const struct job *job, const struct fc_winograd_block *block, int64_t group, int64_t p)
+{
+    const struct fc_winograd_plan *plan = job->plan;
+    const int64_t outputs = fc_panel_outputs(&plan->channels, p);
+    if (!plan->asks_y || job->target.stream || job->target.convolution->y.stride_w == outputs)
+        return (struct fc_winograd_ahead){0};
+    return fc_winograd_ahead_of(&plan->source, block, true,
+                                group * plan->channels.c_out + p * plan->channels.panel, outputs,
+                                plan->depth * plan->form.positions);
+}
+
 /* Panels [panel, end) of a group, whose x is among what is packed, where the plan says so. */
 static void compute_group(const struct job *job, const struct scratch *scratch,
                           const struct fc_winograd_block *block, int64_t group, int64_t panel,
                           int64_t end, struct packed *packed)
 {
     const struct fc_winograd_plan *plan = job->plan;
-    const int64_t outputs = plan->channels.c_out;
-    if (plan->packs)
-        packed->y =
-            fc_winograd_ahead_of(plan, block, true, group * outputs, outputs, plan->form.positions);
     for (int64_t first = 0; first < plan->chunks && panel < end; first += plan->depth) {
         const int64_t stop = first + plan->depth;
         if (plan->packs)
@@ -217,6 +227,8 @@ static void compute_group(const struct job *job, const struct scratch *scratch,
             spread_chunks(job, scratch, block, group, first, stop);
         for (int64_t p = panel; p < end; p++) {
             char *m = scratch->m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
+            if (stop == plan->chunks)
+                packed->y = ask_for_y(job, block, group, p);
             for (int64_t chunk = first; chunk < stop; chunk++)
                 multiply_chunk(job, scratch, block, group, p, chunk, first, packed, m);
             if (stop == plan->chunks)
@@ -245,21 +257,22 @@ static struct item item_at(const struct job *job, int64_t index)
     return item;
 }
 
-/* The x of an item's groups, packed, and that of the item after, which is asked for meanwhile. */
+/* The x of an item's groups, packed where the plan says so, and that of the item after, which is asked for
+ * meanwhile. */
 static struct packed pack_groups(const struct job *job, const struct item *item, int64_t next,
                                  char *x)
 {
     const struct fc_winograd_plan *plan = job->plan;
     const int64_t c_in = plan->channels.c_in, groups = item->end_group - item->group;
     struct packed packed = {.group = item->group, .channels = groups * c_in};
-    if (!plan->packs || groups <= 0)
-        return packed;
-    fc_winograd_pack_block(&plan->source, &item->block, item->group * c_in, packed.channels, x);
-    if (next < plan->blocks * plan->shares * plan->sets) {
+    if (plan->packs && groups > 0)
+        fc_winograd_pack_block(&plan->source, &item->block, item->group * c_in, packed.channels, x);
+    const int64_t products = groups * (item->end_panel - item->panel) * plan->chunks;
+    if (plan->asks_x && products > 0 && next < plan->blocks * plan->shares * plan->sets) {
         const struct item after = item_at(job, next);
-        packed.x = fc_winograd_ahead_of(plan, &after.block, false, after.group * c_in,
+        packed.x = fc_winograd_ahead_of(&plan->source, &after.block, false, after.group * c_in,
                                         (after.end_group - after.group) * c_in,
-                                        groups * plan->form.positions);
+                                        products * plan->form.positions);
     }
     return packed;
 }

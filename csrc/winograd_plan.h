@@ -16,6 +16,7 @@ struct fc_winograd_plan {
     int64_t kept;          /* panels whose sums wait for the next */
     /* Groups of a pass, in sets that an item computes: one, or, packed side by side, several. */
     bool packs;
+    bool asks_x, asks_y; /* for what the next item reads, and for what a panel writes */
     int64_t pass_groups, sets, set_groups;
     bool fused; /* the kernel is transformed chunk by chunk where it is used */
     struct fc_winograd_layout layout;
