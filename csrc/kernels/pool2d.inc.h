@@ -140,20 +140,22 @@ FC_INLINE void pool_block(const struct fc_pool2d_tile *tile, const real *x, real
 }
 
 /* What is left of a column after its whole blocks goes in one block too: rows of 56 columns, which
- * are three vectors and a half, would else be four lonely chains. */
+ * are three vectors and a half, would else be four lonely chains. Whole vectors have a body of their own where an
+ * addition loads its number: of 40 channels an average of 6 x 6 took 15 % longer with AVX2 without. */
 FC_INLINE void pool_rest(const struct fc_pool2d_tile *tile, const real *x, real *y,
-                         integer *numbers, int vectors, int first, fc_pooling pooling,
+                         integer *numbers, const int vectors, int first, fc_pooling pooling,
                          bool numbered)
 {
-    if (first)
-        pool_block(tile, x, y, numbers, vectors, true, first, pooling, numbered);
-    else
+    if (first == LANES && pooling == FC_AVG)
         pool_block(tile, x, y, numbers, vectors, false, 0, pooling, numbered);
+    else
+        pool_block(tile, x, y, numbers, vectors, true, first, pooling, numbered);
 }
 
 FC_INLINE void pool_tile(const struct fc_pool2d_tile *tile, fc_pooling pooling, bool numbered)
 {
     const int64_t rest = tile->lanes % (POOL_VECTORS * LANES);
+    const int first = (int)((rest + LANES - 1) % LANES) + 1;
     for (int64_t p = 0; p < tile->columns; p++) {
         const real *x = (const real *)tile->x + p * tile->x_column;
         real *y = (real *)tile->y + p * tile->y_column;
@@ -164,7 +166,6 @@ FC_INLINE void pool_tile(const struct fc_pool2d_tile *tile, fc_pooling pooling, 
             y += POOL_VECTORS * LANES;
             numbers = numbered ? numbers + POOL_VECTORS * LANES : NULL;
         }
-        const int first = (int)(rest % LANES);
         switch ((rest + LANES - 1) / LANES) {
         case 1:
             pool_rest(tile, x, y, numbers, 1, first, pooling, numbered);

@@ -2,14 +2,16 @@
  *
  * Four vectors of outputs a block. A tap is a load, a maximum and a comparison with itself for NaN; a
  * numbered one takes two comparisons and two selections. What is left after whole blocks is taken by
- * one more block that ends with the lanes, and computes some of them again. The windows of most
- * networks are constants, without loops: 3 x 3 over 28 x 28 x 64 in the cache takes 0.27 ns an
- * element, where a loop over taps in one over rows, with the bookkeeping of phases and the NaNs of
- * each tap or-ed into a mask, took 0.45. */
+ * one more block that ends with the lanes, and computes some of them again. Taps go two by two: 3 x 3 over 28 x 28 x 64
+ * in the cache takes 0.27 ns an element, where a loop with the bookkeeping of phases and the NaNs of
+ * each tap or-ed into a mask took 0.45. Constant sizes are worth their bytes where that loop takes longer, 3 x 3 by
+ * 3 % with 32 registers, an average of 2 x 2 by 13. 2 x 3, 3 x 2 and a maximum of 2 x 2 took up to 8 % less, but
+ * 40 KB of a wheel, and with 16 registers, which 36 loads do not fit, a maximum of 3 x 3 takes 1.3 times as long
+ * as a constant. */
 
-enum { WINDOW_TAPS = 3 }; /* rows and taps of a constant window, at most */
+enum { WINDOW_TAPS = 2, MOST_SQUARE = 3 }; /* taps of a turn, and of a constant size each way */
 
-/* One row of the windows of a block; numbers come from memory, where broadcasting is free. */
+/* Numbers come from memory, where broadcasting is free. */
 FC_INLINE void window_tap(const struct fc_pool2d_window *window, struct pool_state *state,
                           const real *x, int64_t tap, const int vectors, const bool partial,
                           int first, fc_pooling pooling, bool numbered)
@@ -20,9 +22,24 @@ FC_INLINE void window_tap(const struct fc_pool2d_window *window, struct pool_sta
         pool_tap(&state[v], pool_load(at, v, vectors, partial, first), number, pooling, numbered);
 }
 
+/* A row of taps, or for a maximum, which asks for no more than their order, all of them. */
+FC_INLINE void window_taps(const struct fc_pool2d_window *window, struct pool_state *state,
+                           const real *x, int64_t tap, int64_t taps, const int vectors,
+                           const bool partial, int first, fc_pooling pooling, bool numbered)
+{
+    const int64_t end = tap + taps;
+    pool_row_begins(state, vectors, pooling);
+    for (; tap + WINDOW_TAPS <= end; tap += WINDOW_TAPS)
+        FC_UNROLL (j, WINDOW_TAPS)
+            window_tap(window, state, x, tap + j, vectors, partial, first, pooling, numbered);
+    for (; tap < end; tap++)
+        window_tap(window, state, x, tap, vectors, partial, first, pooling, numbered);
+    pool_row_ends(state, vectors, pooling);
+}
+
 FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, int64_t l,
-                            const int vectors, const bool partial, int first, const int rows,
-                            const int taps, fc_pooling pooling, bool numbered)
+                            const int vectors, const bool partial, int first, const int square,
+                            fc_pooling pooling, bool numbered)
 {
     const real *x = (const real *)window->x + p * window->x_column + l;
     struct pool_state state[POOL_VECTORS];
@@ -32,24 +49,19 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
             state[v].number = window->first ? viload((const integer *)window->first + l + v * LANES)
                                             : viset1((integer)window->number[0]);
     }
-    if (rows)
-        FC_UNROLL (i, WINDOW_TAPS)
-            if (i < rows) {
-                pool_row_begins(state, vectors, pooling);
-                FC_UNROLL (j, WINDOW_TAPS)
-                    if (j < taps)
-                        window_tap(window, state, x, i * taps + j, vectors, partial, first, pooling,
-                                   numbered);
-                pool_row_ends(state, vectors, pooling);
-            }
-    if (!rows)
-        for (int64_t i = 0; i < window->rows; i++) {
+    const int64_t rows = pooling == FC_AVG ? window->rows : 1;
+    const int64_t taps = pooling == FC_AVG ? window->taps : window->rows * window->taps;
+    FC_UNROLL (i, MOST_SQUARE)
+        if (i < square) {
             pool_row_begins(state, vectors, pooling);
-            for (int64_t j = 0; j < window->taps; j++)
-                window_tap(window, state, x, i * window->taps + j, vectors, partial, first, pooling,
-                           numbered);
+            FC_UNROLL (j, MOST_SQUARE)
+                if (j < square)
+                    window_tap(window, state, x, i * square + j, vectors, partial, first, pooling,
+                               numbered);
             pool_row_ends(state, vectors, pooling);
         }
+    for (int64_t i = 0; !square && i < rows; i++)
+        window_taps(window, state, x, i * taps, taps, vectors, partial, first, pooling, numbered);
     if (numbered) {
         integer *numbers = (integer *)window->numbers + p * window->number_column + l;
         FC_UNROLL (v, vectors)
@@ -68,52 +80,61 @@ FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, in
 }
 
 /* All lanes of a column, which are as many as a block's or more. */
-FC_INLINE void window_blocks(const struct fc_pool2d_window *window, int64_t p, const int vectors,
-                             const char **ahead, const int rows, const int taps, fc_pooling pooling,
-                             bool numbered)
+FC_INLINE const char *window_blocks(const struct fc_pool2d_window *window, int64_t p,
+                                    const int vectors, const char *ahead, const int square,
+                                    fc_pooling pooling, bool numbered)
 {
     const int64_t block = vectors * LANES;
     for (int64_t l = 0; l < window->lanes; l += block) {
-        *ahead = fetch_ahead(*ahead, window->ahead.lines);
+        ahead = fetch_ahead(ahead, window->ahead.lines);
         window_block(window, p, l + block <= window->lanes ? l : window->lanes - block, vectors,
-                     false, 0, rows, taps, pooling, numbered);
+                     false, 0, square, pooling, numbered);
     }
+    return ahead;
 }
 
-FC_INLINE void window_lanes(const struct fc_pool2d_window *window, const int rows, const int taps,
-                            fc_pooling pooling, bool numbered)
+FC_INLINE void window_lanes(const struct fc_pool2d_window *window, fc_pooling pooling,
+                            bool numbered)
 {
     const char *ahead = window->ahead.data;
     for (int64_t p = 0; p < window->columns; p++) {
         int64_t l = 0;
         if (window->lanes >= POOL_VECTORS * LANES) {
-            window_blocks(window, p, POOL_VECTORS, &ahead, rows, taps, pooling, numbered);
+            ahead = window_blocks(window, p, POOL_VECTORS, ahead, 0, pooling, numbered);
             continue;
         }
         if (window->lanes >= 2 * LANES) {
-            window_blocks(window, p, 2, &ahead, rows, taps, pooling, numbered);
+            ahead = window_blocks(window, p, 2, ahead, 0, pooling, numbered);
             continue;
         }
         for (; l + LANES <= window->lanes; l += LANES)
-            window_block(window, p, l, 1, false, 0, 0, 0, pooling, numbered);
+            window_block(window, p, l, 1, false, 0, 0, pooling, numbered);
         if (l < window->lanes)
-            window_block(window, p, l, 1, true, (int)(window->lanes - l), 0, 0, pooling, numbered);
+            window_block(window, p, l, 1, true, (int)(window->lanes - l), 0, pooling, numbered);
     }
+}
+
+/* The same for windows whose size is a constant, and lanes that are a block's or more. */
+FC_INLINE void window_squares(const struct fc_pool2d_window *window, const int square,
+                              fc_pooling pooling, bool numbered)
+{
+    const char *ahead = window->ahead.data;
+    for (int64_t p = 0; p < window->columns; p++)
+        ahead = window_blocks(window, p, POOL_VECTORS, ahead, square, pooling, numbered);
 }
 
 FC_INLINE void window_sizes(const struct fc_pool2d_window *window, fc_pooling pooling,
                             bool numbered)
 {
-    if (window->rows == 2 && window->taps == 2)
-        window_lanes(window, 2, 2, pooling, numbered);
-    else if (window->rows == 2 && window->taps == 3)
-        window_lanes(window, 2, 3, pooling, numbered);
-    else if (window->rows == 3 && window->taps == 2)
-        window_lanes(window, 3, 2, pooling, numbered);
-    else if (window->rows == 3 && window->taps == 3)
-        window_lanes(window, 3, 3, pooling, numbered);
+    enum { MANY = TILE_PIXELS * TILE_VECTORS >= 20 }; /* registers: 32, not 16 */
+    const int64_t square = window->rows == window->taps ? window->rows : 0;
+    const bool many = window->lanes >= POOL_VECTORS * LANES;
+    if (many && square == 3 && (MANY || pooling == FC_AVG))
+        window_squares(window, 3, pooling, numbered);
+    else if (many && square == 2 && pooling == FC_AVG)
+        window_squares(window, 2, pooling, numbered);
     else
-        window_lanes(window, 0, 0, pooling, numbered);
+        window_lanes(window, pooling, numbered);
 }
 
 static void window_max(const struct fc_pool2d_window *window)

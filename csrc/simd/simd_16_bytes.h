@@ -5,12 +5,18 @@
 FC_INLINE vreal vload_first(const real *p, int n)
 {
     real lanes[LANES] = {0};
+    if (n >= LANES)
+        return vload(p);
     for (int i = 0; i < n; i++)
         lanes[i] = p[i];
     return vload(lanes);
 }
 FC_INLINE void vstore_first(real *p, vreal a, int n)
 {
+    if (n >= LANES) {
+        vstore(p, a);
+        return;
+    }
     real lanes[LANES];
     vstore(lanes, a);
     for (int i = 0; i < n; i++)
