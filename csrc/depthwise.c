@@ -55,19 +55,25 @@ bool fc_fits_transposed(const struct fc_convolution *convolution, int64_t channe
            plane_elements(convolution) <= BLOCK_BYTES / element / channels;
 }
 
-int64_t fc_transposed_rows(const struct fc_convolution *convolution)
+/* Rows of y in a band of planes of so many channels. */
+static int64_t band_rows(const struct fc_convolution *convolution, int64_t channels)
 {
-    const int64_t unit = fc_unit(convolution->dtype), most = BLOCK_BYTES;
     const fc_image *x = &convolution->x, *y = &convolution->y;
-    if (fc_fits_transposed(convolution, unit))
+    const int64_t element = (int64_t)fc_element_size(convolution->dtype), most = BLOCK_BYTES;
+    if (fc_fits_transposed(convolution, channels))
         return y->h;
-    if (x->c < unit || convolution->residual.data || convolution->padding_mode != FC_CONSTANT ||
+    if (x->c < channels || convolution->residual.data || convolution->padding_mode != FC_CONSTANT ||
         fc_max(fc_max(x->h, x->w), fc_max(y->h, y->w)) > most)
         return 0;
     const int64_t shared = (convolution->axis[0].taps - 1) * convolution->axis[0].dilation;
     const int64_t row = y->w + fc_ceil_div(x->h, y->h) * x->w;
-    const int64_t rows = (most / FC_UNIT_BYTES - shared * x->w) / row;
+    const int64_t rows = (most / element / channels - shared * x->w) / row;
     return rows >= 2 * shared + LEAST_BAND ? rows : 0;
+}
+
+int64_t fc_transposed_rows(const struct fc_convolution *convolution)
+{
+    return band_rows(convolution, fc_unit(convolution->dtype));
 }
 
 fc_image fc_packed_image(void *data, const fc_image *like, int64_t channels)
@@ -106,20 +112,28 @@ void fc_transpose_channels(const struct fc_kernels *kernels, ptrdiff_t element,
     }
 }
 
-int64_t fc_transposed_dkernel(const struct fc_convolution *convolution)
+int64_t fc_transposed_dkernel(const struct fc_convolution *convolution, int64_t *rows)
 {
     const int64_t unit = fc_unit(convolution->dtype), c = convolution->x.c;
-    for (int64_t channels = 4 * unit; channels >= unit; channels /= 2)
+    int64_t channels = 4 * unit;
+    *rows = convolution->y.h;
+    for (; channels >= unit; channels /= 2)
         if (fc_fits_transposed(convolution, fc_min(channels, c)))
+            return channels;
+    if (convolution->axis[0].dilation > 1 || c < unit)
+        return 0;
+    for (channels = fc_min(4 * unit, c / unit * unit); channels >= unit; channels -= unit)
+        if ((*rows = band_rows(convolution, channels)) > 0)
             return channels;
     return 0;
 }
 
 bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution)
 {
+    int64_t rows;
     return fc_fits_depthwise(convolution) &&
            (fc_channels_together(convolution) ||
-            (convolution->x.c >= FEW_CHANNELS && fc_transposed_dkernel(convolution) > 0));
+            (convolution->x.c >= FEW_CHANNELS && fc_transposed_dkernel(convolution, &rows) > 0));
 }
 
 static bool uses_pixels(const struct fc_convolution *convolution)

@@ -7,10 +7,10 @@
 #include "sum_channels.h"
 
 /* How many channels are transposed at once where they do not lie together: four vectors, or fewer of
- * larger planes, or 0, as x and dy of them stay in the second-level cache. */
-int64_t fc_transposed_dkernel(const struct fc_convolution *convolution);
+ * larger planes, or 0, as x and dy of them stay in the second-level cache, and how many rows of dy. */
+int64_t fc_transposed_dkernel(const struct fc_convolution *convolution, int64_t *rows);
 
-/* Whether fc_depthwise_dkernel takes it: depthwise, channels together in x and in dy, or small planes.
+/* Whether fc_depthwise_dkernel takes it: depthwise, channels together in x and in dy, or planes to transpose.
  * Here y of a convolution is dy and its kernel dkernel. */
 bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution);
 

@@ -42,6 +42,7 @@ LAYERS = {
     "depthwise 56x56": Conv2DProblem(1, 56, 57, 40, 40, 3, 3, 1, 1, 1, 40),
     "depthwise 56x56 stride 2": Conv2DProblem(1, 57, 56, 72, 72, 5, 5, 2, 2, 1, 72),
     "depthwise in bands": Conv2DProblem(1, 101, 110, 35, 35, 3, 3, 1, 1, 1, 35),
+    "depthwise in bands, images": Conv2DProblem(2, 120, 91, 34, 34, 3, 3, 1, 1, 1, 34),
     "depthwise stride 2, in bands": Conv2DProblem(1, 130, 111, 18, 18, 5, 3, 2, "same", 1, 18),
     "depthwise dilated, in bands": Conv2DProblem(1, 97, 120, 17, 17, 3, 3, 1, 2, 2, 17),
     "depthwise dilated, stride 2": Conv2DProblem(2, 19, 18, 40, 40, 3, 5, 2, "same", (2, 3), 40),
