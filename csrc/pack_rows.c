@@ -181,6 +181,23 @@ static const char *channel_of(const struct fc_padded *padded, int64_t n, int64_t
            (n * padded->x.stride_n + c * padded->x.stride_c) * (ptrdiff_t)padded->element;
 }
 
+/* Channels of which a pixel's lie together. Planes are read some at a time, all rows of them, in the order of memory. */
+static void pack_slab(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
+                      int64_t c, int64_t count, char *to)
+{
+    const int64_t some = padded->x.stride_c == 1 ? count : FC_SLAB;
+    for (int64_t done = 0; done < count; done += some) {
+        const struct stream stream = {.padded = padded,
+                                      .x = channel_of(padded, n, c + done),
+                                      .x_channel = padded->x.stride_c,
+                                      .channels = fc_min(some, count - done),
+                                      .channel = 1,
+                                      .pixel = count,
+                                      .row = patch->x_columns * count};
+        pack_stream(&stream, patch, to + done * (int64_t)padded->element);
+    }
+}
+
 void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
                    int64_t slab, int64_t c, int64_t count, void *to)
 {
@@ -196,17 +213,9 @@ void fc_pack_slabs(const struct fc_padded *padded, int64_t n, const struct fc_pa
         pack_stream(&whole, patch, to);
         done = count - count % slab;
     }
-    for (; done < count; done += slab) {
-        const int64_t channels = fc_min(slab, count - done);
-        const struct stream stream = {.padded = padded,
-                                      .x = channel_of(padded, n, c + done),
-                                      .x_channel = padded->x.stride_c,
-                                      .channels = channels,
-                                      .channel = 1,
-                                      .pixel = channels,
-                                      .row = patch->x_columns * channels};
-        pack_stream(&stream, patch, (char *)to + pixels * done * (int64_t)padded->element);
-    }
+    for (; done < count; done += slab)
+        pack_slab(padded, n, patch, c + done, fc_min(slab, count - done),
+                  (char *)to + pixels * done * (int64_t)padded->element);
 }
 
 void fc_pack_planes(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,

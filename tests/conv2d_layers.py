@@ -22,6 +22,8 @@ LAYERS = {
     "pointwise": Conv2DProblem(2, 14, 14, 128, 80, 1, 1),
     "pointwise stride 2": Conv2DProblem(2, 14, 14, 64, 128, 1, 1, 2),
     "pointwise stride 2, 96 outputs": Conv2DProblem(2, 14, 14, 64, 96, 1, 1, 2),
+    "pointwise, many channels": Conv2DProblem(2, 14, 14, 259, 270, 1, 1),
+    "pointwise stride 2, more than a block": Conv2DProblem(5, 14, 13, 1400, 70, 1, 1, 2),
     "inception 1x7": Conv2DProblem(1, 17, 17, 48, 64, 1, 7, 1, "same"),
     "inception 7x1": Conv2DProblem(1, 17, 17, 48, 64, 7, 1, 1, "same"),
     "dilation 6": Conv2DProblem(1, 19, 19, 32, 32, 3, 3, 1, 6, 6),

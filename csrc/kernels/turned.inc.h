@@ -30,7 +30,7 @@ FC_INLINE void add_rest(const struct fc_turned_tile *tile, const real *x, int64_
                         int terms, const int outputs, struct turned_outputs *to)
 {
     real square[LANES * LANES];
-    transpose_square(x, tile->x_pixel, square, LANES, pixels, terms);
+    transpose_ragged(x, tile->x_pixel, square, LANES, pixels, terms);
     FC_ROLLED for (int t = 0; t < terms; t++, at += tile->weight_term) FC_UNROLL (k, outputs)
         to->sum[k] = vfma(vset1(to->weights[k][at]), vload(square + t * LANES), to->sum[k]);
 }
