@@ -2,12 +2,13 @@
  *
  * Four vectors of outputs a block. A tap is a load, a maximum and a comparison with itself for NaN; a
  * numbered one takes two comparisons and two selections. What is left after whole blocks is taken by
- * one more block that ends with the lanes, and computes some of them again. Taps go two by two: 3 x 3 over 28 x 28 x 64
+ * one more block that ends with the lanes, and computes some of them again. A maximum begins with its
+ * first tap, and taps go two by two: 3 x 3 over 28 x 28 x 64
  * in the cache takes 0.27 ns an element, where a loop with the bookkeeping of phases and the NaNs of
  * each tap or-ed into a mask took 0.45. Constant sizes are worth their bytes where that loop takes longer, 3 x 3 by
- * 3 % with 32 registers, an average of 2 x 2 by 13. 2 x 3, 3 x 2 and a maximum of 2 x 2 took up to 8 % less, but
- * 40 KB of a wheel, and with 16 registers, which 36 loads do not fit, a maximum of 3 x 3 takes 1.3 times as long
- * as a constant. */
+ * 3 % with 32 registers, an average of 2 x 2 by 13. 2 x 3, 3 x 2 and a maximum of 2 x 2 as constants gained nothing,
+ * but were 40 KB of a wheel, and with 16 registers, which 36 loads do not fit, a constant of 3 x 3 took 1.3 times
+ * as long. */
 
 enum { WINDOW_TAPS = 2, MOST_SQUARE = 3 }; /* taps of a turn, and of a constant size each way */
 
@@ -37,31 +38,49 @@ FC_INLINE void window_taps(const struct fc_pool2d_window *window, struct pool_st
     pool_row_ends(state, vectors, pooling);
 }
 
+/* A maximum begins with its first tap, which wins but where nothing does. */
+FC_INLINE struct pool_state window_begins(const struct fc_pool2d_window *window, const real *x,
+                                          int64_t l, int v, const int vectors, const bool partial,
+                                          int first, fc_pooling pooling, bool numbered)
+{
+    struct pool_state state = pool_begins(pooling);
+    if (pooling == FC_AVG)
+        return state;
+    const vreal value = pool_load(x + window->offset[0], v, vectors, partial, first);
+    state.number = viset1((integer)window->number[0]);
+    if (numbered && window->first) {
+        const vmask wins = pool_beats(state.numbers, value, state.best, pooling);
+        const vint none = viload((const integer *)window->first + l + v * LANES);
+        state.number = viselect(wins, state.number, none);
+    }
+    state.best = value;
+    state.numbers = visnumber(value);
+    return state;
+}
+
 FC_INLINE void window_block(const struct fc_pool2d_window *window, int64_t p, int64_t l,
                             const int vectors, const bool partial, int first, const int square,
                             fc_pooling pooling, bool numbered)
 {
     const real *x = (const real *)window->x + p * window->x_column + l;
     struct pool_state state[POOL_VECTORS];
-    FC_UNROLL (v, vectors) {
-        state[v] = pool_begins(pooling);
-        if (numbered)
-            state[v].number = window->first ? viload((const integer *)window->first + l + v * LANES)
-                                            : viset1((integer)window->number[0]);
-    }
+    FC_UNROLL (v, vectors)
+        state[v] = window_begins(window, x, l, v, vectors, partial, first, pooling, numbered);
     const int64_t rows = pooling == FC_AVG ? window->rows : 1;
     const int64_t taps = pooling == FC_AVG ? window->taps : window->rows * window->taps;
+    const int begun = pooling == FC_AVG ? 0 : 1;
     FC_UNROLL (i, MOST_SQUARE)
         if (i < square) {
             pool_row_begins(state, vectors, pooling);
             FC_UNROLL (j, MOST_SQUARE)
-                if (j < square)
+                if (j < square && i + j >= begun)
                     window_tap(window, state, x, i * square + j, vectors, partial, first, pooling,
                                numbered);
             pool_row_ends(state, vectors, pooling);
         }
     for (int64_t i = 0; !square && i < rows; i++)
-        window_taps(window, state, x, i * taps, taps, vectors, partial, first, pooling, numbered);
+        window_taps(window, state, x, i * taps + begun, taps - begun, vectors, partial, first,
+                    pooling, numbered);
     if (numbered) {
         integer *numbers = (integer *)window->numbers + p * window->number_column + l;
         FC_UNROLL (v, vectors)
