@@ -144,7 +144,8 @@ static void add_sums(struct item *item, const struct aim *aim)
     const struct fc_planes_plan *plan = job->plan;
     const struct fc_few_kernels *few = job->few;
     const bool direct = plan->direct && aim->last;
-    const char *bias = direct ? job->convolution->bias : NULL;
+    const bool ends = aim->last && !job->convolution->residual.data;
+    const char *bias = ends ? job->convolution->bias : NULL;
     const fc_image *y = &job->convolution->y;
     const int64_t outputs = job->convolution->kernel.c_out;
     const int64_t most = few->plane_units * plan->unit;
@@ -152,7 +153,7 @@ static void add_sums(struct item *item, const struct aim *aim)
     struct fc_plane_tile *tile = &item->tile;
     tile->partial_step = plan->strip_plane;
     tile->y_step = direct ? y->stride_c : plan->strip_plane;
-    tile->activation = direct ? job->convolution->activation : FC_LINEAR;
+    tile->activation = ends ? job->convolution->activation : FC_LINEAR;
     for (int64_t at = 0; at < aim->length; at += most) {
         const int64_t pixel = plan->flat ? at / plan->pitch * y->stride_h + at % plan->pitch : at;
         for (int64_t t = 0; t < tiles; t++) {
@@ -306,7 +307,7 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
 }
 
 void fc_finish_few(const struct fc_convolution *convolution, const void *sums, ptrdiff_t plane,
-                   int64_t n, int64_t row, int64_t column, int64_t pixels)
+                   int64_t n, int64_t row, int64_t column, int64_t pixels, bool ended)
 {
     const struct fc_kernels *kernels = fc_current_kernels(convolution->dtype);
     const ptrdiff_t element = (ptrdiff_t)fc_element_size(convolution->dtype);
@@ -328,7 +329,7 @@ void fc_finish_few(const struct fc_convolution *convolution, const void *sums, p
                   .y_channel = y->stride_c,
                   .pixels = pixels,
                   .channels = y->c},
-        .bias = convolution->bias,
+        .bias = ended ? NULL : convolution->bias,
         .residual = residual->data ? (const char *)residual->data +
                                          (n * residual->stride_n + row * residual->stride_h +
                                           column * residual->stride_w) *
@@ -336,7 +337,7 @@ void fc_finish_few(const struct fc_convolution *convolution, const void *sums, p
                                    : NULL,
         .residual_pixel = residual->stride_w,
         .residual_channel = residual->stride_c,
-        .activation = convolution->activation,
+        .activation = ended ? FC_LINEAR : convolution->activation,
     });
 }
 
@@ -365,7 +366,7 @@ static void compute_item(void *context, int64_t index, int worker)
     for (int64_t r = 0; r < (plan->direct ? 0 : item.patch.rows); r++)
         fc_finish_few(job->convolution, item.strip + r * plan->strip_pitch * job->element,
                       plan->strip_plane, item.n, fc_patch_row(&plan->blocks, &item.patch, r),
-                      item.patch.column, item.patch.columns);
+                      item.patch.column, item.patch.columns, !job->convolution->residual.data);
 }
 
 fc_status fc_convolve_planes(const struct fc_convolution *convolution)

@@ -303,7 +303,7 @@ fc_status fc_spread(const struct fc_spread *spread)
     char *scratch;
     if (spread->y.n * spread->y.h * spread->y.w * spread->y.c == 0)
         return FC_OK;
-    if (fc_fits_spread_planes(spread))
+    if (fc_chains_rows(spread) || fc_prefers_planes(spread))
         return fc_spread_planes(spread);
     if (!fc_plan_spread(spread, &plan))
         return FC_OVERFLOW;

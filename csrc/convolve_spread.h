@@ -26,8 +26,10 @@ bool fc_fits_spread(const struct fc_spread *spread);
 
 fc_status fc_spread(const struct fc_spread *spread);
 
-/* The same with pixels in the lanes, at stride 1, in sums of another order; and where it is cheaper. */
-bool fc_fits_spread_planes(const struct fc_spread *spread);
+/* Whether the taps of a row are one chain, where it is cheaper: at stride 1, in sums of another order. */
+bool fc_chains_rows(const struct fc_spread *spread);
+/* The same with pixels in the lanes, to the same bits; and whether it is cheaper. */
+bool fc_prefers_planes(const struct fc_spread *spread);
 fc_status fc_spread_planes(const struct fc_spread *spread);
 
 /* A convolution as such; it fits only if its stride and dilation are 1 and it pads with zeros. */

@@ -23,7 +23,7 @@ bool fc_fits_spread(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t unit = fc_unit(spread->dtype);
-    if (fc_fits_spread_planes(spread))
+    if (fc_chains_rows(spread))
         return true;
     if (kernel->groups != 1 || kernel->c_out >= unit || kernel->c_in < FEWEST_CHANNELS ||
         kernel->c_in > MOST_CHANNELS || spread->stride[0] > FC_MOST_SPREAD_TAPS ||

@@ -62,7 +62,7 @@ static void compute_item(void *context, int64_t index, int worker)
         tile.y = sums + k * job->pixels * job->element;
         job->few->turned_tile(&tile);
     }
-    fc_finish_few(convolution, sums, job->pixels, n, row, p, tile.pixels);
+    fc_finish_few(convolution, sums, job->pixels, n, row, p, tile.pixels, false);
 }
 
 fc_status fc_convolve_turned(const struct fc_convolution *given)

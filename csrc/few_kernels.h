@@ -135,8 +135,8 @@ struct fc_few_kernels {
     int plane_outputs, plane_units; /* of a plane_tile, at most */
     void (*plane_tile)(const struct fc_plane_tile *tile);
     void (*turned_tile)(const struct fc_turned_tile *tile);
-    /* finish_block from planes, of which whole vectors are read, to channels that lie together in
-     * pixels that do: y_pixel is channels, at most FC_FEW_OUTPUTS; or to planes. No residual. */
+    /* finish_block from planes to channels that lie together in pixels that do, for which x may be changed: y_pixel
+     * is channels, at most FC_FEW_OUTPUTS; or to planes. No residual. */
     void (*finish_planes)(const struct fc_finish *finish);
     void (*row_dkernel)(const struct fc_row_dkernel *tile);
     void (*column_sums)(const struct fc_column_sums *sums);

@@ -135,43 +135,6 @@ FC_SPILL_TO_STACK static void plane_tile(const struct fc_plane_tile *tile)
     }
 }
 
-/* Stores a vector of groups as pixels of fewer channels; the rest of each store is covered by the
- * next one, or lies beyond the block and is left out. `at` is where the vector's first lane goes. */
-FC_INLINE void store_group(const struct fc_block *block, vreal a, const int group, int64_t at)
-{
-    const int64_t left = block->pixels * block->channels - at;
-    real *y = (real *)block->y + at;
-    if (LANES > group)
-        a = vcompact(a, group, (int)block->channels);
-    if (left >= LANES)
-        vstore(y, a);
-    else if (left > 0)
-        vstore_first(y, a, (int)left);
-}
-
-/* LANES pixels of `group` channels, those beyond the real ones zero: after log2(group) rounds of
- * interleaving, each as in a transposition, the channels of a pixel lie together. For 6 channels that
- * takes 24 shuffles where a whole square takes 64. */
-FC_INLINE void interleave_planes(const struct fc_finish *finish, int64_t p, const int group)
-{
-    const struct fc_block *block = &finish->block;
-    vreal a[FC_FEW_OUTPUTS];
-    FC_UNROLL (c, group) {
-        a[c] = vzero();
-        if (c < block->channels) {
-            a[c] = vload((const real *)block->x + c * block->x_channel + p);
-            if (finish->bias)
-                a[c] = vadd(a[c], vset1(((const real *)finish->bias)[c]));
-            a[c] = activate(a[c], finish->activation);
-        }
-    }
-    interleave(a, group, false);
-    FC_UNROLL (c, group)
-        if (c * LANES % group < block->channels)
-            store_group(block, a[c], group,
-                        (p + c * LANES / group) * block->channels + c * LANES % group);
-}
-
 /* From planes to planes: what finish_row does, without what whole vectors do not need. */
 static void finish_plane(const struct fc_finish *finish, int64_t c)
 {
@@ -195,18 +158,22 @@ static void finish_plane(const struct fc_finish *finish, int64_t c)
     }
 }
 
+/* To pixels: finished in place, and then interleaved. */
 static void finish_planes(const struct fc_finish *finish)
 {
-    const int64_t pixels = finish->block.pixels;
-    if (finish->block.y_pixel == 1 && finish->block.channels > 1)
-        for (int64_t c = 0; c < finish->block.channels; c++)
-            finish_plane(finish, c);
-    else if (finish->block.channels <= FC_FEW_OUTPUTS / 2)
-        for (int64_t p = 0; p < pixels; p += LANES)
-            interleave_planes(finish, p, FC_FEW_OUTPUTS / 2);
-    else
-        for (int64_t p = 0; p < pixels; p += LANES)
-            interleave_planes(finish, p, FC_FEW_OUTPUTS);
+    struct fc_finish planes = *finish;
+    const struct fc_block *block = &finish->block;
+    const bool turned = block->y_pixel != 1 || block->channels == 1;
+    if (turned) {
+        planes.block.y = (void *)block->x;
+        planes.block.y_channel = block->x_channel;
+    }
+    if (!turned || finish->bias || finish->activation != FC_LINEAR)
+        for (int64_t c = 0; c < block->channels; c++)
+            finish_plane(&planes, c);
+    if (turned)
+        transpose_block(block->x, block->x_channel, block->y, block->y_pixel, block->channels,
+                        block->pixels, false);
 }
 
 /* y[2 * i] = a[i], zeros between, of as many elements as are left of a row. */

@@ -35,12 +35,14 @@ FC_INLINE vreal vpermute(vreal a, vint order)
     return vload(to);
 }
 /* Of two vectors it is not one instruction, and not used. */
-enum { PERMUTES_TWO = 0 };
+enum { PERMUTES_TWO = 0, TRIPLES = 0 };
 FC_INLINE vreal vpermute_two(vreal a, vreal b, vint order)
 {
     (void)b;
     return vpermute(a, order);
 }
+
+FC_INLINE void vtriple(vreal a[3]) { (void)a; }
 
 /* 16 bytes from each row: a vector is one such piece. */
 enum { PIECE = LANES };

@@ -193,6 +193,35 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
     return FC_HALVES(FC_OP(unpacklo)(a, b), FC_OP(unpackhi)(a, b), 0x31);
 }
 
+/* Three vectors, element by element: a0 b0 c0 a1 b1 c1 ... Each lane takes one of three lanes in the same place. */
+enum { TRIPLES = 1 };
+#if FC_REAL == 32
+#define FC_SPREAD(a, ...) _mm256_permutevar8x32_ps(a, _mm256_setr_epi32(__VA_ARGS__))
+#define FC_BLEND(a, b, c, second, third) _mm256_blend_ps(_mm256_blend_ps(a, b, second), c, third)
+#define FC_TRIPLE(a, second, third, ...)                                 \
+    FC_BLEND(FC_SPREAD(a[0], __VA_ARGS__), FC_SPREAD(a[1], __VA_ARGS__), \
+             FC_SPREAD(a[2], __VA_ARGS__), second, third)
+#else
+#define FC_TRIPLE(a, second, third, order)                                       \
+    _mm256_blend_pd(_mm256_blend_pd(_mm256_permute4x64_pd(a[0], order),          \
+                                    _mm256_permute4x64_pd(a[1], order), second), \
+                    _mm256_permute4x64_pd(a[2], order), third)
+#endif
+FC_INLINE void vtriple(vreal a[3])
+{
+#if FC_REAL == 32
+    const vreal first = FC_TRIPLE(a, 0x92, 0x24, 0, 0, 0, 1, 1, 1, 2, 2);
+    const vreal second = FC_TRIPLE(a, 0x24, 0x49, 2, 3, 3, 3, 4, 4, 4, 5);
+    a[2] = FC_TRIPLE(a, 0x49, 0x92, 5, 5, 6, 6, 6, 7, 7, 7);
+#else
+    const vreal first = FC_TRIPLE(a, 0x2, 0x4, _MM_SHUFFLE(1, 0, 0, 0));
+    const vreal second = FC_TRIPLE(a, 0x9, 0x2, _MM_SHUFFLE(2, 2, 1, 1));
+    a[2] = FC_TRIPLE(a, 0x4, 0x9, _MM_SHUFFLE(3, 3, 3, 2));
+#endif
+    a[0] = first;
+    a[1] = second;
+}
+
 /* The lower half of a, and then that of b. */
 FC_INLINE vreal vhalves(vreal a, vreal b) { return FC_HALVES(a, b, 0x20); }
 

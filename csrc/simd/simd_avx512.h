@@ -159,6 +159,30 @@ FC_INLINE vreal vzip_high(vreal a, vreal b)
 }
 #endif
 
+/* Three vectors, element by element: a0 b0 c0 a1 b1 c1 ... */
+enum { TRIPLES = 1 };
+FC_INLINE void vtriple(vreal a[3])
+{
+    vreal b[3];
+#if FC_REAL == 32
+#define FC_TWO(a, b, ...) _mm512_permutex2var_ps(a, _mm512_setr_epi32(__VA_ARGS__), b)
+    b[0] = FC_TWO(a[0], a[1], 0, 16, 0, 1, 17, 0, 2, 18, 0, 3, 19, 0, 4, 20, 0, 5);
+    b[1] = FC_TWO(a[0], a[1], 21, 0, 6, 22, 0, 7, 23, 0, 8, 24, 0, 9, 25, 0, 10, 26);
+    b[2] = FC_TWO(a[0], a[1], 0, 11, 27, 0, 12, 28, 0, 13, 29, 0, 14, 30, 0, 15, 31, 0);
+    a[0] = FC_TWO(b[0], a[2], 0, 1, 16, 3, 4, 17, 6, 7, 18, 9, 10, 19, 12, 13, 20, 15);
+    a[1] = FC_TWO(b[1], a[2], 0, 21, 2, 3, 22, 5, 6, 23, 8, 9, 24, 11, 12, 25, 14, 15);
+    a[2] = FC_TWO(b[2], a[2], 26, 1, 2, 27, 4, 5, 28, 7, 8, 29, 10, 11, 30, 13, 14, 31);
+#else
+#define FC_TWO(a, b, ...) _mm512_permutex2var_pd(a, _mm512_setr_epi64(__VA_ARGS__), b)
+    b[0] = FC_TWO(a[0], a[1], 0, 8, 0, 1, 9, 0, 2, 10);
+    b[1] = FC_TWO(a[0], a[1], 0, 3, 11, 0, 4, 12, 0, 5);
+    b[2] = FC_TWO(a[0], a[1], 13, 0, 6, 14, 0, 7, 15, 0);
+    a[0] = FC_TWO(b[0], a[2], 0, 1, 8, 3, 4, 9, 6, 7);
+    a[1] = FC_TWO(b[1], a[2], 10, 1, 2, 11, 4, 5, 12, 7);
+    a[2] = FC_TWO(b[2], a[2], 0, 13, 2, 3, 14, 5, 6, 15);
+#endif
+}
+
 /* The lower half of a, and then that of b. */
 #if FC_REAL == 32
 FC_INLINE vreal vhalves(vreal a, vreal b) { return _mm512_shuffle_f32x4(a, b, 0x44); }
