@@ -1,4 +1,4 @@
-"""What every test module shares: the hypothesis profiles, two fixtures, and the tally.
+"""What every test module shares: the hypothesis profiles, fixtures, and the tally.
 
 ``FASTCONV_TEST_PROFILE`` chooses the profile: "ci" (the default, the same examples at every run) or
 "long" (new examples at every run, many more). With ``FASTCONV_TRUST=1``, what the tests count is
@@ -7,7 +7,10 @@ recorded for docs/trust.md at the end of a run without a failure.
 
 from __future__ import annotations
 
+import ctypes
 import os
+import platform
+import sys
 import time
 from collections.abc import Generator, Iterator
 
@@ -49,6 +52,20 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
 
     with _core.forced_isa(request.param):
         yield request.param
+
+
+@pytest.fixture(autouse=True)
+def x87_is_left_alone() -> Iterator[None]:
+    """Require that no register of the x87 is in use after a test, on CPUs that have one.
+
+    Long doubles of the caller would be NaN; a compiler that carries a number by way of an MMX
+    register leaves them so, and nothing here can mend it: each test that follows fails too.
+    """
+    yield
+    if sys.platform == "linux" and platform.machine() == "x86_64":
+        state = (ctypes.c_uint16 * 16)()
+        ctypes.CDLL(None).fegetenv(state)
+        assert state[4] == 0xFFFF  # two bits a register, set where it is empty
 
 
 @pytest.fixture
