@@ -34,7 +34,8 @@ static void finish_phase(const struct fc_spread_item *item, int64_t row, int64_t
     });
 }
 
-/* Pixels of `count` lines, `step` apart, to where they follow each other: those that all have, then one of the first. */
+/* Pixels of `count` lines, `step` apart, to where they follow each other: those that all have, then one of the
+ * first. */
 static void join_lines(const struct fc_spread_item *item, char *y, const char *line, ptrdiff_t step,
                        int64_t count, int64_t rest)
 {

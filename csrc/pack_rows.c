@@ -181,7 +181,8 @@ static const char *channel_of(const struct fc_padded *padded, int64_t n, int64_t
            (n * padded->x.stride_n + c * padded->x.stride_c) * (ptrdiff_t)padded->element;
 }
 
-/* Channels of which a pixel's lie together. Planes are read some at a time, all rows of them, in the order of memory. */
+/* Channels of which a pixel's lie together. Planes are read some at a time, all rows of them, in the order of
+ * memory. */
 static void pack_slab(const struct fc_padded *padded, int64_t n, const struct fc_patch *patch,
                       int64_t c, int64_t count, char *to)
 {

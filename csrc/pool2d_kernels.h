@@ -124,10 +124,10 @@ struct fc_pool2d_halves {
 /* The same windows over planes, where columns are lanes: rows [begin, end) of windows, of which there are `rows` and
  * one more that there is not, each giving two rows of dx, 2 * h - above and the next, to where dx is row `top`.
  * Window w of a row has columns 2 * w - before on, of `width`, and the last may have one beyond them, as the last
- * row may have one beyond `height`. Winners are searched for in x, or told from indices of a plane, which fit 31 bits;
- * either is fetched `ahead` bytes ahead, and with `fetch` dx. False: one is none of its window's. `state` keeps 2 * width elements of a
- * row, and four vectors'; a call that is not `fresh` goes on with the one before. With `two` it is two planes of at
- * most a vector's columns, searched, whose distances are x_plane and so on. */
+ * row may have one beyond `height`. Winners are searched for in x, or told from indices of a plane, which fit 31
+ * bits; either is fetched `ahead` bytes ahead, and with `fetch` dx. False: one is none of its window's. `state`
+ * keeps 2 * width elements of a row, and four vectors'; a call that is not `fresh` goes on with the one before. With
+ * `two` it is two planes of at most a vector's columns, searched, whose distances are x_plane and so on. */
 enum { FC_POOL2D_HALVES = 8 }; /* rows of windows that are walked at a time */
 struct fc_pool2d_halves_planes {
     const void *x, *dy;

@@ -3,10 +3,11 @@
  * A panel writes 128 bytes of each pixel of y, and tiles step from row to row of both images: pieces of memory far
  * from each other, which no prefetcher follows. While other processes use the third-level cache of Zen 4, 3x3 with 64
  * channels at 56x56 went from 6.5 ms to 5.5 by asking for both, y alone 6.0, with 128 at 28x28 from 5.6 to 5.1.
- * Of each pixel an item of 8 groups reads 512 bytes of x, and a group writes 64 of y. On Zen 4 8 images of 14x14 with 32 groups of 16 channels went
- * from 1.77 ms to 1.65 where x comes from memory, from 2.25 to 1.93 where all does, and stayed at 1.6 where all
- * comes from the third-level cache; in planes 2.27 to 1.93, 2.66 to 2.28, 1.87 to 1.83. y into the nearest
- * cache, where its lines meet in a few sets, cost 6 % more than into the second. */
+ *
+ * Of each pixel an item of 8 groups reads 512 bytes of x, and a group writes 64 of y. On Zen 4 8 images of 14x14
+ * with 32 groups of 16 channels went from 1.77 ms to 1.65 where x comes from memory, from 2.25 to 1.93 where all
+ * does, and stayed at 1.6 where all comes from the third-level cache; in planes 2.27 to 1.93, 2.66 to 2.28, 1.87 to
+ * 1.83. y into the nearest cache, where its lines meet in a few sets, cost 6 % more than into the second. */
 #ifndef FC_WINOGRAD_AHEAD_H
 #define FC_WINOGRAD_AHEAD_H
 

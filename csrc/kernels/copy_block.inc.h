@@ -28,8 +28,9 @@ static void transpose_ragged(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
             vstore_first(y + j * y_row, a[j], rows);
 }
 
-/* LANES rows of fewer columns, PIECE of them at a time: a square with its gaps takes as many shuffles as a whole one,
- * 90 cycles on Zen 4 for 16 rows of 8 columns, so 30. Whole pieces are read, beyond the columns too: of the last row at most PIECE - 1 elements. */
+/* LANES rows of fewer columns, PIECE of them at a time: a square with its gaps takes as many shuffles as a whole
+ * one, 90 cycles on Zen 4 for 16 rows of 8 columns, so 30. Whole pieces are read, beyond the columns too: of the
+ * last row at most PIECE - 1 elements. */
 static void transpose_pieces(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int columns)
 {
     const struct turned turned = turned_at(x, x_row);
@@ -44,9 +45,10 @@ static void transpose_pieces(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t 
     }
 }
 
-/* The last squares of a row or column of them overlap those before. Of planes so small that 256 bytes on is beyond them,
- * as many as are next are asked for: 512 to 2048 channels of 7 x 7 took 1.3 of 9.2 ms for the planes of dy on Zen 4, now
- * 0.6. Of larger ones, or of the next pixels, it took 3 to 8 % of depthwise layers, whose next planes are near. */
+/* The last squares of a row or column of them overlap those before. Of planes so small that 256 bytes on is beyond
+ * them, as many as are next are asked for: 512 to 2048 channels of 7 x 7 took 1.3 of 9.2 ms for the planes of dy on
+ * Zen 4, now 0.6. Of larger ones, or of the next pixels, it took 3 to 8 % of depthwise layers, whose next planes are
+ * near. */
 static void transpose_block(const real *x, ptrdiff_t x_row, real *y, ptrdiff_t y_row, int64_t rows,
                             int64_t columns, bool planes)
 {
