@@ -233,13 +233,13 @@ static void compute_row(struct fc_spread_item *item, int64_t row)
     while (item->last < item->stop && item->last * job->stride <= at)
         item->last++;
     while (item->next < item->last) {
-        if (item->next - item->base == plan->slots)
-            item->base = item->next, item->listed = FC_NO_ROW;
-        const struct rows rows = {item->next, fc_min(plan->x_rows, item->stop - item->next)};
-        for (int64_t c = 0; c < c_in; c += plan->block) {
-            const int64_t count = fc_min(plan->block, c_in - c);
-            multiply(item, &rows, c, count);
+        if (item->next - item->base == plan->slots) {
+            item->base = item->next;
+            item->listed = FC_NO_ROW;
         }
+        const struct rows rows = {item->next, fc_min(plan->x_rows, item->stop - item->next)};
+        for (int64_t c = 0; c < c_in; c += plan->block)
+            multiply(item, &rows, c, fc_min(plan->block, c_in - c));
         item->next += rows.count;
     }
     fc_add_spread_row(item, row);

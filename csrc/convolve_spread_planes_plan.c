@@ -159,6 +159,12 @@ static int64_t slots_of(int64_t x_rows, int64_t all, int64_t reach)
     return x_rows >= all ? x_rows : fc_ceil_div(x_rows + reach - 1, x_rows) * x_rows;
 }
 
+/* Units of t that so many rows of x take, one for the last to begin within. */
+static int64_t units_of(const struct fc_spread_planes_plan *plan, int64_t rows, int64_t length)
+{
+    return fc_ceil_div((rows - 1) * plan->pitch + length, plan->unit) + 1;
+}
+
 /* Rows of x at a time: those that leave the fewest lanes empty. Planes one after the other are a stream where all their
  * rows are copied at once; in runs of 9 rows, 15 lines, they are none that the processor knows. */
 static void choose_rows(const struct fc_spread *spread, struct fc_spread_planes_plan *plan,
@@ -179,14 +185,10 @@ static void choose_rows(const struct fc_spread *spread, struct fc_spread_planes_
     while (most > 1 && slots_of(most, all, reach) * t > T_BYTES)
         most--;
     plan->x_rows = most;
-    int64_t least = (most - 1) * plan->pitch + length;
-    for (int64_t rows = most; rows > 0 && plan->chained == 1; rows--) {
-        const int64_t units = fc_ceil_div((rows - 1) * plan->pitch + length, plan->unit) + 1;
-        if (units * plan->x_rows < least * rows) {
+    for (int64_t rows = most - 1; rows > 0 && plan->chained == 1; rows--)
+        if (units_of(plan, rows, length) * plan->x_rows <
+            units_of(plan, plan->x_rows, length) * rows)
             plan->x_rows = rows;
-            least = units;
-        }
-    }
     plan->slots = slots_of(plan->x_rows, all, reach);
 }
 

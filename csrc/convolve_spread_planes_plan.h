@@ -14,16 +14,15 @@ struct fc_spread_planes_plan {
     int64_t pixels;        /* of y in a phase of its columns, the most */
     int64_t width, blocks; /* pixels of a phase in an item, and items of a row, */
     bool cut;              /* which may be one that keeps no zeros between rows */
-    int64_t
-        reach[2]; /* of pixels [p, q) of all phases: columns [p + reach[0], q + reach[1]) of x */
+    /* Pixels [p, q) of all phases read columns [p + reach[0], q + reach[1]) of x. */
+    int64_t reach[2];
     int64_t height, row_blocks; /* rows of y in an item, and items of an image */
     int64_t x_rows, slots;      /* rows of x at a time, and of t that are kept */
     int64_t x_plane, t_plane;
     int64_t phases; /* of columns of y: the stride */
-    ptrdiff_t tap, phase_of_taps,
-        row_of_taps; /* from tap to tap of t, of those of a phase, and of rows, */
-    ptrdiff_t down;  /* and from a row of x to the next for the same row of y */
-    int64_t line;    /* of y, in whole units */
+    /* From tap to tap of t, of those of a phase, and of rows; and from a row of x to the next for the same row of y. */
+    ptrdiff_t tap, phase_of_taps, row_of_taps, down;
+    int64_t line; /* of y, in whole units */
     size_t bias_bytes, weight_bytes, x_bytes, t_bytes, worker_bytes;
     int64_t items;
     int workers;

@@ -137,11 +137,11 @@ static void fetch_y(const struct fc_spread_item *item, int64_t row)
  * takes 30 cycles a row, 3 % of the time of MNIST's first layer. */
 static bool slides(struct fc_spread_item *item, int64_t terms)
 {
-    const bool slides = item->first == item->listed + 1 && item->last - item->first == terms;
+    const bool next = item->first == item->listed + 1 && item->last - item->first == terms;
     const bool may = item->job->stride == 1 && item->job->plan->phases == 1 &&
                      item->job->plan->taps == 1 && item->first >= item->base;
     item->listed = may ? item->first : FC_NO_ROW;
-    return slides && may;
+    return next && may;
 }
 
 /* Row `row` of y: direct, or by lines. */

@@ -1,8 +1,9 @@
 /* fastconv.h: convolution and pooling of images on the CPU, as a C library.
  *
- * Build: compile every .c file below csrc/ as C11 with -ffp-contract=off, link with -pthread -lm.
- * No other flag, no configuration: the kernels of every instruction set the compiler knows are
- * built, and the best one that the CPU has is taken when the library is first used.
+ * Build: compile every .c file below csrc/ as C11 with -ffp-contract=off, link with -pthread -lm;
+ * with gcc on x86-64 -mno-mmx too, or long doubles of the caller may become NaN. No other flag, no
+ * configuration: the kernels of every instruction set the compiler knows are built, and the best
+ * one that the CPU has is taken when the library is first used.
  *
  * Promises that hold for every function here:
  *   - Arguments are checked before anything is written. A status other than FC_OK means that no
