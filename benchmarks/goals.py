@@ -70,7 +70,7 @@ def multiplies_less(case: Case) -> bool:
     """Whether Winograd's algorithm fits, so that the FMA peak does not bound a layer's speed."""
     layer = case.layer
     fits = layer.strides == layer.dilation == (1, 1) and layer.groups == 1 and not layer.is_pool
-    return fits and layer.kernel in ((3, 3), (5, 5), (1, 7), (7, 1))
+    return fits and layer.kernel in ((3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
 
 
 def reached(case: Case, data_format: str) -> str:
