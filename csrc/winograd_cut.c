@@ -101,6 +101,16 @@ void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most)
     cut->column_blocks = fc_ceil_div(cut->tile_columns, cut->columns);
     cut->lines = even_pieces(cut->images * cut->tile_rows, most / cut->columns);
     cut->line_blocks = fc_ceil_div(cut->images * cut->tile_rows, cut->lines);
+    cut->longer = cut->line_blocks;
+}
+
+void fc_winograd_even_blocks(struct fc_winograd_cut *cut, int threads)
+{
+    const int64_t all = cut->images * cut->tile_rows;
+    if (cut->line_blocks * cut->column_blocks % threads != 0)
+        cut->line_blocks = fc_min(fc_whole_units(cut->line_blocks, threads), all);
+    cut->lines = fc_ceil_div(all, cut->line_blocks);
+    cut->longer = all - (cut->lines - 1) * cut->line_blocks;
 }
 
 /* -------------------------------------------------------------------- order */
@@ -119,12 +129,14 @@ static int64_t shorts_before(const struct fc_winograd_cut *cut, int64_t line)
 
 struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index)
 {
+    const int64_t line_block = index / cut->column_blocks;
     struct fc_winograd_block block = {
-        .line = index / cut->column_blocks * cut->lines,
+        .line = line_block * cut->lines - fc_max(line_block - cut->longer, 0),
         .column = index % cut->column_blocks * cut->columns,
     };
     struct fc_winograd_order *order = &block.order;
-    block.lines = fc_min(cut->lines, cut->images * cut->tile_rows - block.line);
+    block.lines = fc_min(cut->lines - (line_block < cut->longer ? 0 : 1),
+                         cut->images * cut->tile_rows - block.line);
     block.columns = fc_min(cut->columns, cut->tile_columns - block.column);
     order->columns = fc_max(fc_min(cut->full[1] - block.column, block.columns), 0);
     order->ends = block.columns - order->columns;

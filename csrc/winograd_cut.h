@@ -16,6 +16,7 @@ struct fc_winograd_cut {
     int points[2], full_points[2], short_points[2]; /* of the form, and of tiles */
     int64_t lines, columns;                         /* of a block */
     int64_t line_blocks, column_blocks;
+    int64_t longer; /* of the line_blocks: those after them have one line less */
 };
 
 /* How many tiles of a block have fewer points in neither direction, in one, or in both. Their order
@@ -89,6 +90,9 @@ struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *for
 
 /* Cuts them into near-equal blocks of at most `most` tiles, or one row of them. */
 void fc_winograd_cut_blocks(struct fc_winograd_cut *cut, int64_t most);
+
+/* Makes them a multiple of the threads where there are lines enough, and no two differ by more than a line. */
+void fc_winograd_even_blocks(struct fc_winograd_cut *cut, int threads);
 
 struct fc_winograd_block fc_winograd_block_at(const struct fc_winograd_cut *cut, int64_t index);
 

@@ -64,12 +64,13 @@ static void cut_blocks(const struct fc_convolution *convolution, struct fc_winog
     plan->spread =
         plan->depth < plan->chunks ? fc_min(FC_WINOGRAD_CHUNK, channels->c_in) : channels->c_in;
 
-    /* Few blocks are made as many as the threads, or a multiple. */
+    /* Fewer lines than threads are cut in columns as well. */
     int64_t most = one_block ? all : plan->packs ? fc_min(depth.tiles, PACKED_TILES) : depth.tiles;
-    const int64_t blocks = fc_ceil_div(all, most);
-    if (!one_block && !plan->packs && blocks < 4 * plan->width)
-        most = fc_ceil_div(all, fc_ceil_div(blocks, plan->width) * plan->width);
+    if (!one_block && !plan->packs && plan->cut.images * plan->cut.tile_rows < plan->width)
+        most = fc_ceil_div(all, plan->width);
     fc_winograd_cut_blocks(&plan->cut, most);
+    if (!one_block && plan->width > 1)
+        fc_winograd_even_blocks(&plan->cut, plan->width);
     plan->blocks = plan->cut.line_blocks * plan->cut.column_blocks;
     plan->fused = plan->blocks == 1;
 }
