@@ -9,8 +9,8 @@
  * computed for a block, so that V and M stay near, by items that pack the x of 8 groups at once, in runs of 512
  * bytes: 8 images of 14x14 with 32 of them took 1.9 ms when each read all of x by itself, and take 1.5.
  *
- * A kernel that is transformed inside the call is made chunk by chunk where it is used, if one block holds all
- * tiles (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory), or if its panels are so large
+ * A kernel that is transformed inside the call is made chunk by chunk where it is used, if no thread has a second
+ * block (512 x 512 at 7 x 7, 8 images: 37 MB that are never written to memory), or if its panels are so large
  * that V would be made again for each; else in passes over panels: no more than U_BYTES of it exist. */
 #include "winograd_plan.h"
 
@@ -49,12 +49,13 @@ static void cut_blocks(const struct fc_convolution *convolution, struct fc_winog
     const double work = 2.0 * (double)(all * products) * (double)(channels->c_in * channels->c_out);
     plan->width =
         fc_parallel_width(all * panels, plan->packs ? work * (double)channels->groups : work);
-    /* Threads that share a block each take all of x to positions, for some panels of a kernel too large to be
-     * shared: 5x5 from 128 to 48 channels at 7x7, 8 images, took 1.3 times as long on two as with a block each.
-     * On one it took 0.69 ms, and takes 0.59 in three: a V larger than the kernel, and than the second-level
-     * cache keeps, is cut as well. */
+    /* Threads that share a block each take all of x to positions, for some panels of a kernel that is larger than
+     * what they make twice: 128 to 192 channels at 28x28, one image, took 0.70 ms on two with a block each and
+     * takes 0.50, but 8 images of 5x5 from 128 to 48 channels at 7x7 would take 1.3 times as long. On one
+     * thread those took 0.69 ms, and take 0.59 in three blocks: a V larger than the kernel, and than the
+     * second-level cache keeps, is cut as well. */
     const bool one_block =
-        !plan->packs && (plan->width == 1 || u_bytes > FC_WINOGRAD_MOST_V_BYTES) &&
+        !plan->packs && (plan->width == 1 || u_bytes > v_bytes) &&
         v_bytes <= fc_min(fc_max(u_bytes, NEAR_BYTES), FC_WINOGRAD_MOST_V_BYTES) &&
         all <= FC_WINOGRAD_MOST_TILES;
     const struct fc_winograd_depth depth =
@@ -72,7 +73,9 @@ static void cut_blocks(const struct fc_convolution *convolution, struct fc_winog
     if (!one_block && plan->width > 1)
         fc_winograd_even_blocks(&plan->cut, plan->width);
     plan->blocks = plan->cut.line_blocks * plan->cut.column_blocks;
-    plan->fused = plan->blocks == 1;
+    /* Threads of a block each transform the kernel for themselves: lines that both write and both read go from one
+     * core's cache to the other's, in 3 to 5 times the time of the transform where they share no cache. */
+    plan->fused = plan->blocks <= plan->width;
 }
 
 /* How many groups are those of a pass, whose kernels are made at once, and of an item. */
