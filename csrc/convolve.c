@@ -185,7 +185,7 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
     struct fc_convolve_item next = {.job = item->job};
     struct fc_ahead ahead;
     const int64_t now = index / plan->panel_shares;
-    const int64_t then = fc_max(index + plan->width, (now + 1) * plan->panel_shares);
+    const int64_t then = fc_max(index + 1, (now + 1) * plan->panel_shares);
     if (channels->lanes || then >= plan->items || then / plan->panel_shares == now)
         return fc_ahead_none();
     decode_item(&next, then);

@@ -338,7 +338,7 @@ static void compute_item(void *context, int64_t index, int worker)
     const struct fc_convolution *convolution = job->parts;
     char *x = job->scratch + (size_t)worker * plan->worker_bytes;
     const struct item item = item_at(job, index);
-    const struct item next = item_at(job, fc_min(index + plan->width, plan->items - 1));
+    const struct item next = item_at(job, fc_min(index + 1, plan->items - 1));
     if (item.patch.rows == 0 || item.outputs == 0)
         return;
     fc_pack_slabs(&job->padded, item.n, &item.read, plan->unit, item.k, item.outputs,

@@ -282,7 +282,7 @@ static void compute_item(void *context, int64_t index, int worker)
     const struct job *job = context;
     const struct scratch scratch = scratch_of(job, worker);
     const struct item item = item_at(job, index);
-    struct packed packed = pack_groups(job, &item, index + job->plan->width, scratch.x);
+    struct packed packed = pack_groups(job, &item, index + 1, scratch.x);
     for (int64_t g = item.group; g < item.end_group; g++)
         compute_group(job, &scratch, &item.block, g, item.panel, item.end_panel, &packed);
 }
