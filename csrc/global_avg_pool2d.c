@@ -112,7 +112,7 @@ fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image
     self.worker_bytes = self.sums_bytes + (size_t)(packed * FC_POOL2D_CHANNELS) * self.size;
     const int64_t items = x->n * self.channel_blocks;
     const double elements = (double)x->n * (double)x->c * (double)x->h * (double)x->w;
-    const int width = fc_parallel_width(items, elements);
+    const int width = fc_parallel_width(items, FC_WORK_PER_TAP * elements);
     status = fc_workspace_divide(0, self.worker_bytes, width, &self.scratch);
     if (status != FC_OK)
         return status;
@@ -193,6 +193,7 @@ fc_status fc_global_avg_pool2d_backward(fc_dtype dtype, const fc_image *dy, cons
     spread.row_blocks = fc_ceil_div(dx->h, spread.rows);
     const int64_t items = dx->n * spread.channel_blocks * spread.row_blocks;
     const double work = (double)dx->n * (double)dx->c * (double)dx->h * (double)dx->w;
-    fc_parallel_for(items, fc_parallel_width(items, work), FC_KEEP_DENORMALS, spread_item, &spread);
+    fc_parallel_for(items, fc_parallel_width(items, FC_WORK_PER_TAP * work), FC_KEEP_DENORMALS,
+                    spread_item, &spread);
     return FC_OK;
 }

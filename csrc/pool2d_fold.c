@@ -37,7 +37,8 @@ fc_status fc_pool2d_fold_planes(const struct fc_pool2d_pass *pass, const fc_imag
     work.shares = fc_ceil_div(x->c, work.share);
     const int64_t items = x->n * work.shares;
     const double elements = (double)x->n * (double)x->c * (double)x->h * (double)x->w;
-    fc_parallel_for(items, fc_parallel_width(items, elements), FC_KEEP_DENORMALS, fold_item, &work);
+    fc_parallel_for(items, fc_parallel_width(items, FC_WORK_PER_TAP * elements), FC_KEEP_DENORMALS,
+                    fold_item, &work);
     return FC_OK;
 }
 

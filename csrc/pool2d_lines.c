@@ -124,8 +124,8 @@ static void run(struct work *work)
     const fc_image *y = work->y;
     work->items = y->n * work->shares;
     const double pixels = (double)y->n * (double)y->c * (double)y->h * (double)y->w;
-    fc_parallel_for(work->items, fc_parallel_width(work->items, 9 * pixels), FC_KEEP_DENORMALS,
-                    run_item, work);
+    fc_parallel_for(work->items, fc_parallel_width(work->items, 9 * FC_WORK_PER_TAP * pixels),
+                    FC_KEEP_DENORMALS, run_item, work);
 }
 
 fc_status fc_pool2d_lines_forward(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done)

@@ -321,8 +321,9 @@ fc_status fc_pool2d_planes_forward(const struct fc_pool2d_pass *pass, const fc_i
     self.worker_bytes = fc_round_to_line((size_t)(planes->group * planes->parts) * planes->size) +
                         fc_round_to_line((size_t)(planes->group * planes->windows) * planes->size);
     const double taps = (double)pass->axis[0].axis.taps * (double)pass->axis[1].axis.taps;
-    const int width = fc_parallel_width(planes->items, (double)y->n * (double)y->c * (double)y->h *
-                                                           (double)y->w * taps);
+    const int width =
+        fc_parallel_width(planes->items, FC_WORK_PER_TAP * (double)y->n * (double)y->c *
+                                             (double)y->h * (double)y->w * taps);
     self.scratch = fc_workspace_acquire((size_t)width * self.worker_bytes);
     if (!self.scratch)
         return FC_NO_MEMORY;

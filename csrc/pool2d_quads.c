@@ -172,8 +172,8 @@ static void run(struct work *work)
     const int64_t items = fc_ceil_div(work->planes * work->lines, work->share);
     const double windows = (double)work->planes * (double)work->lines *
                            (double)work->quads.columns * (double)work->quads.lanes;
-    fc_parallel_for(items, fc_parallel_width(items, 4 * windows), FC_KEEP_DENORMALS, run_item,
-                    work);
+    fc_parallel_for(items, fc_parallel_width(items, 4 * FC_WORK_PER_TAP * windows),
+                    FC_KEEP_DENORMALS, run_item, work);
 }
 
 fc_status fc_pool2d_quads_forward(const struct fc_pool2d_pass *pass, const fc_image *y,

@@ -53,8 +53,8 @@ fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *ind
     const int64_t items = pass->x.n * whole.row_blocks * whole.column_blocks * whole.channel_blocks;
     const double pixels = (double)pass->axis[0].targets * (double)pass->axis[1].targets;
     const double taps = (double)pass->axis[0].axis.taps * (double)pass->axis[1].axis.taps;
-    const int width =
-        fc_parallel_width(items, (double)pass->x.n * (double)pass->x.c * pixels * taps);
+    const int width = fc_parallel_width(items, FC_WORK_PER_TAP * (double)pass->x.n *
+                                                   (double)pass->x.c * pixels * taps);
     if (whole.scratch_bytes > 0) {
         whole.scratch = fc_workspace_acquire((size_t)width * whole.scratch_bytes);
         if (!whole.scratch)
@@ -69,7 +69,7 @@ fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *ind
 int fc_pool2d_dx_width(int64_t items, const fc_image *dy, const fc_image *dx)
 {
     const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;
-    return fc_parallel_width(items, (double)dx->n * (double)dx->c * pixels);
+    return fc_parallel_width(items, 3 * FC_WORK_PER_TAP * (double)dx->n * (double)dx->c * pixels);
 }
 
 fc_status fc_pool2d_run_dx(int64_t items, const fc_image *dy, const fc_image *dx,

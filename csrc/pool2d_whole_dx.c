@@ -39,8 +39,8 @@ static int64_t start(struct work *work, int64_t channels)
 
 static int width_of(const fc_image *dx, int64_t items)
 {
-    return fc_parallel_width(items,
-                             2 * (double)dx->n * (double)dx->c * (double)dx->h * (double)dx->w);
+    return fc_parallel_width(items, 2 * FC_WORK_PER_TAP * (double)dx->n * (double)dx->c *
+                                        (double)dx->h * (double)dx->w);
 }
 
 /* --------------------------------------------------------------------- runs */
