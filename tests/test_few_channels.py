@@ -43,6 +43,8 @@ LAYERS = {
     "rows dilated": Conv2DProblem(1, 15, 16, 4, 3, 3, 3, 1, 2, (2, 1)),
     "rgb in, many out": Conv2DProblem(2, 10, 35, 3, 40, 3, 3, 1, 1),
     "from four": Conv2DProblem(1, 9, 19, 4, 64, 3, 3, 1, 1),
+    "short rows to pixels": Conv2DProblem(2, 9, 13, 1, 3, 3, 4, 1, (1, 0)),
+    "short rows to pixels, in blocks": Conv2DProblem(1, 700, 20, 1, 8, 3, 3, 1, 1),
     "short rows to planes": Conv2DProblem(2, 14, 26, 3, 40, 5, 3, 1, (2, 1)),
     "one channel to planes": Conv2DProblem(3, 28, 28, 1, 32, 3, 3),
     "rows of a unit that share": Conv2DProblem(3, 9, 31, 16, 16, 3, 3, 1, 1),
