@@ -123,8 +123,12 @@ static void add_chunks(void *context, int64_t item, int worker)
     const struct fc_dkernel_plan *plan = job->plan;
     const struct fc_dkernel_part part = find_part(job, item);
     char *first = job->sums + (size_t)(item * plan->chunks) * plan->sums_bytes;
-    job->kernels->channel_sums(first + plan->sums_bytes, plan->part_elements, plan->chunks - 1,
-                               plan->part_elements, first);
+    job->kernels->channel_sums(&(struct fc_channel_rows){.x = first + plan->sums_bytes,
+                                                         .sums = first,
+                                                         .x_pixel = plan->part_elements,
+                                                         .rows = 1,
+                                                         .pixels = plan->chunks - 1,
+                                                         .channels = plan->part_elements});
     for (int64_t p = part.panel; p < part.panel + part.panels; p++)
         store_panel(&part, p, first);
 }

@@ -43,9 +43,8 @@ void fc_dkernel_add_bias(const struct fc_dkernel_part *part, int64_t n, int work
     const int64_t k = part->panel * channels->panel;
     const int64_t count = fc_min(part->panels * channels->panel, channels->c_out - k);
     for (int64_t i = 0; i < part->images; i++)
-        for (int64_t r = 0; r < patch->rows; r++)
-            fc_add_row(job->bias, (n + i) * job->bias->image.h + patch->row + r,
-                       part->group * channels->c_out + k, count, worker);
+        fc_add_rows(job->bias, (n + i) * job->bias->image.h + patch->row, patch->rows,
+                    part->group * channels->c_out + k, count, worker);
 }
 
 void fc_dkernel_add_packed_bias(const struct fc_dkernel_part *part, int64_t n, int64_t p)
@@ -57,8 +56,7 @@ void fc_dkernel_add_packed_bias(const struct fc_dkernel_part *part, int64_t n, i
     const int64_t k = part->group * channels->c_out + p * channels->panel;
     const int64_t count = fc_panel_outputs(channels, p), pitch = fc_panel_width(channels, p);
     for (int64_t i = 0; i < part->images; i++)
-        for (int64_t r = 0; r < part->patch.rows; r++)
-            fc_add_packed_row(
-                job->bias, (n + i) * job->bias->image.h + part->patch.row + r, k, count,
-                part->dy + (i * part->dy_image + r * part->dy_row) * job->element, pitch);
+        fc_add_packed_rows(job->bias, (n + i) * job->bias->image.h + part->patch.row,
+                           part->patch.rows, k, count, part->dy + i * part->dy_image * job->element,
+                           part->dy_row, pitch);
 }

@@ -110,6 +110,14 @@ struct fc_block {
     int64_t pixels, channels;
 };
 
+/* For each row in turn, sums[c] += sum over pixels of x[row * x_row + p * x_pixel + c], one chain, then added once. */
+struct fc_channel_rows {
+    const void *x;
+    void *sums;
+    ptrdiff_t x_row, x_pixel;
+    int64_t rows, pixels, channels;
+};
+
 /* y[s * slab + p * FC_SLAB + c] = x[p * x_pixel + s * FC_SLAB + c] for pixels, slabs and the channels c
  * of a slab. */
 struct fc_slabs {
@@ -152,9 +160,7 @@ struct fc_conv2d_kernels {
     void (*copy_slabs)(const struct fc_slabs *slabs);
     void (*gather_lanes)(const struct fc_gather *gather);
     void (*finish_block)(const struct fc_finish *finish);
-    /* sums[c] += sum over pixels of x[p * x_pixel + c]: one chain, then added once. */
-    void (*channel_sums)(const void *x, ptrdiff_t x_pixel, int64_t pixels, int64_t channels,
-                         void *sums);
+    void (*channel_sums)(const struct fc_channel_rows *rows);
     /* Multiply-adds that nothing holds up, for the measured peak; returns how many it did. */
     double (*fma_burst)(int64_t rounds);
 };

@@ -139,8 +139,12 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
         aim_ahead(part, n, h, patch, &row);
         plan->kernels->depthwise.dkernel(&row);
     }
-    plan->kernels->conv2d.channel_sums(block, 0, 1, elements,
-                                       part->sums + part->begin * plan->taps * plan->element);
+    plan->kernels->conv2d.channel_sums(
+        &(struct fc_channel_rows){.x = block,
+                                  .sums = part->sums + part->begin * plan->taps * plan->element,
+                                  .rows = 1,
+                                  .pixels = 1,
+                                  .channels = elements});
 }
 
 /* Rows [begin, end) of planes of image n to `to`, as those of what is there then. */
@@ -187,16 +191,14 @@ static void add_bias(const struct part *part, int64_t n, const struct fc_patch *
     const fc_image *dy = &plan->convolution->y;
     if (!plan->bias || patch->column + patch->columns < dy->w)
         return;
-    for (int64_t r = 0; r < patch->rows; r++) {
-        const int64_t h = patch->row + r, channels = part->end - part->begin;
-        if (plan->transposed)
-            fc_add_packed_row(plan->bias, n * dy->h + h, part->begin, channels,
-                              (const char *)part->here.y.data +
-                                  h * part->here.y.stride_h * plan->element,
-                              channels);
-        else
-            fc_add_row(plan->bias, n * dy->h + h, part->begin, channels, worker);
-    }
+    const int64_t row = n * dy->h + patch->row, channels = part->end - part->begin;
+    const fc_image *here = &part->here.y;
+    if (plan->transposed)
+        fc_add_packed_rows(plan->bias, row, patch->rows, part->begin, channels,
+                           (const char *)here->data + patch->row * here->stride_h * plan->element,
+                           here->stride_h, channels);
+    else
+        fc_add_rows(plan->bias, row, patch->rows, part->begin, channels, worker);
 }
 
 static void sum_chunk(void *context, int64_t item, int worker)
@@ -308,8 +310,12 @@ static void add_chunks(void *context, int64_t item, int worker)
 {
     (void)item, (void)worker;
     const struct plan *plan = context;
-    plan->kernels->conv2d.channel_sums(plan->sums + plan->sum_bytes, plan->elements,
-                                       plan->chunks - 1, plan->elements, plan->sums);
+    plan->kernels->conv2d.channel_sums(&(struct fc_channel_rows){.x = plan->sums + plan->sum_bytes,
+                                                                 .sums = plan->sums,
+                                                                 .x_pixel = plan->elements,
+                                                                 .rows = 1,
+                                                                 .pixels = plan->chunks - 1,
+                                                                 .channels = plan->elements});
 }
 
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,

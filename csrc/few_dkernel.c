@@ -148,10 +148,10 @@ static void pack_dy(const struct job *job, int64_t n, const struct fc_patch *pat
             .y_channel = 1,
             .pixels = patch->columns,
             .channels = dy->c});
-        if (job->bias)
-            fc_add_packed_row(job->bias, n * dy->h + patch->row + r, 0, dy->c,
-                              line + edge * job->element, dy->c);
     }
+    if (job->bias)
+        fc_add_packed_rows(job->bias, n * dy->h + patch->row, patch->rows, 0, dy->c,
+                           to + edge * job->element, job->plan->dy_row, dy->c);
 }
 
 static void add_block(const struct job *job, int64_t n, const struct fc_patch *patch, char *x,
@@ -248,8 +248,13 @@ static void store_sums(void *context, int64_t item, int worker)
     if (job->bias)
         fc_end_channel_sums(job->bias, job->dbias);
     if (plan->chunks > 1)
-        job->kernels->conv2d.channel_sums(job->sums + plan->sums_bytes, all, plan->chunks - 1, all,
-                                          job->sums);
+        job->kernels->conv2d.channel_sums(
+            &(struct fc_channel_rows){.x = job->sums + plan->sums_bytes,
+                                      .sums = job->sums,
+                                      .x_pixel = all,
+                                      .rows = 1,
+                                      .pixels = plan->chunks - 1,
+                                      .channels = all});
     for (int64_t i = 0; i < kernel->kh; i++)
         for (int64_t j = 0; j < kernel->kw; j++)
             job->kernels->conv2d.copy_block(&(struct fc_block){

@@ -47,28 +47,6 @@ bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row)
     return rows * fc_ceil_div(row * sums->chunks, rows) / sums->chunks == row;
 }
 
-/* Channels [c, c + channels) of some pixels of a row that begins at x. */
-static void add_piece(const struct fc_channel_sums *sums, const char *x, int64_t pixels, int64_t c,
-                      int64_t channels, char *to, char *piece)
-{
-    const fc_image *image = &sums->image;
-    ptrdiff_t pixel = image->stride_w;
-    x += c * image->stride_c * sums->element;
-    if (image->stride_c != 1) {
-        sums->kernels->copy_block(&(struct fc_block){.x = x,
-                                                     .y = piece,
-                                                     .x_pixel = image->stride_w,
-                                                     .x_channel = image->stride_c,
-                                                     .y_pixel = PIECE_CHANNELS,
-                                                     .y_channel = 1,
-                                                     .pixels = pixels,
-                                                     .channels = channels});
-        x = piece;
-        pixel = PIECE_CHANNELS;
-    }
-    sums->kernels->channel_sums(x, pixel, pixels, channels, to + c * sums->element);
-}
-
 /* The sums of the last chunk that begins at or before the row: rows * chunk / chunks <= row. */
 static char *chunk_of(const struct fc_channel_sums *sums, int64_t row)
 {
@@ -76,45 +54,90 @@ static char *chunk_of(const struct fc_channel_sums *sums, int64_t row)
     return sums->chunk + ((row + 1) * sums->chunks - 1) / rows * sums->image.c * sums->element;
 }
 
-void fc_add_packed_row(const struct fc_channel_sums *sums, int64_t row, int64_t first,
-                       int64_t channels, const void *packed, int64_t pitch)
+/* Rows of one chunk together, where they are short and their channels leave chains for more than one. */
+void fc_add_packed_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows,
+                        int64_t first, int64_t channels, const void *packed, ptrdiff_t x_row,
+                        ptrdiff_t x_pixel)
 {
-    char *to = chunk_of(sums, row) + first * sums->element;
-    for (int64_t w = 0; w < sums->image.w; w += PIECE_PIXELS)
-        sums->kernels->channel_sums((const char *)packed + w * pitch * sums->element, pitch,
-                                    fc_min(PIECE_PIXELS, sums->image.w - w), channels, to);
+    const int64_t columns = sums->image.w;
+    const bool once = columns <= PIECE_PIXELS && channels * sums->element <= 2 * FC_UNIT_BYTES &&
+                      chunk_of(sums, row) == chunk_of(sums, row + rows - 1);
+    const int64_t together = once ? rows : 1;
+    for (int64_t r = 0; r < rows; r += together)
+        for (int64_t w = 0; w < columns; w += PIECE_PIXELS)
+            sums->kernels->channel_sums(&(struct fc_channel_rows){
+                .x = (const char *)packed + (r * x_row + w * x_pixel) * sums->element,
+                .sums = chunk_of(sums, row + r) + first * sums->element,
+                .x_row = x_row,
+                .x_pixel = x_pixel,
+                .rows = together,
+                .pixels = fc_min(PIECE_PIXELS, columns - w),
+                .channels = channels});
 }
 
-void fc_add_row(const struct fc_channel_sums *sums, int64_t row, int64_t first, int64_t channels,
-                int worker)
+/* A row of planes, piece by piece: x is that of its first channel. */
+static void add_planes(const struct fc_channel_sums *sums, const char *x, int64_t channels,
+                       char *to, char *piece)
 {
     const fc_image *image = &sums->image;
-    char *to = chunk_of(sums, row);
+    for (int64_t w = 0; w < image->w; w += PIECE_PIXELS)
+        for (int64_t c = 0; c < channels; c += PIECE_CHANNELS) {
+            const struct fc_block block = {.x = x + (w * image->stride_w + c * image->stride_c) *
+                                                        sums->element,
+                                           .y = piece,
+                                           .x_pixel = image->stride_w,
+                                           .x_channel = image->stride_c,
+                                           .y_pixel = PIECE_CHANNELS,
+                                           .y_channel = 1,
+                                           .pixels = fc_min(PIECE_PIXELS, image->w - w),
+                                           .channels = fc_min(PIECE_CHANNELS, channels - c)};
+            sums->kernels->copy_block(&block);
+            sums->kernels->channel_sums(&(struct fc_channel_rows){.x = piece,
+                                                                  .sums = to + c * sums->element,
+                                                                  .x_pixel = PIECE_CHANNELS,
+                                                                  .rows = 1,
+                                                                  .pixels = block.pixels,
+                                                                  .channels = block.channels});
+        }
+}
+
+void fc_add_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows, int64_t first,
+                 int64_t channels, int worker)
+{
+    const fc_image *image = &sums->image;
     char *piece = sums->pieces + worker * PIECE_PIXELS * PIECE_CHANNELS * sums->element;
     const char *x =
-        (const char *)image->data +
-        (row / image->h * image->stride_n + row % image->h * image->stride_h) * sums->element;
-    for (int64_t w = 0; w < image->w; w += PIECE_PIXELS)
-        for (int64_t c = first; c < first + channels; c += PIECE_CHANNELS)
-            add_piece(sums, x + w * image->stride_w * sums->element,
-                      fc_min(PIECE_PIXELS, image->w - w), c,
-                      fc_min(PIECE_CHANNELS, first + channels - c), to, piece);
+        (const char *)image->data + (row / image->h * image->stride_n +
+                                     row % image->h * image->stride_h + first * image->stride_c) *
+                                        sums->element;
+    if (image->stride_c == 1)
+        fc_add_packed_rows(sums, row, rows, first, channels, x, image->stride_h, image->stride_w);
+    for (int64_t r = 0; r < rows && image->stride_c != 1; r++)
+        add_planes(sums, x + r * image->stride_h * sums->element, channels,
+                   chunk_of(sums, row + r) + first * sums->element, piece);
 }
 
 void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to)
 {
     const int64_t c = sums->image.c;
-    sums->kernels->channel_sums(sums->chunk + c * sums->element, c, sums->chunks - 1, c,
-                                sums->chunk);
+    sums->kernels->channel_sums(&(struct fc_channel_rows){.x = sums->chunk + c * sums->element,
+                                                          .sums = sums->chunk,
+                                                          .x_pixel = c,
+                                                          .rows = 1,
+                                                          .pixels = sums->chunks - 1,
+                                                          .channels = c});
     memcpy(to, sums->chunk, (size_t)(c * sums->element));
 }
 
 static void add_chunk(void *context, int64_t item, int worker)
 {
     const struct fc_channel_sums *sums = context;
-    const int64_t rows = sums->image.n * sums->image.h;
-    for (int64_t row = rows * item / sums->chunks; row < rows * (item + 1) / sums->chunks; row++)
-        fc_add_row(sums, row, 0, sums->image.c, worker);
+    const int64_t h = sums->image.h, rows = sums->image.n * h;
+    const int64_t end = rows * (item + 1) / sums->chunks;
+    for (int64_t row = rows * item / sums->chunks, count; row < end; row += count) {
+        count = fc_min(end - row, h - row % h);
+        fc_add_rows(sums, row, count, 0, sums->image.c, worker);
+    }
 }
 
 struct ending {

@@ -22,13 +22,14 @@ void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch);
 /* Whether no chunk has rows before this one and others from it on; there are rows. */
 bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row);
 
-/* Channels [first, first + channels) of a row. */
-void fc_add_row(const struct fc_channel_sums *sums, int64_t row, int64_t first, int64_t channels,
-                int worker);
+/* Channels [first, first + channels) of some rows of an image. */
+void fc_add_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows, int64_t first,
+                 int64_t channels, int worker);
 
-/* The same of a row that has been packed, pixels so many elements apart. */
-void fc_add_packed_row(const struct fc_channel_sums *sums, int64_t row, int64_t first,
-                       int64_t channels, const void *packed, int64_t pitch);
+/* The same of rows that have been packed, rows and pixels so many elements apart. */
+void fc_add_packed_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows,
+                        int64_t first, int64_t channels, const void *packed, ptrdiff_t x_row,
+                        ptrdiff_t x_pixel);
 
 /* The sums of all rows; where denormals are flushed. */
 void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to);

@@ -300,8 +300,12 @@ static void add_chunks(void *context, int64_t item, int worker)
     struct part part = find_part(job, item, worker);
     const int64_t elements = (int64_t)plan->s_bytes / job->element;
     part.sums = job->sums + (size_t)(item * plan->chunks) * plan->s_bytes;
-    job->kernels->channel_sums(part.sums + plan->s_bytes, elements, plan->chunks - 1, elements,
-                               part.sums);
+    job->kernels->channel_sums(&(struct fc_channel_rows){.x = part.sums + plan->s_bytes,
+                                                         .sums = part.sums,
+                                                         .x_pixel = elements,
+                                                         .rows = 1,
+                                                         .pixels = plan->chunks - 1,
+                                                         .channels = elements});
     store_sums(&part);
 }
 
