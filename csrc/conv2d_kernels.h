@@ -2,6 +2,7 @@
 #ifndef FC_CONV2D_KERNELS_H
 #define FC_CONV2D_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -102,12 +103,15 @@ struct fc_dkernel_tile {
     ptrdiff_t ahead_step, ahead_row;
 };
 
-/* y[p][c] for pixels x channels, laid out anyhow at both ends: a copy, a transposition, or both. */
+/* y[p][c] for pixels x channels, laid out anyhow at both ends: a copy, a transposition, or both. Where `stream` is
+ * set, pixels become planes, whose channels begin with a line and are whole units, as channels are, and may be stored
+ * past the caches. */
 struct fc_block {
     const void *x;
     void *y;
     ptrdiff_t x_pixel, x_channel, y_pixel, y_channel;
     int64_t pixels, channels;
+    bool stream;
 };
 
 /* For each row in turn, sums[c] += sum over pixels of x[row * x_row + p * x_pixel + c], one chain, then added once. */

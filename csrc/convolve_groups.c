@@ -15,11 +15,13 @@
  * was stored, or phases as planes that were merged afterwards. */
 #include "convolve_groups.h"
 
+#include "convolve_groups_ahead.h"
 #include "convolve_groups_plan.h"
 #include "dispatch.h"
 #include "fetch_rows.h"
 #include "pack_rows.h"
 #include "parallel.h"
+#include "stream.h"
 #include "workspace.h"
 
 struct job {
@@ -28,6 +30,7 @@ struct job {
     const struct fc_kernels *kernels;
     struct fc_padded padded;
     ptrdiff_t element;
+    bool stream; /* y goes past the caches, or what of its planes is whole lines */
     const char *packed;
     char *scratch;
 };
@@ -86,52 +89,16 @@ static char *row_of(const struct job *job, const fc_image *image, const struct i
                                      job->element;
 }
 
-/* Lines of x that the next item reads: in each of some rows `outer` runs of `inner` lines. Pixels of a few
- * units, or planes, are no stream that the processor knows, and packing them took a third of the time. */
-struct ahead {
-    const char *at;
-    ptrdiff_t row, step; /* from row to row, and from run to run */
-    int64_t rows, outer, inner;
-};
-
-/* Piece r of `pieces` of an item's rows, and `count` channels from its k-th on. */
-static struct ahead find_ahead(const struct job *job, const struct item *item, int64_t r,
-                               int64_t pieces, int64_t k, int64_t count)
+/* Whether tiles can finish y themselves. */
+static bool in_place(const struct job *job)
 {
-    const fc_image *x = &job->parts[0].x;
-    const struct fc_patch *patch = &item->patch;
-    const int64_t gap = patch->x_row_gap, first = r * patch->x_rows / pieces;
-    const int64_t end =
-        fc_min((r + 1) * patch->x_rows / pieces, fc_ceil_div(x->h - patch->x_row, gap));
-    const int64_t begin = fc_max(patch->x_column, 0), row = patch->x_row + first * gap;
-    const int64_t columns = fc_min(patch->x_column + patch->x_columns, x->w) - begin;
-    if (row < 0 || first >= end || columns <= 0 || k + count > item->outputs ||
-        (x->stride_c != 1 && x->stride_w != 1))
-        return (struct ahead){.outer = 0};
-    const int64_t lines = fc_ceil_div(columns * job->element, FC_CACHE_LINE);
-    return (struct ahead){
-        .at = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                       begin * x->stride_w + (item->k + k) * x->stride_c) *
-                                          job->element,
-        .row = gap * x->stride_h * job->element,
-        .step = (x->stride_c == 1 ? x->stride_w : x->stride_c) * job->element,
-        .rows = end - first,
-        .outer = x->stride_c == 1 ? columns : count,
-        .inner = x->stride_c == 1 ? count / job->plan->unit : lines,
-    };
+    return job->parts[0].y.stride_c == 1 && !job->parts[0].residual.data;
 }
 
-/* Piece t of `pieces`. Inline, since gcc leaves out calls of a function that does nothing but fetch. */
-static inline __attribute__((always_inline)) void fetch(const struct ahead *ahead, int64_t t,
-                                                        int64_t pieces)
+/* The channels of a chain, as other narrow groups are summed. */
+static int64_t chain_of(const struct fc_channels *channels, int64_t c_in)
 {
-    const int64_t runs = ahead->rows * ahead->outer;
-    for (int64_t i = runs * t / pieces; i < runs * (t + 1) / pieces; i++) {
-        const int64_t row = i < ahead->outer ? 0 : i / ahead->outer;
-        const char *at = ahead->at + row * ahead->row + (i - row * ahead->outer) * ahead->step;
-        for (int64_t line = 0; line < ahead->inner; line++)
-            __builtin_prefetch(at + line * FC_CACHE_LINE, 0, 2);
-    }
+    return channels->lanes ? channels->block : c_in;
 }
 
 /* The kernel of outputs [k, k + unit) of a part: in lanes [channel][tap][width of the panel], else, a group of its
@@ -150,6 +117,7 @@ static struct fc_group_tile tile_of(const struct job *job, const struct item *it
         .stride = axis[1].stride,
         .dilation = axis[1].dilation,
         .channels = c_in,
+        .stream = job->stream && in_place(job) && chain_of(channels, c_in) >= c_in,
         .kernel_tap = channels->lanes ? fc_panel_width(channels, p) : c_in * channels->unit,
         .activation = FC_LINEAR,
     };
@@ -158,12 +126,6 @@ static struct fc_group_tile tile_of(const struct job *job, const struct item *it
                                           : fc_panel_offset(channels, k / channels->unit, 0);
     tile.kernel = job->packed + job->plan->part[q].packed + first * job->element;
     return tile;
-}
-
-/* Whether tiles can finish y themselves. */
-static bool in_place(const struct job *job)
-{
-    return job->parts[0].y.stride_c == 1 && !job->parts[0].residual.data;
 }
 
 /* Position rows [r, r + rows) of an item's outputs [k, k + outputs), x its packed pixels and next the item that
@@ -176,34 +138,60 @@ struct rows {
     int64_t k, outputs, r, rows;
 };
 
-/* Outputs [k, k + unit) of some rows from a strip: at once, where they follow each other. */
-static void finish_rows(const struct rows *some)
+/* What some rows are in y: runs of so many pixels, one where the rows follow each other. */
+struct runs {
+    int64_t count, pixels;
+};
+
+static struct runs find_runs(const struct rows *some)
 {
-    const struct job *job = some->job;
-    const struct fc_convolution *convolution = job->parts;
-    const struct fc_groups_plan *plan = job->plan;
-    const fc_image *y = &convolution->y, *residual = &convolution->residual;
-    const struct item *item = some->item;
-    const int64_t unit = plan->unit, columns = item->width, k = item->k + some->k;
-    const int64_t first = fc_patch_row(&plan->blocks, &item->patch, some->r) * plan->step[0];
+    const struct fc_groups_plan *plan = some->job->plan;
+    const fc_image *y = &some->job->parts[0].y, *residual = &some->job->parts[0].residual;
+    const int64_t columns = some->item->width;
+    const int64_t first = fc_patch_row(&plan->blocks, &some->item->patch, some->r) * plan->step[0];
     const int64_t rows = fc_min(some->rows * plan->step[0], y->h - first);
     const bool whole = columns == y->w && plan->blocks.row_phases == 1 &&
                        y->stride_h == columns * y->stride_w &&
                        (!residual->data || residual->stride_h == columns * residual->stride_w);
-    const int64_t runs = whole ? 1 : rows;
-    for (int64_t i = 0; i < runs; i++) {
-        const int64_t r = some->r + i / plan->step[0], below = i % plan->step[0];
+    return whole ? (struct runs){1, rows * columns} : (struct runs){rows, columns};
+}
+
+static char *run_of(const struct rows *some, const fc_image *image, int64_t i)
+{
+    const int64_t step = some->job->plan->step[0];
+    return row_of(some->job, image, some->item, some->r + i / step, some->item->k + some->k) +
+           i % step * image->stride_h * some->job->element;
+}
+
+static bool streams(const struct rows *some, const char *to, int64_t pixels)
+{
+    const struct job *job = some->job;
+    return job->stream &&
+           fc_whole_lines(to, job->parts[0].y.stride_c * job->element, pixels * job->element);
+}
+
+/* Outputs [k, k + unit) of some rows from a strip. */
+static void finish_rows(const struct rows *some)
+{
+    const struct job *job = some->job;
+    const struct fc_convolution *convolution = job->parts;
+    const fc_image *y = &convolution->y, *residual = &convolution->residual;
+    const int64_t unit = job->plan->unit, k = some->item->k + some->k;
+    const struct runs runs = find_runs(some);
+    for (int64_t i = 0; i < runs.count; i++) {
+        char *to = run_of(some, y, i);
         job->kernels->conv2d.finish_block(&(struct fc_finish){
-            .block = {.x = some->strip + i * columns * unit * job->element,
-                      .y = row_of(job, y, item, r, k) + below * y->stride_h * job->element,
+            .block = {.x = some->strip + i * runs.pixels * unit * job->element,
+                      .y = to,
                       .x_pixel = unit,
                       .x_channel = 1,
                       .y_pixel = y->stride_w,
                       .y_channel = y->stride_c,
-                      .pixels = rows / runs * columns,
-                      .channels = unit},
+                      .pixels = runs.pixels,
+                      .channels = unit,
+                      .stream = streams(some, to, runs.pixels)},
             .bias = convolution->bias ? (const char *)convolution->bias + k * job->element : NULL,
-            .residual = residual->data ? row_of(job, residual, item, r, k) : NULL,
+            .residual = residual->data ? run_of(some, residual, i) : NULL,
             .residual_pixel = residual->stride_w,
             .residual_channel = residual->stride_c,
             .activation = convolution->activation,
@@ -224,14 +212,13 @@ static void find_taps(const struct job *job, const struct fc_axis *axis, int64_t
     *end = fc_max(fc_min(fc_ceil_div(fc_max(job->parts[0].x.h - first, 0), gap), *end), *begin);
 }
 
-/* A tile, chain after chain of channels, as other narrow groups are summed. */
+/* A tile, chain after chain of channels. */
 static void compute_chains(const struct job *job, int64_t q, struct fc_group_tile tile)
 {
     const struct fc_group_tile last = tile;
-    const struct fc_channels *channels = &job->plan->part[q].channels;
-    const int64_t block = channels->lanes ? channels->block : tile.channels;
+    const int64_t chain = chain_of(&job->plan->part[q].channels, tile.channels);
     for (tile.begin = 0; tile.begin < tile.channels; tile.begin = tile.end) {
-        tile.end = fc_min(tile.begin + block, tile.channels);
+        tile.end = fc_min(tile.begin + chain, tile.channels);
         tile.bias = tile.end == tile.channels ? last.bias : NULL;
         tile.activation = tile.end == tile.channels ? last.activation : FC_LINEAR;
         job->kernels->few.group_tile(&tile);
@@ -271,9 +258,11 @@ static void compute_row(const struct rows *some, int64_t q, int64_t r, int64_t u
     const int64_t units = some->outputs / plan->unit;
     const int64_t x_row = patch->x_row + part->shift[0],
                   x_column = patch->x_column + part->shift[1];
-    struct ahead ahead = {.outer = 0};
-    if (q == 0)
-        ahead = find_ahead(job, some->next, r, patch->rows, some->k, some->outputs);
+    const struct item *next = some->next;
+    struct fc_groups_ahead ahead = {.outer = 0};
+    if (q == 0 && some->k + some->outputs <= next->outputs)
+        ahead = fc_find_groups_ahead(x, job->element, &next->patch, next->n, r, patch->rows,
+                                     next->k + some->k, some->outputs, plan->unit);
     int64_t begin, end;
     find_taps(job, &axis[0], x_row + r * plan->blocks.row_stride * patch->x_row_gap, &begin, &end);
     tile.kh = end - begin;
@@ -285,13 +274,13 @@ static void compute_row(const struct rows *some, int64_t q, int64_t r, int64_t u
     const ptrdiff_t below = plan->blocks.row_phases * plan->step[0] * y->stride_h * job->element;
     for (int64_t t = 0; t < pieces; t++) {
         const int64_t p = columns * t / pieces, last = columns * (t + 1) / pieces;
-        fetch(&ahead, u * pieces + t, units * pieces);
+        fc_fetch_groups_ahead(&ahead, u * pieces + t, units * pieces);
         tile.pixels = (int)(last - p);
         tile.left = part->slides && x_column + p < 0;
         tile.right = part->slides && x_column + last + 2 > x->w;
         tile.x = from + p * tile.stride * FC_UNIT_BYTES;
         tile.y = to + p * tile.y_step * job->element;
-        for (int64_t i = 0; in_place(job) && i < tile.pixels; i++)
+        for (int64_t i = 0; in_place(job) && !tile.stream && i < tile.pixels; i++)
             __builtin_prefetch((char *)tile.y + below + i * tile.y_step * job->element, 1, 2);
         compute_chains(job, q, tile);
     }
@@ -301,15 +290,14 @@ static void compute_row(const struct rows *some, int64_t q, int64_t r, int64_t u
 static inline __attribute__((always_inline)) void fetch_planes(const struct rows *some)
 {
     const struct job *job = some->job;
-    const struct fc_groups_plan *plan = job->plan;
     const fc_image *y = &job->parts[0].y;
-    const int64_t step = plan->step[0], k = some->item->k + some->k;
-    const int64_t first = fc_patch_row(&plan->blocks, &some->item->patch, some->r) * step;
-    const int64_t rows = fc_min(some->rows * step, y->h - first);
-    for (int64_t i = 0; y->stride_w == 1 && i < rows; i++)
-        fc_fetch_rows(row_of(job, y, some->item, some->r + i / step, k) +
-                          i % step * y->stride_h * job->element,
-                      y->stride_c * job->element, plan->unit, some->item->width * job->element);
+    const struct runs runs = find_runs(some);
+    for (int64_t i = 0; y->stride_w == 1 && i < runs.count; i++) {
+        const char *to = run_of(some, y, i);
+        if (!streams(some, to, runs.pixels))
+            fc_fetch_rows(to, y->stride_c * job->element, job->plan->unit,
+                          runs.pixels * job->element);
+    }
 }
 
 /* Some rows of one unit after the other, in place, so that y is soon written in long runs, or of one unit
@@ -380,6 +368,8 @@ fc_status fc_convolve_group_parts(const struct fc_convolution *parts, const int6
         .packed = parts[0].packed ? parts[0].packed : scratch,
         .scratch = scratch + plan.packed_bytes,
     };
+    job.stream = in_place(&job) ? fc_streams_image(&parts[0].y, false, job.element)
+                                : fc_streams_planes(&parts[0].y, job.element);
     for (int64_t q = 0; q < plan.count && !parts[0].packed; q++)
         fc_pack_panels(&(struct fc_panels){&parts[q].kernel, &plan.part[q].channels,
                                            &kernels->conv2d, job.element},

@@ -6,6 +6,7 @@
 
 #include "depthwise_dkernel.h"
 #include "dispatch.h"
+#include "stream.h"
 #include "workspace.h"
 
 /* A larger window goes to the tiles of fc_convolve, whose terms are found block by block. */
@@ -91,24 +92,26 @@ fc_image fc_packed_image(void *data, const fc_image *like, int64_t channels)
 
 void fc_transpose_channels(const struct fc_kernels *kernels, ptrdiff_t element,
                            const fc_image *image, int64_t n, int64_t channel,
-                           const fc_image *packed, bool pack)
+                           const fc_image *packed, bool pack, bool stream)
 {
     const bool dense = image->stride_h == image->w * image->stride_w;
-    const int64_t rows = dense ? 1 : image->h;
+    const int64_t rows = dense ? 1 : image->h, pixels = dense ? image->h * image->w : image->w;
     for (int64_t row = 0; row < rows; row++) {
         char *plane =
             (char *)image->data +
             (n * image->stride_n + row * image->stride_h + channel * image->stride_c) * element;
         char *block = (char *)packed->data + row * packed->stride_h * element;
-        kernels->conv2d.copy_block(
-            &(struct fc_block){.x = pack ? plane : block,
-                               .y = pack ? block : plane,
-                               .x_pixel = pack ? image->stride_w : packed->c,
-                               .x_channel = pack ? image->stride_c : 1,
-                               .y_pixel = pack ? packed->c : image->stride_w,
-                               .y_channel = pack ? 1 : image->stride_c,
-                               .pixels = dense ? image->h * image->w : image->w,
-                               .channels = packed->c});
+        kernels->conv2d.copy_block(&(struct fc_block){
+            .x = pack ? plane : block,
+            .y = pack ? block : plane,
+            .x_pixel = pack ? image->stride_w : packed->c,
+            .x_channel = pack ? image->stride_c : 1,
+            .y_pixel = pack ? packed->c : image->stride_w,
+            .y_channel = pack ? 1 : image->stride_c,
+            .pixels = pixels,
+            .channels = packed->c,
+            .stream = stream && packed->c * element % FC_CACHE_LINE == 0 &&
+                      fc_whole_lines(plane, image->stride_c * element, pixels * element)});
     }
 }
 

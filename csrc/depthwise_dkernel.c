@@ -156,7 +156,8 @@ static void transpose_image(const struct part *part, const fc_image *image, int6
     rows.data = (char *)rows.data + begin * rows.stride_h * plan->element;
     rows.h = end - begin;
     fc_image packed = fc_packed_image(to, &rows, part->end - part->begin);
-    fc_transpose_channels(plan->kernels, plan->element, &rows, n, part->begin, &packed, true);
+    fc_transpose_channels(plan->kernels, plan->element, &rows, n, part->begin, &packed, true,
+                          false);
     packed.data = to - begin * packed.stride_h * plan->element;
     packed.h = image->h;
     *here = packed;

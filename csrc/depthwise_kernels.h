@@ -2,6 +2,7 @@
 #ifndef FC_DEPTHWISE_KERNELS_H
 #define FC_DEPTHWISE_KERNELS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,7 +26,8 @@ struct fc_depthwise_ahead {
  *   kernel[c / panel * panel * taps + t * w + c % panel], w = min(panel, units - c / panel * panel)
  * where units are the channels rounded up to whole units. What is NULL is left out, `ahead` moves
  * on; windows whose taps lie apart fetch nothing. Rows of x before `begin` and from `end` on are zero
- * padding, and may be left out. */
+ * padding, and may be left out. Where `stream` is set, pixels of y begin with a line and are whole units, and y may
+ * be stored past the caches. */
 struct fc_depthwise_pixels {
     const void *const *const *pixel;
     const void *kernel, *bias, *residual;
@@ -35,6 +37,7 @@ struct fc_depthwise_pixels {
     int64_t begin, end;
     int64_t panel, units;
     ptrdiff_t y_row, y_pixel, residual_row, residual_pixel;
+    bool stream;
     fc_activation activation;
     struct fc_depthwise_ahead *ahead;
 };

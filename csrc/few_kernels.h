@@ -67,14 +67,15 @@ struct fc_shifted_sums {
  *       kernel[c * kernel_channel + (i * kw + j) * kernel_tap + k]
  *   y[p * y_step + k] = activation(sum + bias[k]); bias may be NULL. Where begin > 0 the sum is added to y first.
  * Pixels are at most group_pixels. Where three taps slide, stride and dilation 1, `left` leaves out tap 0 of
- * pixel 0, and `right` tap 2 of the last, whose x is not read. */
+ * pixel 0, and `right` tap 2 of the last, whose x is not read. Where `stream` is set, pixels of y begin with a line,
+ * and y may be stored past the caches. */
 struct fc_group_tile {
     const void *x, *kernel, *bias;
     void *y;
     ptrdiff_t x_row, kernel_channel, kernel_tap, y_step;
     int64_t kh, kw, stride, dilation, channels, begin, end;
     int pixels;
-    bool left, right;
+    bool left, right, stream;
     fc_activation activation;
 };
 

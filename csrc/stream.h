@@ -42,6 +42,19 @@ static inline bool fc_streams(const void *y, int64_t bytes, ptrdiff_t step)
            step % FC_CACHE_LINE == 0;
 }
 
+/* Whether so many bytes from y on are whole lines, and so are those `step` bytes apart. */
+static inline bool fc_whole_lines(const void *y, ptrdiff_t step, ptrdiff_t bytes)
+{
+    return ((ptrdiff_t)(intptr_t)y | step | bytes) % FC_CACHE_LINE == 0;
+}
+
+/* Whether the result of an image with planes is so large; which of its rows are whole lines is left to see. */
+static inline bool fc_streams_planes(const fc_image *y, ptrdiff_t element)
+{
+    const bool any = y->n > 0 && y->h > 0 && y->w > 0; /* if not, any size */
+    return any && y->stride_w == 1 && y->n * y->c * y->h * y->w * element >= fc_stream_bytes();
+}
+
 /* Whether an image does whose channels lie together, each pixel beginning with a line, or, where `rows`, the
  * pixels of a row, each row beginning with one. */
 static inline bool fc_streams_image(const fc_image *y, bool rows, ptrdiff_t element)

@@ -104,3 +104,40 @@ def test_maxima_past_the_caches(isa: str, data_format: str) -> None:
     else:
         expected = x.reshape(1, 32, 514, 2, 512, 2).max((3, 5))
     np.testing.assert_array_equal(y, expected)
+
+
+# (height, width, c_in), (kernel, c_out a group), strides, groups, transposed: rows of planes that
+# begin within lines, and short ones; depthwise and narrow groups, forward and, as transposed
+# convolutions, back through a stride.
+SAMPLES: dict[str, tuple[tuple[int, int, int], tuple[int, int], int, int, bool]] = {
+    "stem": ((75, 171, 3), (3, 32), 2, 1, False),
+    "rows": ((90, 101, 3), (3, 16), 1, 1, False),
+    "short rows": ((41, 43, 1), (3, 16), 1, 1, False),
+    "depthwise": ((61, 64, 64), (3, 1), 1, 64, False),
+    "depthwise back": ((28, 24, 64), (3, 1), 2, 64, True),
+    "groups": ((40, 28, 64), (3, 8), 1, 8, False),
+    "groups back": ((28, 28, 64), (3, 8), 2, 8, True),
+}
+
+
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("name", SAMPLES)
+def test_batches_past_the_caches(isa: str, name: str, data_format: str, dtype: str) -> None:
+    """Each image of a large result is that of a small one, and nothing beside them is written."""
+    (h, w, c_in), (taps, c_out), strides, groups, transposed = SAMPLES[name]
+    sizes = (c_in, h, w) if data_format == "channels_first" else (h, w, c_in)
+    one = numbers((1, *sizes), dtype, 0)
+    channels = (c_out, c_in) if transposed else (c_in // groups, c_out * groups)
+    kernel = numbers((taps, taps, *channels), dtype, 1)
+    words: dict[str, Any] = {"strides": strides, "padding": "same", "groups": groups}
+    words |= {"data_format": data_format}
+    convolve = functional.conv2d_transpose if transposed else functional.conv2d
+    expected = convolve(one, kernel, **words)
+    n = LARGE // expected.nbytes + 2
+    x = np.repeat(one, n, axis=0)
+    for offset in (0, np.dtype(dtype).itemsize):
+        out = Output((n, *expected.shape[1:]), dtype, offset)
+        convolve(x, kernel, out=out.array, **words)
+        assert (out.array == expected).all()
+        out.assert_intact()

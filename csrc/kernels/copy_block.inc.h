@@ -188,6 +188,8 @@ static void copy_block(const struct fc_block *block)
                         true);
     } else if (block->x_pixel == 2 && block->y_channel == 1) {
         transpose_evens(block);
+    } else if (block->stream) {
+        turn_past_caches(block);
     } else if (block->x_channel == 1 && block->y_pixel == 1) {
         transpose_block(x, block->x_pixel, y, block->y_channel, block->pixels, block->channels,
                         false);
@@ -345,7 +347,9 @@ static void finish_square(const struct fc_finish *finish, int64_t first, int64_t
     }
     FC_UNROLL (j, LANES) {
         a[j] = activate(a[j], finish->activation);
-        if (whole)
+        if (whole && block->stream)
+            vstream(y + j * block->y_channel, a[j]);
+        else if (whole)
             vstore(y + j * block->y_channel, a[j]);
         else if (j < channels)
             vstore_first(y + j * block->y_channel, a[j], pixels);

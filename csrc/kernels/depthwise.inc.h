@@ -69,6 +69,12 @@ FC_INLINE void put_depthwise(const struct fc_depthwise_pixels *strip, vreal *sum
         FC_UNROLL (o, rows * columns)
             sum[o] = relu6(sum[o]);
     real *y = (real *)strip->y + row * strip->y_row + column * strip->y_pixel + c;
+    if (!partial && strip->stream) {
+        FC_UNROLL (i, rows)
+            FC_UNROLL (j, columns)
+                vstream(y + i * strip->y_row + j * strip->y_pixel, sum[i * columns + j]);
+        return;
+    }
     FC_UNROLL (i, rows) {
         real *to = y + i * strip->y_row;
         FC_UNROLL (j, columns) {

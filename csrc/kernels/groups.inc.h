@@ -98,8 +98,12 @@ FC_INLINE void group_sums(const struct fc_group_tile *tile, const bool permuted,
             FC_UNROLL (p, pixels)
                 sum[p] = vadd(sum[p], bias);
         }
-        FC_UNROLL (p, pixels)
-            vstore(y + p * tile->y_step, activate(sum[p], tile->activation));
+        if (tile->stream)
+            FC_UNROLL (p, pixels)
+                vstream(y + p * tile->y_step, activate(sum[p], tile->activation));
+        else
+            FC_UNROLL (p, pixels)
+                vstore(y + p * tile->y_step, activate(sum[p], tile->activation));
     }
 }
 

@@ -135,3 +135,18 @@ static void interleave_few(const real *x, ptrdiff_t x_row, real *y, int rows, in
     else
         interleave_rows(x, x_row, y, rows, columns, FEW_ROWS);
 }
+
+/* Pixels to planes of whole lines, past the caches. By itself: with one question more in the other squares LeNet's first
+ * layer took 2.5 % longer, MNIST's gradient 3.6. */
+static void turn_past_caches(const struct fc_block *block)
+{
+    for (int64_t p = 0; p < block->pixels; p += LANES)
+        for (int64_t c = 0; c < block->channels; c += LANES) {
+            const real *x = (const real *)block->x + p * block->x_pixel + c;
+            const struct turned turned = turned_at(x, block->x_pixel);
+            vreal a[LANES];
+            load_square(&turned, 256 / (int)sizeof(real), a);
+            FC_UNROLL (j, LANES)
+                vstream((real *)block->y + (c + j) * block->y_channel + p, a[j]);
+        }
+}
