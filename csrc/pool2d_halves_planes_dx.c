@@ -66,7 +66,7 @@ static bool make_plan(struct work *work)
     work->fetch = 4 * bytes >= 3 * fc_stream_bytes() && !work->stream && !work->staged;
     work->two = !work->indices && !work->staged &&
                 dx->w <= pass->kernels->depthwise.vector_bytes / (int64_t)work->size;
-    work->state_bytes = fc_round_to_line((size_t)(2 * dx->w + 4 * unit) * work->size);
+    work->state_bytes = fc_round_to_line((size_t)(3 * dx->w + 6 * unit) * work->size);
     work->worker_bytes = work->state_bytes;
     if (work->staged)
         work->worker_bytes +=
@@ -159,7 +159,10 @@ static struct fc_pool2d_halves_planes describe(const struct work *work)
                                             .dx_row = work->staged ? dx->w : dx->stride_h,
                                             .x_plane = pass->x.stride_c,
                                             .dy_plane = dy->stride_c,
+                                            .index_plane = indices ? indices->stride_c : 0,
                                             .dx_plane = dx->stride_c,
+                                            .fresh = true,
+                                            .two = work->two,
                                             .ahead = ahead(work),
                                             .stream = work->stream,
                                             .fetch = work->fetch};
@@ -172,29 +175,22 @@ static void run_item(void *context, int64_t item, int worker)
     const fc_image *dy = work->dy, *dx = work->dx, *indices = work->indices;
     const int64_t first = item % work->bands * work->band;
     item /= work->bands;
-    const int64_t n = item / work->shares, channel = item % work->shares * work->planes;
-    const int64_t end = fc_min(channel + work->planes, dx->c);
+    const int64_t n = item / work->shares, c = item % work->shares * work->planes;
     char *scratch = work->scratch + (size_t)worker * work->worker_bytes;
     struct fc_pool2d_halves_planes halves = describe(work);
-    const int64_t top = fc_max(2 * first - halves.above, 0);
+    halves.planes = fc_min(work->planes, dx->c - c);
     halves.state = scratch;
-    bool all = true;
-    for (int64_t c = channel; c < end; c += halves.two ? 2 : 1) {
-        halves.two = work->two && c + 1 < end;
-        halves.begin = first;
-        halves.end = fc_min(first + work->band, dy->h + 1);
-        halves.top = top;
-        halves.fresh = true;
-        halves.dy = fc_pool2d_at(dy, work->size, n, 0, 0, c);
-        halves.dx = fc_pool2d_at(dx, work->size, n, top, 0, c);
-        if (indices)
-            halves.index =
-                (const int64_t *)(void *)fc_pool2d_at(indices, sizeof(int64_t), n, 0, 0, c);
-        else
-            halves.x = fc_pool2d_at(&pass->x, work->size, n, 0, 0, c);
-        all &= work->staged ? run_staged(work, &halves, scratch + work->state_bytes)
-                            : give(work, &halves);
-    }
+    halves.begin = first;
+    halves.end = fc_min(first + work->band, dy->h + 1);
+    halves.top = fc_max(2 * first - halves.above, 0);
+    halves.dy = fc_pool2d_at(dy, work->size, n, 0, 0, c);
+    halves.dx = fc_pool2d_at(dx, work->size, n, halves.top, 0, c);
+    if (indices)
+        halves.index = (const int64_t *)(void *)fc_pool2d_at(indices, sizeof(int64_t), n, 0, 0, c);
+    else
+        halves.x = fc_pool2d_at(&pass->x, work->size, n, 0, 0, c);
+    const bool all =
+        work->staged ? run_staged(work, &halves, scratch + work->state_bytes) : give(work, &halves);
     if (!all)
         atomic_store_explicit(&work->stray, true, memory_order_relaxed);
 }

@@ -125,17 +125,17 @@ struct fc_pool2d_halves {
  * one more that there is not, each giving two rows of dx, 2 * h - above and the next, to where dx is row `top`.
  * Window w of a row has columns 2 * w - before on, of `width`, and the last may have one beyond them, as the last
  * row may have one beyond `height`. Winners are searched for in x, or told from indices of a plane, which fit 31
- * bits; either is fetched `ahead` bytes ahead, and with `fetch` dx. False: one is none of its window's. `state`
- * keeps 2 * width elements of a row, and four vectors'; a call that is not `fresh` goes on with the one before. With
- * `two` it is two planes of at most a vector's columns, searched, whose distances are x_plane and so on. */
+ * bits; either is fetched `ahead` bytes ahead, and with `fetch` dx. False: one is none of its window's, or x has a
+ * NaN. `state` keeps 3 * width elements of a row, and six vectors'; a call that is not `fresh` goes on with the one
+ * before. With `two` planes come in pairs, of at most a vector's columns, searched. */
 enum { FC_POOL2D_HALVES = 8 }; /* rows of windows that are walked at a time */
 struct fc_pool2d_halves_planes {
     const void *x, *dy;
     const int64_t *index;
     void *dx, *state;
-    int64_t columns, rows, width, height, above, before;
+    int64_t planes, columns, rows, width, height, above, before;
     int64_t begin, end, top;
-    ptrdiff_t x_row, dy_row, index_row, dx_row, x_plane, dy_plane, dx_plane, ahead;
+    ptrdiff_t x_row, dy_row, index_row, dx_row, x_plane, dy_plane, index_plane, dx_plane, ahead;
     bool fresh, two, stream, fetch;
 };
 

@@ -89,6 +89,23 @@ def test_named_layers(isa: str, name: str, layer: str, data_format: str, dtype: 
     check(name, PoolProblem(**fields))
 
 
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if LAYERS[layer].pool_size == 3])
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_alone(isa: str, name: str, layer: str, data_format: str, dtype: str) -> None:
+    """The layers whose winners are told otherwise as long as x has no NaN."""
+    fields = {**LAYERS[layer].__dict__, "data_format": data_format, "dtype": dtype}
+    check(name, PoolProblem(**fields), numbers_alone)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(problem=strategies.pool_problems())
+def test_numbers_alone_match_reference(isa: str, name: str, problem: PoolProblem) -> None:
+    """Every geometry, of x that has no NaN."""
+    check(name, problem, numbers_alone)
+
+
 @pytest.mark.parametrize("name", NAMES)
 @given(problem=strategies.pool_problems())
 def test_matches_reference(isa: str, name: str, problem: PoolProblem) -> None:
@@ -103,20 +120,29 @@ def test_large_windows_match_reference(isa: str, name: str, problem: PoolProblem
     check(name, problem)
 
 
+def numbers_alone(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> Array:
+    """Draw what is hard to pool but NaN, with which some gradients are found in another way."""
+    x = strategies.hard_to_pool(rng, shape, dtype)
+    x[np.isnan(x)] = 1
+    return x
+
+
 @functools.lru_cache(maxsize=256)
-def expect(name: str, problem: PoolProblem) -> tuple[Array, Array, Array]:
+def expect(
+    name: str, problem: PoolProblem, draw: Any = strategies.hard_to_pool
+) -> tuple[Array, Array, Array]:
     """Return the reference's values, indices and gradient: they take longer than what is tested."""
-    x, dy = problem.draw_arrays(strategies.hard_to_pool)
+    x, dy = problem.draw_arrays(draw)
     y, indices = getattr(reference, f"{name}_with_indices")(x, **problem.geometry)
     return y, indices, reference.scatter(dy, indices, x.shape, problem.data_format)
 
 
-def check(name: str, problem: PoolProblem) -> None:
+def check(name: str, problem: PoolProblem, draw: Any = strategies.hard_to_pool) -> None:
     """Compare values, indices and both ways to the gradient, between NaNs and guard bytes."""
     pool, backward = getattr(functional, name), getattr(functional, f"{name}_backward")
-    x, dy = problem.draw_arrays(strategies.hard_to_pool)
+    x, dy = problem.draw_arrays(draw)
     x, words = guarded_input(x), problem.geometry
-    y, indices, dx = expect(name, problem)
+    y, indices, dx = expect(name, problem, draw)
     out = GuardedOutput(problem.y_shape, problem.dtype)
     ours, places = pool(x, return_indices=True, out=out.array, **words)
     assert ours is out.array
@@ -139,7 +165,9 @@ def test_every_channel_count_and_width(isa: str, name: str, dtype: str) -> None:
             check(name, PoolProblem(1, 4, length, 2, 3, dtype=dtype, **words))
             for padding in (0, 1):
                 words |= {"strides": 2, "padding": padding}
-                check(name, PoolProblem(1, 4, 7, length, 3, dtype=dtype, **words))
+                for draw in (strategies.hard_to_pool, numbers_alone):
+                    check(name, PoolProblem(1, 4, 7, length, 3, dtype=dtype, **words), draw)
+                    check(name, PoolProblem(1, 5, length + 2, 3, 3, dtype=dtype, **words), draw)
             alone: dict[str, Any] = {"data_format": data_format, "dtype": dtype}
             check(name, PoolProblem(2, 5, 6, length, 2, 2, **alone))
             check(name, PoolProblem(2, 4, 2 * length + 1, 2, 2, 2, **alone))

@@ -17,6 +17,7 @@
 #include "math.inc.h"
 #include "pool2d.inc.h"
 #include "pool2d_award.inc.h"
+#include "pool2d_three.inc.h"
 #include "pool2d_halves.inc.h"
 #include "pool2d_halves_planes.inc.h"
 #include "pool2d_rows.inc.h"

@@ -23,6 +23,21 @@ FC_INLINE void vstore_first(real *p, vreal a, int n)
         p[i] = lanes[i];
 }
 
+/* a where m, zero elsewhere; and the other way about. */
+FC_INLINE vreal vkeep(vmask m, vreal a) { return vselect(m, a, vzero()); }
+FC_INLINE vreal vdrop(vmask m, vreal a) { return vselect(m, vzero(), a); }
+/* A NaN in a or in b, and whether there is a lane of m or of n. */
+FC_INLINE vmask vnans_of(vreal a, vreal b) { return vmask_or(visnan(a), visnan(b)); }
+FC_INLINE bool vany(vmask m, vmask n)
+{
+    real lanes[LANES];
+    bool any = false;
+    vstore(lanes, vselect(vmask_or(m, n), vset1(1), vzero()));
+    for (int i = 0; i < LANES; i++)
+        any |= lanes[i] != 0;
+    return any;
+}
+
 /* a[order[i]] in lane i. */
 FC_INLINE vreal vpermute(vreal a, vint order)
 {

@@ -73,10 +73,14 @@ FC_INLINE vreal vas_real(vint a) { return FC_AS_REAL(a); }
 #define vishift_right(a, n) FC_IOP(srli)(a, n)
 
 FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_AS_INT(FC_OP(cmp)(a, b, _CMP_GT_OQ)); }
+FC_INLINE vmask vat_least(vreal a, vreal b) { return FC_AS_INT(FC_OP(cmp)(a, b, _CMP_GE_OQ)); }
 FC_INLINE vmask visnan(vreal a) { return FC_AS_INT(FC_OP(cmp)(a, a, _CMP_UNORD_Q)); }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return _mm256_or_si256(a, b); }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return _mm256_andnot_si256(b, a); }
 FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(blendv)(b, a, FC_AS_REAL(m)); }
+/* a where m, zero elsewhere; and the other way about. */
+FC_INLINE vreal vkeep(vmask m, vreal a) { return FC_OP(and)(FC_AS_REAL(m), a); }
+FC_INLINE vreal vdrop(vmask m, vreal a) { return FC_OP(andnot)(FC_AS_REAL(m), a); }
 
 /* sum + a where m, sum elsewhere; for a sum that began with zero, and so is not -0. */
 FC_INLINE vreal vadd_where(vmask m, vreal sum, vreal a)
@@ -89,6 +93,13 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
 /* a is no NaN; nor was what m tells of. */
 FC_INLINE vmask visnumber(vreal a) { return FC_AS_INT(FC_OP(cmp)(a, a, _CMP_ORD_Q)); }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return _mm256_and_si256(m, visnumber(a)); }
+/* A NaN in a or in b, and whether there is a lane of m or of n. */
+FC_INLINE vmask vnans_of(vreal a, vreal b) { return FC_AS_INT(FC_OP(cmp)(a, b, _CMP_UNORD_Q)); }
+FC_INLINE bool vany(vmask m, vmask n)
+{
+    const __m256i either = _mm256_or_si256(m, n);
+    return !_mm256_testz_si256(either, either);
+}
 /* a is NaN, or greater; or less: where m, which tells where b is none. Known beforehand it is not waited for. */
 FC_INLINE vmask vabove(vmask m, vreal a, vreal b)
 {

@@ -39,10 +39,14 @@ FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
 FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fmadd)(a, b, c); }
 
 FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_CMP(a, b, _CMP_GT_OQ); }
+FC_INLINE vmask vat_least(vreal a, vreal b) { return FC_CMP(a, b, _CMP_GE_OQ); }
 FC_INLINE vmask visnan(vreal a) { return FC_CMP(a, a, _CMP_UNORD_Q); }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return (vmask)(a | b); }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return (vmask)(a & ~b); }
 FC_INLINE vreal vselect(vmask m, vreal a, vreal b) { return FC_OP(mask_blend)(m, b, a); }
+/* a where m, zero elsewhere; and the other way about. */
+FC_INLINE vreal vkeep(vmask m, vreal a) { return FC_OP(maskz_mov)(m, a); }
+FC_INLINE vreal vdrop(vmask m, vreal a) { return FC_OP(mask_mov)(a, m, vzero()); }
 /* sum + a where m, sum elsewhere; for a sum that began with zero, and so is not -0. */
 FC_INLINE vreal vadd_where(vmask m, vreal sum, vreal a) { return FC_OP(mask_add)(sum, m, sum, a); }
 /* a > b ? a : b and a < b ? a : b, which is what the instructions do to NaN and to zeros here. */
@@ -51,6 +55,9 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
 /* a is no NaN; nor was what m tells of: one instruction, where or-ing masks makes gcc move them all. */
 FC_INLINE vmask visnumber(vreal a) { return FC_CMP(a, a, _CMP_ORD_Q); }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return FC_MASK_CMP(m, a, a, _CMP_ORD_Q); }
+/* A NaN in a or in b, and whether there is a lane of m or of n. */
+FC_INLINE vmask vnans_of(vreal a, vreal b) { return FC_CMP(a, b, _CMP_UNORD_Q); }
+FC_INLINE bool vany(vmask m, vmask n) { return !_kortestz_mask16_u8(m, n); }
 /* a is NaN, or greater; or less: where m, which tells where b is none. Known beforehand it is not waited for. */
 FC_INLINE vmask vabove(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_NLE_UQ); }
 FC_INLINE vmask vbelow(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_NGE_UQ); }

@@ -81,6 +81,7 @@ FC_INLINE vreal vas_real(vint a) { return (vreal)a; }
 #define vishift_right(a, n) ((vint)((vuint)(a) >> (n)))
 
 FC_INLINE vmask vgreater(vreal a, vreal b) { return a > b; }
+FC_INLINE vmask vat_least(vreal a, vreal b) { return a >= b; }
 FC_INLINE vmask visnan(vreal a) { return a != a; }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return a | b; }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return a & ~b; }

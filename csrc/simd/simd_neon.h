@@ -41,6 +41,7 @@ FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
 FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fma)(c, a, b); }
 
 FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_OP(cgt)(a, b); }
+FC_INLINE vmask vat_least(vreal a, vreal b) { return FC_OP(cge)(a, b); }
 FC_INLINE vmask visnan(vreal a) { return FC_NOT_EQUAL(FC_OP(ceq)(a, a)); }
 FC_INLINE vmask vmask_or(vmask a, vmask b) { return FC_MOP(orr)(a, b); }
 FC_INLINE vmask vmask_andnot(vmask a, vmask b) { return FC_MOP(bic)(a, b); }
