@@ -82,19 +82,20 @@ static void add_planes(const struct fc_channel_sums *sums, const char *x, int64_
     const fc_image *image = &sums->image;
     for (int64_t w = 0; w < image->w; w += PIECE_PIXELS)
         for (int64_t c = 0; c < channels; c += PIECE_CHANNELS) {
-            const struct fc_block block = {.x = x + (w * image->stride_w + c * image->stride_c) *
-                                                        sums->element,
-                                           .y = piece,
-                                           .x_pixel = image->stride_w,
-                                           .x_channel = image->stride_c,
-                                           .y_pixel = PIECE_CHANNELS,
-                                           .y_channel = 1,
-                                           .pixels = fc_min(PIECE_PIXELS, image->w - w),
-                                           .channels = fc_min(PIECE_CHANNELS, channels - c)};
+            const int64_t count = fc_min(PIECE_CHANNELS, channels - c);
+            const struct fc_block block = {
+                .x = x + (w * image->stride_w + c * image->stride_c) * sums->element,
+                .y = piece,
+                .x_pixel = image->stride_w,
+                .x_channel = image->stride_c,
+                .y_pixel = count <= FC_FEW_OUTPUTS ? count : PIECE_CHANNELS,
+                .y_channel = 1,
+                .pixels = fc_min(PIECE_PIXELS, image->w - w),
+                .channels = count};
             sums->kernels->copy_block(&block);
             sums->kernels->channel_sums(&(struct fc_channel_rows){.x = piece,
                                                                   .sums = to + c * sums->element,
-                                                                  .x_pixel = PIECE_CHANNELS,
+                                                                  .x_pixel = block.y_pixel,
                                                                   .rows = 1,
                                                                   .pixels = block.pixels,
                                                                   .channels = block.channels});
