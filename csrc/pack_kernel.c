@@ -91,9 +91,14 @@ void fc_copy_tap(const struct fc_panels *panels, int64_t tap, int64_t group, int
             .channels = even ? outputs - done : fc_min(kernel->c_out - first, outputs - done),
         };
         if (!to_panel)
-            block =
-                (struct fc_block){block.y,       (void *)block.x, block.y_pixel, 1,
-                                  block.x_pixel, block.x_channel, rows,          block.channels};
+            block = (struct fc_block){.x = block.y,
+                                      .y = (void *)block.x,
+                                      .x_pixel = block.y_pixel,
+                                      .x_channel = 1,
+                                      .y_pixel = block.x_pixel,
+                                      .y_channel = block.x_channel,
+                                      .pixels = rows,
+                                      .channels = block.channels};
         panels->kernels->copy_block(&block);
         done += block.channels;
     }

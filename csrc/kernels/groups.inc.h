@@ -98,12 +98,14 @@ FC_INLINE void group_sums(const struct fc_group_tile *tile, const bool permuted,
             FC_UNROLL (p, pixels)
                 sum[p] = vadd(sum[p], bias);
         }
+        FC_UNROLL (p, pixels)
+            sum[p] = activate(sum[p], tile->activation);
         if (tile->stream)
             FC_UNROLL (p, pixels)
-                vstream(y + p * tile->y_step, activate(sum[p], tile->activation));
+                vstream(y + p * tile->y_step, sum[p]);
         else
             FC_UNROLL (p, pixels)
-                vstore(y + p * tile->y_step, activate(sum[p], tile->activation));
+                vstore(y + p * tile->y_step, sum[p]);
     }
 }
 
