@@ -198,13 +198,13 @@ static bool halves_begin(const struct fc_pool2d_halves_planes *halves,
                          fc_pooling pooling)
 {
     const int64_t top = 2 * h - halves->above;
-    const real *x = (const real *)halves->x + top * halves->x_row + 2 * strip->w;
     vmask nans = vgreater(vzero(), vzero());
     state->best = vset1(NAN);
     state->sums.shared = state->sums.alone = vzero();
     state->won.first = state->won.third = nans;
     if (pooling == FC_AVG || top < 0)
         return true;
+    const real *x = (const real *)halves->x + top * halves->x_row + 2 * strip->w;
     const struct three row = halves_three(halves, strip, x, &nans, halves->before, pooling);
     state->best = row.best;
     state->won = three_won(&row, pooling);
@@ -227,8 +227,6 @@ FC_INLINE bool halves_windows(const struct fc_pool2d_halves_planes *halves,
                               const bool before, fc_pooling pooling)
 {
     const int64_t row = 2 * h - halves->above;
-    const real *x = (const real *)halves->x + (row + 1) * halves->x_row + 2 * strip->w;
-    const ptrdiff_t below = row + 2 < halves->height ? halves->x_row : 0;
     struct three three[2];
     struct three_won rows, columns[3];
     struct halves_sums own;
@@ -242,6 +240,8 @@ FC_INLINE bool halves_windows(const struct fc_pool2d_halves_planes *halves,
     if (pooling == FC_AVG) {
         fine = halves_told(halves, strip, h, &dy, &rows, columns);
     } else {
+        const real *x = (const real *)halves->x + (row + 1) * halves->x_row + 2 * strip->w;
+        const ptrdiff_t below = row + 2 < halves->height ? halves->x_row : 0;
         three[0] = halves_three(halves, strip, x, &nans[0], before, pooling);
         three[1] = halves_three(halves, strip, x + below, &nans[1], before, pooling);
         const struct three of = three_of(state->best, three[0].best, three[1].best, pooling);
@@ -342,10 +342,12 @@ FC_INLINE bool halves_planes(const struct fc_pool2d_halves_planes *given, fc_poo
                           : halves_plane(&halves, &strip, strips, false, pooling);
         if (!fine)
             return false;
-        halves.x = (const real *)halves.x + step * halves.x_plane;
+        if (pooling == FC_AVG)
+            halves.index += step * halves.index_plane;
+        else
+            halves.x = (const real *)halves.x + step * halves.x_plane;
         halves.dy = (const real *)halves.dy + step * halves.dy_plane;
         halves.dx = (real *)halves.dx + step * halves.dx_plane;
-        halves.index += step * halves.index_plane;
     }
     return true;
 }
