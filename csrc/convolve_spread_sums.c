@@ -75,7 +75,14 @@ static void finish_row(const struct fc_spread_item *item, int64_t row)
     }
     if (spread->bias || spread->activation != FC_LINEAR)
         job->kernels->conv2d.finish_block(&(struct fc_finish){
-            .block = {item->line, item->line, 1, line, 1, line, line, stride * y->c},
+            .block = {.x = item->line,
+                      .y = item->line,
+                      .x_pixel = 1,
+                      .x_channel = line,
+                      .y_pixel = 1,
+                      .y_channel = line,
+                      .pixels = line,
+                      .channels = stride * y->c},
             .bias = spread->bias ? job->bias : NULL,
             .activation = spread->activation,
         });
