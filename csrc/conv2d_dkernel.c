@@ -123,12 +123,7 @@ static void add_chunks(void *context, int64_t item, int worker)
     const struct fc_dkernel_plan *plan = job->plan;
     const struct fc_dkernel_part part = find_part(job, item);
     char *first = job->sums + (size_t)(item * plan->chunks) * plan->sums_bytes;
-    job->kernels->channel_sums(&(struct fc_channel_rows){.x = first + plan->sums_bytes,
-                                                         .sums = first,
-                                                         .x_pixel = plan->part_elements,
-                                                         .rows = 1,
-                                                         .pixels = plan->chunks - 1,
-                                                         .channels = plan->part_elements});
+    fc_add_chunks(job->kernels, first, plan->chunks, plan->part_elements, job->element);
     for (int64_t p = part.panel; p < part.panel + part.panels; p++)
         store_panel(&part, p, first);
 }

@@ -184,9 +184,8 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
     const struct fc_channels *channels = &plan->channels;
     struct fc_convolve_item next = {.job = item->job};
     struct fc_ahead ahead;
-    const int64_t now = index / plan->panel_shares;
-    const int64_t then = fc_max(index + 1, (now + 1) * plan->panel_shares);
-    if (channels->lanes || then >= plan->items || then / plan->panel_shares == now)
+    const int64_t then = (index / plan->panel_shares + 1) * plan->panel_shares;
+    if (channels->lanes || then >= plan->items)
         return fc_ahead_none();
     decode_item(&next, then);
     const int64_t stretches = fc_ceil_div(channels->c_in, plan->stretch);

@@ -311,12 +311,7 @@ static void add_chunks(void *context, int64_t item, int worker)
 {
     (void)item, (void)worker;
     const struct plan *plan = context;
-    plan->kernels->conv2d.channel_sums(&(struct fc_channel_rows){.x = plan->sums + plan->sum_bytes,
-                                                                 .sums = plan->sums,
-                                                                 .x_pixel = plan->elements,
-                                                                 .rows = 1,
-                                                                 .pixels = plan->chunks - 1,
-                                                                 .channels = plan->elements});
+    fc_add_chunks(&plan->kernels->conv2d, plan->sums, plan->chunks, plan->elements, plan->element);
 }
 
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,

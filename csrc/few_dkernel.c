@@ -248,13 +248,7 @@ static void store_sums(void *context, int64_t item, int worker)
     if (job->bias)
         fc_end_channel_sums(job->bias, job->dbias);
     if (plan->chunks > 1)
-        job->kernels->conv2d.channel_sums(
-            &(struct fc_channel_rows){.x = job->sums + plan->sums_bytes,
-                                      .sums = job->sums,
-                                      .x_pixel = all,
-                                      .rows = 1,
-                                      .pixels = plan->chunks - 1,
-                                      .channels = all});
+        fc_add_chunks(&job->kernels->conv2d, job->sums, plan->chunks, all, job->element);
     for (int64_t i = 0; i < kernel->kh; i++)
         for (int64_t j = 0; j < kernel->kw; j++)
             job->kernels->conv2d.copy_block(&(struct fc_block){

@@ -9,7 +9,7 @@
  * Each thread begins with a run of items of its own, the same in every loop, and ends with what others have
  * left of theirs: what a layer writes is then in the caches of the core that reads it for the next. Items
  * dealt out one by one crossed from core to core: on two of Zen 4 ResNet's first pooling took 0.57 ms and
- * takes 0.31, a step of training of a small network 15.4 and 13.8 where the cores share no cache.
+ * takes 0.31, a step of training of a small network 15.5 and 13.8 where the cores share no cache.
  *
  * Beside another library's threads on the same CPUs, a call loses its share of them, and waits at the
  * end for a worker whose CPU has been given away in the middle of an item: a time slice (3 ms). Two

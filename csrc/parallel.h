@@ -25,8 +25,9 @@ enum { FC_WORK_PER_ELEMENT = 32 };
 enum { FC_WORK_PER_TAP = 6 };
 
 /* How many workers a loop of that many items and that much work is worth: between 1 and the threads
- * the calling thread may use. Work is counted in floating-point operations (2 a multiply-add), and
- * FC_WORK_PER_ELEMENT for each element where memory is what takes the time. */
+ * the calling thread may use. Work is counted in floating-point operations (2 a multiply-add),
+ * FC_WORK_PER_ELEMENT for each element where memory is what takes the time, and FC_WORK_PER_TAP where a
+ * pooling reads it. */
 int fc_parallel_width(int64_t items, double work);
 
 /* Makes the least work of a worker another, on the calling thread; 0 ends that. Meant for tests, whose

@@ -66,6 +66,7 @@ fc_status fc_pool2d_run(const struct fc_pool2d_pass *pass, void *y, int64_t *ind
     return FC_OK;
 }
 
+/* An element of dx or dy is read, compared and written: 150 ps, where a tap takes 40 to 100. */
 int fc_pool2d_dx_width(int64_t items, const fc_image *dy, const fc_image *dx)
 {
     const double pixels = (double)dx->h * (double)dx->w + (double)dy->h * (double)dy->w;

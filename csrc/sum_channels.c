@@ -118,15 +118,21 @@ void fc_add_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows, 
                    chunk_of(sums, row + r) + first * sums->element, piece);
 }
 
+void fc_add_chunks(const struct fc_conv2d_kernels *kernels, char *sums, int64_t chunks,
+                   int64_t elements, ptrdiff_t element)
+{
+    kernels->channel_sums(&(struct fc_channel_rows){.x = sums + elements * element,
+                                                    .sums = sums,
+                                                    .x_pixel = elements,
+                                                    .rows = 1,
+                                                    .pixels = chunks - 1,
+                                                    .channels = elements});
+}
+
 void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to)
 {
     const int64_t c = sums->image.c;
-    sums->kernels->channel_sums(&(struct fc_channel_rows){.x = sums->chunk + c * sums->element,
-                                                          .sums = sums->chunk,
-                                                          .x_pixel = c,
-                                                          .rows = 1,
-                                                          .pixels = sums->chunks - 1,
-                                                          .channels = c});
+    fc_add_chunks(sums->kernels, sums->chunk, sums->chunks, c, sums->element);
     memcpy(to, sums->chunk, (size_t)(c * sums->element));
 }
 

@@ -31,6 +31,10 @@ void fc_add_packed_rows(const struct fc_channel_sums *sums, int64_t row, int64_t
                         int64_t first, int64_t channels, const void *packed, ptrdiff_t x_row,
                         ptrdiff_t x_pixel);
 
+/* Adds to the first of some sums of so many elements those that follow it, in one chain. */
+void fc_add_chunks(const struct fc_conv2d_kernels *kernels, char *sums, int64_t chunks,
+                   int64_t elements, ptrdiff_t element);
+
 /* The sums of all rows; where denormals are flushed. */
 void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to);
 

@@ -18,6 +18,7 @@
 
 #include "dispatch.h"
 #include "parallel.h"
+#include "sum_channels.h"
 #include "winograd_ahead.h"
 #include "workspace.h"
 
@@ -300,12 +301,7 @@ static void add_chunks(void *context, int64_t item, int worker)
     struct part part = find_part(job, item, worker);
     const int64_t elements = (int64_t)plan->s_bytes / job->element;
     part.sums = job->sums + (size_t)(item * plan->chunks) * plan->s_bytes;
-    job->kernels->channel_sums(&(struct fc_channel_rows){.x = part.sums + plan->s_bytes,
-                                                         .sums = part.sums,
-                                                         .x_pixel = elements,
-                                                         .rows = 1,
-                                                         .pixels = plan->chunks - 1,
-                                                         .channels = elements});
+    fc_add_chunks(job->kernels, part.sums, plan->chunks, elements, job->element);
     store_sums(&part);
 }
 
