@@ -29,6 +29,7 @@
 enum {
     WORTH_KERNEL = 1 << 20, /* bytes */
     WORTH_LINES = 16,       /* of x, a tile of FC_TILE_UNITS, */
+    WORTH_APART_LINES = 4,  /* where pixels lie apart, which the processor does not foresee, */
     WORTH_RUN_LINES = 4     /* where a tile has few terms */
 };
 
@@ -193,7 +194,11 @@ static struct fc_ahead next_x(const struct fc_convolve_item *item, int64_t index
         fc_ahead_patch(&item->job->convolution->x, item->job->element, &next.patch, next.n,
                        next.images, next.group * channels->c_in, channels->c_in,
                        tiles_of(item, item->panel) * (item->end_panel - item->panel) * stretches);
-    const int64_t least = plan->runs_in_place ? WORTH_RUN_LINES : WORTH_LINES;
+    const fc_image *x = &item->job->convolution->x;
+    const bool apart = channels->taps == 1 && x->stride_w > x->c;
+    const int64_t least = plan->runs_in_place ? WORTH_RUN_LINES
+                          : apart             ? WORTH_APART_LINES
+                                              : WORTH_LINES;
     const int64_t units = item->job->kernels->tile_pixels * item->job->kernels->tile_units;
     return ahead.each * FC_TILE_UNITS < least * units ? fc_ahead_none() : ahead;
 }
