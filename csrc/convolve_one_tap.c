@@ -110,13 +110,10 @@ void fc_merge_pixels(struct fc_convolution *convolution)
 
 /* Whether the pixels of a tile meet in one set of the first-level cache, for so many outputs that packing them
  * costs less: seven cycles a line of x, which takes a multiply-add an output. */
-bool fc_crowds_cache(const struct fc_convolution *convolution)
+bool fc_crowds_cache(const struct fc_convolution *convolution, int64_t tile_pixels)
 {
     const fc_image *x = &convolution->x;
-    const int64_t block = fc_plan_channels(&convolution->kernel, convolution->dtype).block;
-    const int64_t of_tile = fc_tile_pixels(&fc_current_kernels(convolution->dtype)->conv2d,
-                                           fc_ceil_div(convolution->kernel.c_in, block));
-    const int64_t pixels = fc_min(x->n * x->h * x->w, of_tile);
+    const int64_t pixels = fc_min(x->n * x->h * x->w, tile_pixels);
     const int64_t step = x->stride_w * (int64_t)fc_element_size(convolution->dtype);
     return step % WAY_BYTES == 0 && pixels > WAYS && convolution->kernel.c_out >= WORTH_PACKING;
 }

@@ -15,7 +15,7 @@ bool fc_is_dense(const struct fc_convolution *convolution);
  * pixels must not be merged: its order would depend on strides. */
 void fc_merge_pixels(struct fc_convolution *convolution);
 
-/* Whether x of a dense convolution had better be packed than read where it lies. */
-bool fc_crowds_cache(const struct fc_convolution *convolution);
+/* Whether x of a dense convolution had better be packed than read where it lies by tiles of so many pixels. */
+bool fc_crowds_cache(const struct fc_convolution *convolution, int64_t tile_pixels);
 
 #endif

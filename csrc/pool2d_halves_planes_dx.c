@@ -18,7 +18,9 @@ enum {
     MOST_COLUMNS = 1 << 14,
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
     ITEM = 1 << 13,        /* elements of dx that an item has, or a plane's */
-    AHEAD = 4096           /* bytes, or more */
+    LEAST_STAGED =
+        16 << 20, /* bytes of dx: 13 MB take 1.2 ms staged on Zen 4, and 1.0 in the cache */
+    AHEAD = 4096  /* bytes, or more */
 };
 
 struct work {
@@ -62,8 +64,9 @@ static bool make_plan(struct work *work)
     const int64_t pixels = dx->h * dx->w;
     const int64_t bytes = dx->n * dx->c * pixels * (int64_t)work->size;
     work->stream = dx->w % unit == 0 && fc_streams_image(dx, true, (ptrdiff_t)work->size);
-    work->staged = bytes >= fc_stream_bytes() && !work->stream && dx->stride_h == dx->w;
-    work->fetch = 4 * bytes >= 3 * fc_stream_bytes() && !work->stream && !work->staged;
+    const int64_t staged = fc_max(fc_stream_bytes(), LEAST_STAGED);
+    work->staged = bytes >= staged && !work->stream && dx->stride_h == dx->w;
+    work->fetch = 4 * bytes >= 3 * staged && !work->stream && !work->staged;
     work->two = !work->indices && !work->staged &&
                 dx->w <= pass->kernels->depthwise.vector_bytes / (int64_t)work->size;
     work->state_bytes = fc_round_to_line((size_t)(3 * dx->w + 6 * unit) * work->size);

@@ -7,7 +7,7 @@
 #include <pthread.h>
 
 enum {
-    LEAST = 16 << 20,
+    LEAST = 8 << 20,
     MOST = 32 << 20,
     INTEL_CACHES = 4, /* leaves of CPUID, with a subleaf for each cache, in the same words */
     MOST_CACHES = 8,
@@ -54,8 +54,8 @@ static int64_t largest_cache(uint32_t leaf)
 static void find_least_bytes(void)
 {
     const int64_t intel = largest_cache(INTEL_CACHES), amd = largest_cache(AMD_CACHES);
-    const int64_t half = (intel > amd ? intel : amd) / 2;
-    least_bytes = half == 0 || half > MOST ? MOST : half < LEAST ? LEAST : half;
+    const int64_t quarter = (intel > amd ? intel : amd) / 4;
+    least_bytes = quarter == 0 || quarter > MOST ? MOST : quarter < LEAST ? LEAST : quarter;
 }
 
 int64_t fc_stream_bytes(void)

@@ -9,16 +9,19 @@
  *     stored 29.9, read 29.9    17.5, 25.6    11.0, 21.4
  *     past   23.6, read 19.5    24.7, 19.3    25.0, 18.9
  *
- * so that a result must be larger than what the last cache keeps of one process: half of it, where it has 32
- * to 64 MiB. Above, on a Xeon, layers alone gained up to a quarter from 8 MB on where other processes had
- * filled that cache, but MobileNet's first layers, one reading the other, took 11.7 ms, not 9.0. With 32 MiB
- * (Zen 4) 64 to 256 channels of 56x56 and a pooling that reads them took, for an image, in ms:
+ * so that a result must be larger than what the last cache keeps of one process. Above, on a Xeon, layers alone
+ * gained up to a quarter from 8 MB on where other processes had filled that cache, but MobileNet's first layers, one
+ * reading the other, took 11.7 ms, not 9.0: 32 MB there. With 32 MiB (Zen 4) a quarter of it is the better, since x
+ * passes through the cache as well. 13 MB of y, and what reads it, in ms:
  *
- *            13 MB   16 MB   19 MB   26 MB
- *     stored  1.19    1.36    1.40    1.47
- *     past    1.27    1.30    1.28    1.27
+ *                                        alone   1x1   depthwise   ReLU   max pooling
+ *     1x1, 64 to 128 channels, 56x56     stored    -     8.56     6.36     5.68      4.97
+ *                                        past      -     8.29     4.89     5.27      5.13
+ *     1x1 s2, 256 to 512 channels        stored   16.0   30.5     17.6     17.2      17.1
+ *                                        past     15.1   29.7     16.9     16.5      16.4
  *
- * and MobileNet's first layers 15.1, not 16.7; the 26 MB alone 7.9, not 10.1.
+ * and 3x3 max pooling's gradient 0.8, not 1.5. Of 6 MB a pooling that reads them loses a tenth, and a convolution
+ * gains as much.
  *
  * Other stores may overtake these: fc_parallel_for waits for them before its loop is done. */
 #ifndef FC_STREAM_H
@@ -31,7 +34,7 @@
 #include "fastconv.h"
 #include "workspace.h"
 
-/* Bytes of the least result that goes past the caches of this CPU: 16 to 32 MiB. */
+/* Bytes of the least result that goes past the caches of this CPU: 8 to 32 MiB. */
 int64_t fc_stream_bytes(void);
 
 /* Whether a result of so many bytes goes past the caches; what of it is stored together, `step` bytes apart,
