@@ -50,12 +50,30 @@ struct job {
     void (*tile)(const struct fc_dense_tile *tile);
     int64_t range, terms; /* columns of an item, terms of a tile, */
     int64_t most;         /* and its pixels */
+    int64_t lead;         /* columns that ranges begin earlier, with a line of the kernel */
     int64_t rest; /* terms of a last chain, at most, that a tile takes with the chain before */
     bool streams; /* rows of the kernel, from memory, as a few terms at a time pass over a range */
     bool turns;   /* the terms of a range, before they meet pixels */
     char *scratch;
     size_t worker_bytes;
 };
+
+/* Elements of a worker's row of columns. */
+static int64_t row_of(const struct job *job)
+{
+    return job->range + (job->lead ? job->channels.unit : 0);
+}
+
+static int64_t items_of(const struct job *job)
+{
+    return fc_ceil_div(job->channels.c_out, job->range);
+}
+
+/* The first column of an item, of which the last has the rest. */
+static int64_t begin_of(const struct job *job, int64_t item)
+{
+    return item < items_of(job) ? fc_max(item * job->range - job->lead, 0) : job->channels.c_out;
+}
 
 static bool is_small(const struct fc_convolution *convolution)
 {
@@ -128,8 +146,8 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
         next = pixels * (t + 1) / tiles;
         tile->pixels = (int)(next - p);
         tile->x = (const char *)x->data + (p * x->stride_w + c) * job->element;
-        tile->chain = sums->chain + p * job->range * job->element;
-        tile->y = sums->total + p * job->range * job->element;
+        tile->chain = sums->chain + p * row_of(job) * job->element;
+        tile->y = sums->total + p * row_of(job) * job->element;
         tile->partial = begin > 0 ? tile->y : NULL;
         tile->next = t == 0 ? next_rows(job, tile, c) : 0;
         if (last) {
@@ -147,19 +165,19 @@ static void compute_range(void *context, int64_t item, int worker)
 {
     const struct job *job = context;
     const struct fc_convolution *convolution = job->convolution;
-    const int64_t k = item * job->range, c_in = job->channels.c_in;
+    const int64_t k = begin_of(job, item), c_in = job->channels.c_in, row = row_of(job);
     struct sums sums = {.chain = job->scratch + (size_t)worker * job->worker_bytes};
-    sums.total = sums.chain + convolution->y.w * job->range * job->element;
-    sums.turned = sums.total + convolution->y.w * job->range * job->element;
+    sums.total = sums.chain + convolution->y.w * row * job->element;
+    sums.turned = sums.total + convolution->y.w * row * job->element;
     struct fc_dense_tile tile = {
         .x_step = convolution->x.stride_w,
         .kernel_step = convolution->kernel.stride_c_out == 1 ? convolution->kernel.stride_c_in
                                                              : convolution->kernel.stride_c_out,
-        .chain_step = job->range,
-        .partial_step = job->range,
-        .y_step = job->range,
+        .chain_step = row,
+        .partial_step = row,
+        .y_step = row,
         .residual_step = convolution->residual.stride_w,
-        .columns = fc_min(job->range, job->channels.c_out - k),
+        .columns = begin_of(job, item + 1) - k,
     };
     int64_t c = 0;
     do {
@@ -179,6 +197,16 @@ static void compute_range(void *context, int64_t item, int worker)
             c += tile.terms + tile.rest;
         } while (c < end);
     } while (c < c_in);
+}
+
+/* Rows of the kernel that all begin amid a line, as in NumPy's large arrays: 16 bytes on. With vectors that cross
+ * lines 8 rows of 4096 -> 4096 took 3.4 ms on Zen 4, and take 2.8 when all ranges but the first begin with one. */
+static int64_t lead_of(const struct job *job)
+{
+    const struct fc_kernel_view *kernel = &job->convolution->kernel;
+    const ptrdiff_t amid = (ptrdiff_t)((uintptr_t)kernel->data % FC_CACHE_LINE);
+    const bool alike = kernel->stride_c_in * job->element % FC_CACHE_LINE == 0;
+    return alike && amid % job->element == 0 ? amid / job->element : 0;
 }
 
 /* How the kernel is read, and by what tiles. */
@@ -206,6 +234,7 @@ static void plan_tiles(struct job *job, int width)
         job->terms = streams->terms;
         job->range = fc_ceil_div(units, fc_max(ranges, width)) * job->channels.unit;
         job->most = fc_min(STREAMED_TILE, tile_pixels);
+        job->lead = lead_of(job);
     }
 }
 
@@ -225,11 +254,11 @@ fc_status fc_convolve_rows(const struct fc_convolution *convolution)
                                         work * (double)job.channels.c_in * (double)c_out);
     plan_tiles(&job, width);
     const int64_t turned_rows = job.turns ? job.terms + job.rest : 0;
-    job.worker_bytes = (size_t)((2 * pixels + turned_rows) * job.range * element);
+    job.worker_bytes = (size_t)((2 * pixels + turned_rows) * row_of(&job) * element);
     job.scratch = fc_workspace_acquire(job.worker_bytes * (size_t)width);
     if (!job.scratch)
         return FC_NO_MEMORY;
-    fc_parallel_for(fc_ceil_div(c_out, job.range), width, FC_FLUSH_DENORMALS, compute_range, &job);
+    fc_parallel_for(items_of(&job), width, FC_FLUSH_DENORMALS, compute_range, &job);
     fc_workspace_release(job.scratch);
     return FC_OK;
 }

@@ -65,6 +65,24 @@ def test_few_rows_have_the_bits_of_many(isa: str, c_in: int, c_out: int, dtype: 
         )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("c_out", [16, 1024, 1040, 2064, 4096])
+def test_kernels_that_begin_amid_a_line(isa: str, c_out: int, dtype: str) -> None:
+    """As NumPy's large arrays do, by 16 bytes; whole numbers leave nothing to round."""
+    rng = np.random.default_rng(0)
+    x, kernel = (rng.integers(-8, 9, shape) for shape in ((9, 70), (70, c_out)))
+    bias = rng.integers(-8, 9, c_out)
+    expected = x @ kernel + bias
+    memory = np.empty(kernel.size + 32, dtype)
+    line = -memory.ctypes.data % 64 // memory.itemsize
+    for amid in range(64 // memory.itemsize):
+        moved = memory[line + amid :][: kernel.size].reshape(kernel.shape)
+        moved[...] = kernel
+        for n in (1, 5, 9):
+            y = functional.dense(x[:n].astype(dtype), moved, bias.astype(dtype))
+            np.testing.assert_array_equal(y, expected[:n])
+
+
 @given(
     problem=strategies.dense_problems(),
     activation=st.sampled_from(strategies.ACTIVATIONS),
