@@ -3,7 +3,8 @@
  *
  * The winners of two rows of windows are kept, as numbers of taps, with a column of no window's at either end;
  * each row that is searched, or told from indices, makes up two rows of dx. So x is read, and dx written, in
- * the order of memory and by turns. */
+ * the order of memory and by turns. Where vectors have 16 elements and x has no NaN,
+ * both are one walk, which keeps no numbers. */
 #include "pool2d_halves_dx.h"
 
 #include <stdatomic.h>
@@ -26,7 +27,7 @@ struct work {
     size_t size, row_bytes, spare_bytes, search_bytes, worker_bytes;
     int64_t bands, band; /* of an image, and rows of windows of one */
     ptrdiff_t row;       /* elements of a row of windows */
-    bool stream;
+    bool stream, walks;
     char *scratch;
     atomic_bool stray; /* an index lies outside its window */
 };
@@ -35,6 +36,19 @@ static bool halves(const struct fc_axis *axis)
 {
     return axis->taps == 3 && axis->stride == 2 && axis->dilation == 1 && axis->before <= 1 &&
            axis->out > 0 && axis->in + axis->before <= 2 * axis->out + 2;
+}
+
+/* Whether winners are searched for and take their gradients in one walk, and what that keeps. */
+static bool walks(const struct work *work, size_t *bytes)
+{
+    const fc_image *dx = work->dx, *dy = work->dy;
+    const struct fc_pool2d_pass *pass = &work->pass;
+    const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
+    const size_t vector = (size_t)pass->kernels->depthwise.vector_bytes;
+    *bytes = ((size_t)dx->c * work->size / vector + 1) * (size_t)(4 * dy->w + 5) * vector;
+    return !work->indices && pass->kernels->pool2d.halves_pixels[pass->pooling] &&
+           vertical->in + vertical->before >= 2 * vertical->out &&
+           horizontal->in + horizontal->before >= 2 * horizontal->out;
 }
 
 static bool make_plan(struct work *work)
@@ -56,12 +70,17 @@ static bool make_plan(struct work *work)
     work->row = (dy->w + 2) * dx->c;
     work->row_bytes = fc_round_to_line((size_t)work->row * work->size + FC_UNIT_BYTES);
     work->search_bytes = work->indices ? 0 : fc_pool2d_scratch(pass);
+    size_t state_bytes;
+    work->walks = walks(work, &state_bytes);
+    if (work->walks)
+        work->search_bytes = work->search_bytes > state_bytes ? work->search_bytes : state_bytes;
     work->spare_bytes = fc_round_to_line((size_t)(dx->w * dx->c) * work->size);
     work->worker_bytes = work->search_bytes + 3 * work->row_bytes + work->spare_bytes;
     work->stream = (size_t)dx->c * work->size % FC_CACHE_LINE == 0 &&
                    fc_streams_image(dx, false, (ptrdiff_t)work->size);
     const int64_t rows = dy->h + 1;
-    const int64_t bands = dx->n < ENOUGH_ITEMS ? fc_ceil_div(ENOUGH_ITEMS, dx->n) : 1;
+    const bool bands_help = dx->n < ENOUGH_ITEMS && fc_pool2d_dx_width(ENOUGH_ITEMS, dy, dx) > 1;
+    const int64_t bands = bands_help ? fc_ceil_div(ENOUGH_ITEMS, dx->n) : 1;
     work->band = fc_max(fc_ceil_div(rows, bands), LEAST_ROWS);
     work->bands = fc_ceil_div(rows, work->band);
     return true;
@@ -108,12 +127,42 @@ static void put_rows(const struct work *work, int64_t n, int64_t h, const char *
         .x_ahead = !work->indices && row + AHEAD < dx->h
                        ? fc_pool2d_at(x, work->size, n, row + AHEAD, 0, 0)
                        : NULL,
-        .stream = work->stream};
+        .stream = work->stream && row >= 0 && row + 1 < dx->h};
     for (int r = 0; r < 2; r++)
         halves.dx[r] = row + r >= 0 && row + r < dx->h
                            ? fc_pool2d_at(dx, work->size, n, row + r, 0, 0)
                            : spare;
     work->pass.kernels->pool2d.halves(&halves);
+}
+
+/* The same for all rows of a band. False: x has a NaN. */
+static bool walk_band(const struct work *work, int64_t n, int64_t first, int64_t end, char *state)
+{
+    const fc_image *dy = work->dy, *dx = work->dx, *x = &work->pass.x;
+    const int64_t above = work->pass.axis[0].axis.before;
+    const bool below = 2 * (end - 1) - above < dx->h;
+    return work->pass.kernels->pool2d.halves_pixels[work->pass.pooling](
+        &(struct fc_pool2d_halves_pixels){.x = fc_pool2d_at(x, work->size, n, 0, 0, 0),
+                                          .dy = fc_pool2d_at(dy, work->size, n, 0, 0, 0),
+                                          .dx = fc_pool2d_at(dx, work->size, n, 0, 0, 0),
+                                          .state = state,
+                                          .columns = dy->w,
+                                          .rows = dy->h,
+                                          .width = dx->w,
+                                          .height = dx->h,
+                                          .lanes = dx->c,
+                                          .above = above,
+                                          .before = work->pass.axis[1].axis.before,
+                                          .begin = fc_max(first - 1, 0),
+                                          .end = below ? end : end - 1,
+                                          .top = fc_max(2 * first - above, 0),
+                                          .x_row = x->stride_h,
+                                          .x_pixel = x->stride_w,
+                                          .dy_row = dy->stride_h,
+                                          .dy_pixel = dy->stride_w,
+                                          .dx_row = dx->stride_h,
+                                          .dx_pixel = dx->stride_w,
+                                          .stream = work->stream});
 }
 
 static void run_band(void *context, int64_t item, int worker)
@@ -122,6 +171,8 @@ static void run_band(void *context, int64_t item, int worker)
     const int64_t n = item / work->bands, first = item % work->bands * work->band;
     const int64_t end = fc_min(first + work->band, work->dy->h + 1);
     char *scratch = work->scratch + (size_t)worker * work->worker_bytes;
+    if (work->walks && walk_band(work, n, first, end, scratch))
+        return;
     char *numbers[2], *spare = scratch + work->search_bytes + 3 * work->row_bytes;
     for (int i = 0; i < 2; i++)
         numbers[i] = scratch + work->search_bytes + (size_t)(1 + i) * work->row_bytes;

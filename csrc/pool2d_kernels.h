@@ -121,6 +121,20 @@ struct fc_pool2d_halves {
     bool stream;
 };
 
+/* The same windows, of rows [begin, end) of `rows` and one more that there is not, searched for in x: window w of row h
+ * has rows 2 * h - above on and columns 2 * w - before on, two of which lie on the image at least. They give to rows of
+ * dx from `top` on, which is 2 * begin - above or the row two below it, with what row `begin` gives to the third of its
+ * rows. False: x has a NaN, and dx holds anything. `state` is a line's begin, and keeps 4 vectors for each column and 5
+ * more, for each vector of lanes and one more. */
+struct fc_pool2d_halves_pixels {
+    const void *x, *dy;
+    void *dx, *state;
+    int64_t columns, rows, width, height, lanes, above, before;
+    int64_t begin, end, top;
+    ptrdiff_t x_row, x_pixel, dy_row, dy_pixel, dx_row, dx_pixel;
+    bool stream;
+};
+
 /* The same windows over planes, where columns are lanes: rows [begin, end) of windows, of which there are `rows` and
  * one more that there is not, each giving two rows of dx, 2 * h - above and the next, to where dx is row `top`.
  * Window w of a row has columns 2 * w - before on, of `width`, and the last may have one beyond them, as the last
@@ -310,6 +324,9 @@ struct fc_pool2d_kernels {
     void (*halves)(const struct fc_pool2d_halves *halves);
     bool (*halves_planes[3])(
         const struct fc_pool2d_halves_planes *halves); /* maximum, minimum and indices */
+    /* NULL where a vector is short of 16 elements. */
+    bool (*halves_pixels[2])(
+        const struct fc_pool2d_halves_pixels *halves); /* maximum and minimum */
     /* Whole cache lines, past the caches. */
     void (*put_lines)(const void *from, void *to, int64_t lines);
     void (*part)(const struct fc_pool2d_parts *parts); /* image to parts */
