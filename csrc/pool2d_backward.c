@@ -9,6 +9,7 @@
 #include "pool2d_halves_dx.h"
 #include "pool2d_lines.h"
 #include "pool2d_max_dx.h"
+#include "pool2d_means.h"
 #include "pool2d_pass.h"
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
@@ -118,7 +119,9 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     if (average) {
         if (fc_pool2d_is_whole(&pass))
             return fc_global_avg_pool2d_backward(params->dtype, dy, dx);
-        status = fc_pool2d_avg_dx(&pass, dy, dx, &done);
+        status = fc_pool2d_means_dx(&pass, dy, dx, &done);
+        if (!done && status == FC_OK)
+            status = fc_pool2d_avg_dx(&pass, dy, dx, &done);
         if (done || status != FC_OK)
             return status;
         pass.x = *dy;

@@ -299,6 +299,26 @@ struct fc_pool2d_stretch {
     ptrdiff_t x_plane, y_plane;
 };
 
+/* Averages over windows of 3 x 3 of planes of rows that lie together:
+ *   y[p * y_plane + i * y_row + j] = (sum of rows of a window, each the sum of its elements) / its divisor
+ * for i < rows, j < columns; or on the way back x is dy and y dx, which adds up what windows that hold an element give
+ * it, dy over the divisor, rows of windows as rows of a window. What is not there is zero.
+ *
+ * Windows that slide by one have a pixel of padding all around, and rows of x and y are runs. divisors are those of a
+ * plane, and two units of ones; inside[i] has all bits, but none where element i begins a row, nor beyond the
+ * plane, and is a unit and one longer; sums hold the plane, 2 * columns and a unit more, all zero at first.
+ *
+ * Windows that step by two begin above rows and before columns ahead of x, 0 or 1 each, and leave at most
+ * one more row and column of height x width beyond them. A window's divisor is row_divisors[i] * divisors[j]; of both
+ * there are more than windows, columns two units more, none of them zero. pitch is half a row of height x width, in
+ * whole units, and sums are thrice as many, all zero at first; the last two thirds stay so, forward. */
+struct fc_pool2d_means {
+    const void *x, *divisors, *row_divisors, *inside;
+    void *y, *sums;
+    int64_t planes, rows, columns, height, width, above, before;
+    ptrdiff_t x_plane, x_row, y_plane, y_row, pitch;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     void (*window[3])(const struct fc_pool2d_window *window);
@@ -320,6 +340,8 @@ struct fc_pool2d_kernels {
     void (*fold[3])(const struct fc_pool2d_fold *fold);
     void (*fold_dx[2])(const struct fc_pool2d_fold_dx *fold); /* maximum and minimum */
     void (*chains)(const struct fc_pool2d_chains *chains);
+    void (*means[2])(const struct fc_pool2d_means *means); /* by stride - 1 */
+    void (*means_dx[2])(const struct fc_pool2d_means *means);
     void (*award)(const struct fc_pool2d_award *award);
     void (*halves)(const struct fc_pool2d_halves *halves);
     bool (*halves_planes[3])(

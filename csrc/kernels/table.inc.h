@@ -31,6 +31,7 @@
 #include "pool2d_lines.inc.h"
 #include "pool2d_slide.inc.h"
 #include "pool2d_fold.inc.h"
+#include "pool2d_means.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_planes.inc.h"
 #include "depthwise_dkernel.inc.h"
@@ -93,6 +94,8 @@ const struct fc_kernels FC_TABLE = {
          .fold = {[FC_MAX] = fold_max, [FC_MIN] = fold_min, [FC_AVG] = fold_avg},
          .fold_dx = {[FC_MAX] = fold_max_dx, [FC_MIN] = fold_min_dx},
          .chains = add_chains,
+         .means = {slide_means, step_means},
+         .means_dx = {slide_means_dx, step_means_dx},
          .part = part_planes,
          .join = join_planes,
          .claim = claim_gradients,
