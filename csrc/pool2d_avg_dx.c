@@ -13,7 +13,7 @@
  * stored as it is. Many channels are lanes, and need no stretching to be summed.
  *
  * A column that is stretched takes a vector store, which crosses cache lines, and planes whose windows share columns
- * are faster transposed: 35x35x192 with windows of 3x3 by strides of 2 took 4.2 ms so, and takes 1.9. Too few of them
+ * are faster transposed: 35x35x192 with windows of 3x3 by strides of 2 took 4.2 ms so, transposed 1.9. Too few of them
  * to be transposed are stretched where rows are short, or parted into more than two phases. */
 #include "pool2d_avg_dx.h"
 
