@@ -330,12 +330,12 @@ static bool reads_runs(const struct fc_convolution *convolution,
 }
 
 /* Whether tiles of as many pixels as the chains allow had better read packed x. */
-static bool crowds_cache(const struct fc_convolution *convolution)
+static bool crowds_cache(const struct fc_convolution *convolution,
+                         const struct fc_channels *channels)
 {
-    const int64_t block = fc_plan_channels(&convolution->kernel, convolution->dtype).block;
+    const int64_t chains = fc_ceil_div(channels->c_in, channels->block);
     return fc_crowds_cache(convolution,
-                           fc_tile_pixels(&fc_current_kernels(convolution->dtype)->conv2d,
-                                          fc_ceil_div(convolution->kernel.c_in, block)));
+                           fc_tile_pixels(&fc_current_kernels(convolution->dtype)->conv2d, chains));
 }
 
 /* Whether y goes past the caches. Tiles that do have all pixels, which may crowd the cache where those of several
@@ -366,9 +366,9 @@ bool fc_plan_convolve(const struct fc_convolution *convolution, struct fc_convol
                                           (plan->channels.lanes || skips_one_column(convolution)));
     const bool one_tap = fc_is_dense(convolution);
     const bool depthwise = convolution->kernel.c_in == 1 && convolution->kernel.c_out == 1;
-    plan->direct =
-        x->stride_c == 1 && (plan->channels.lanes ? depthwise && plan->skip_rows
-                                                  : one_tap && !crowds_cache(convolution));
+    plan->direct = x->stride_c == 1 &&
+                   (plan->channels.lanes ? depthwise && plan->skip_rows
+                                         : one_tap && !crowds_cache(convolution, &plan->channels));
     plan->runs_in_place = reads_runs(convolution, plan);
     if (plan->runs_in_place)
         plan->direct = plan->skip_columns = true;

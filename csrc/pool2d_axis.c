@@ -111,3 +111,14 @@ int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool 
     fc_axis_taps(axis, output, &begin, &end);
     return end - begin;
 }
+
+bool fc_pool2d_axis_steps_by_two(const struct fc_axis *axis)
+{
+    return axis->taps == 3 && axis->stride == 2 && axis->dilation == 1 && axis->before <= 1 &&
+           axis->out > 0 && axis->in + axis->before <= 2 * axis->out + 2;
+}
+
+bool fc_pool2d_axis_halves(const struct fc_axis *axis)
+{
+    return fc_pool2d_axis_steps_by_two(axis) && axis->in + axis->before >= 2 * axis->out;
+}

@@ -3,8 +3,8 @@
  *
  * The winners of two rows of windows are kept, as numbers of taps, with a column of no window's at either end;
  * each row that is searched, or told from indices, makes up two rows of dx. So x is read, and dx written, in
- * the order of memory and by turns. Where vectors have 16 elements and x has no NaN,
- * both are one walk, which keeps no numbers. */
+ * the order of memory and by turns. Where vectors have 16 elements and x has no NaN, both are one walk, which
+ * keeps no numbers. */
 #include "pool2d_halves_dx.h"
 
 #include <stdatomic.h>
@@ -32,23 +32,15 @@ struct work {
     atomic_bool stray; /* an index lies outside its window */
 };
 
-static bool halves(const struct fc_axis *axis)
-{
-    return axis->taps == 3 && axis->stride == 2 && axis->dilation == 1 && axis->before <= 1 &&
-           axis->out > 0 && axis->in + axis->before <= 2 * axis->out + 2;
-}
-
 /* Whether winners are searched for and take their gradients in one walk, and what that keeps. */
 static bool walks(const struct work *work, size_t *bytes)
 {
     const fc_image *dx = work->dx, *dy = work->dy;
     const struct fc_pool2d_pass *pass = &work->pass;
-    const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
     const size_t vector = (size_t)pass->kernels->depthwise.vector_bytes;
     *bytes = ((size_t)dx->c * work->size / vector + 1) * (size_t)(4 * dy->w + 5) * vector;
     return !work->indices && pass->kernels->pool2d.halves_pixels[pass->pooling] &&
-           vertical->in + vertical->before >= 2 * vertical->out &&
-           horizontal->in + horizontal->before >= 2 * horizontal->out;
+           fc_pool2d_axis_halves(&pass->axis[0].axis) && fc_pool2d_axis_halves(&pass->axis[1].axis);
 }
 
 static bool make_plan(struct work *work)
@@ -56,7 +48,8 @@ static bool make_plan(struct work *work)
     struct fc_pool2d_pass *pass = &work->pass;
     const fc_image *dx = work->dx, *dy = work->dy;
     const fc_image *read = work->indices ? work->indices : &pass->x;
-    if (!halves(&pass->axis[0].axis) || !halves(&pass->axis[1].axis) || dx->stride_c != 1 ||
+    if (!fc_pool2d_axis_steps_by_two(&pass->axis[0].axis) ||
+        !fc_pool2d_axis_steps_by_two(&pass->axis[1].axis) || dx->stride_c != 1 ||
         dx->stride_w != dx->c || dy->stride_c != 1 || read->stride_c != 1 ||
         dx->c < fc_unit(pass->dtype) || dx->c > ROW / (dy->w + 2))
         return false;

@@ -37,13 +37,6 @@ struct work {
     atomic_bool stray; /* an index lies outside its window */
 };
 
-static bool halves(const struct fc_axis *axis)
-{
-    return axis->taps == 3 && axis->stride == 2 && axis->dilation == 1 && axis->before <= 1 &&
-           axis->out > 0 && axis->in + axis->before >= 2 * axis->out &&
-           axis->in + axis->before <= 2 * axis->out + 2;
-}
-
 /* Whether there are windows enough: from indices fewer are scattered, 28 in two thirds of the time. */
 static bool is_worth(const struct work *work)
 {
@@ -57,9 +50,10 @@ static bool make_plan(struct work *work)
     const fc_image *dx = work->dx, *dy = work->dy;
     const fc_image *read = work->indices ? work->indices : &pass->x;
     const int64_t unit = fc_unit(pass->dtype);
-    if (!halves(&pass->axis[0].axis) || !halves(&pass->axis[1].axis) || dx->stride_w != 1 ||
-        dy->stride_w != 1 || read->stride_w != 1 || dx->w > MOST_COLUMNS ||
-        dx->h > MOST_PIXELS / dx->w || !is_worth(work))
+    if (!fc_pool2d_axis_halves(&pass->axis[0].axis) ||
+        !fc_pool2d_axis_halves(&pass->axis[1].axis) || dx->stride_w != 1 || dy->stride_w != 1 ||
+        read->stride_w != 1 || dx->w > MOST_COLUMNS || dx->h > MOST_PIXELS / dx->w ||
+        !is_worth(work))
         return false;
     const int64_t pixels = dx->h * dx->w;
     const int64_t bytes = dx->n * dx->c * pixels * (int64_t)work->size;

@@ -33,13 +33,6 @@ static bool slides(const struct fc_axis *axis)
            axis->out == axis->in;
 }
 
-static bool halves(const struct fc_axis *axis)
-{
-    return axis->taps == 3 && axis->stride == 2 && axis->dilation == 1 && axis->before <= 1 &&
-           axis->out > 0 && axis->in + axis->before >= 2 * axis->out &&
-           axis->in + axis->before <= 2 * axis->out + 2;
-}
-
 /* Whether rows of windows that step by two fill lanes enough: of four windows in AVX-512 and many channels channels are
  * filled in 0.93 times the time, and ends of rows are walked one by one where vectors have 16 bytes. */
 static bool fills_lanes(const struct work *work)
@@ -56,7 +49,7 @@ static bool fits(struct work *work)
     const fc_image *x = work->x, *y = work->y;
     if (work->pass->pooling != FC_AVG || x->stride_w != 1 || y->stride_w != 1)
         return false;
-    work->halves = halves(vertical) && halves(horizontal);
+    work->halves = fc_pool2d_axis_halves(vertical) && fc_pool2d_axis_halves(horizontal);
     if (work->halves)
         return horizontal->in <= MOST_COLUMNS && fills_lanes(work);
     return slides(vertical) && slides(horizontal) && x->w <= MOST_PIXELS / x->h &&

@@ -14,13 +14,13 @@
  * reading the other, took 11.7 ms, not 9.0: 32 MB there. With 32 MiB (Zen 4) a quarter of it is the better, since x
  * passes through the cache as well. 13 MB of y, and what reads it, in ms:
  *
- *                                        alone   1x1   depthwise   ReLU   max pooling
- *     1x1, 64 to 128 channels, 56x56     stored    -     8.56     6.36     5.68      4.97
- *                                        past      -     8.29     4.89     5.27      5.13
- *     1x1 s2, 256 to 512 channels        stored   16.0   30.5     17.6     17.2      17.1
- *                                        past     15.1   29.7     16.9     16.5      16.4
+ *                                              1x1   depthwise   ReLU   max pooling
+ *     1x1, 64 to 128 channels, 56x56   stored    8.6      6.4       5.7       5.0
+ *                                      past      8.3      4.9       5.3       5.1
+ *     1x1 s2, 256 to 512 channels      stored   30.5     17.6      17.2      17.1
+ *                                      past     29.7     16.9      16.5      16.4
  *
- * and 3x3 max pooling's gradient 0.8, not 1.5. Of 6 MB a pooling that reads them loses a tenth, and a convolution
+ * and the latter alone 15.1, not 16.0; 3x3 max pooling's gradient 0.8, not 1.5. Of 6 MB a pooling that reads them loses a tenth, and a convolution
  * gains as much.
  *
  * Other stores may overtake these: fc_parallel_for waits for them before its loop is done. */

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import reference
 import strategies
+from bits import shifted
 from closeness import assert_close
 from fastconv import functional
 from guards import GuardedOutput, guarded_input
@@ -73,11 +74,8 @@ def test_kernels_that_begin_amid_a_line(isa: str, c_out: int, dtype: str) -> Non
     x, kernel = (rng.integers(-8, 9, shape) for shape in ((9, 70), (70, c_out)))
     bias = rng.integers(-8, 9, c_out)
     expected = x @ kernel + bias
-    memory = np.empty(kernel.size + 32, dtype)
-    line = -memory.ctypes.data % 64 // memory.itemsize
-    for amid in range(64 // memory.itemsize):
-        moved = memory[line + amid :][: kernel.size].reshape(kernel.shape)
-        moved[...] = kernel
+    for amid in range(0, 64, np.dtype(dtype).itemsize):
+        moved = shifted(kernel.astype(dtype), amid)
         for n in (1, 5, 9):
             y = functional.dense(x[:n].astype(dtype), moved, bias.astype(dtype))
             np.testing.assert_array_equal(y, expected[:n])
