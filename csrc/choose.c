@@ -31,6 +31,8 @@
  * 0.96, and 0.7 to 0.9 from 28x28 on; GROUPED was 1.3 for that, before tiles asked for x ahead (1.3 where it
  * came from memory), and left 5x5 at 28x28 to direct sums, which take twice as long.
  *
+ * Few channels of x take tiles along rows wherever these fit (winograd_few_kernel.c), in y and dx.
+ *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */
 #include "choose.h"
@@ -41,6 +43,7 @@
 #include "few_dkernel.h"
 #include "floating_point.h"
 #include "winograd_cut.h"
+#include "winograd_few.h"
 
 static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 15,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
@@ -131,7 +134,7 @@ bool fc_winograd_possible(const struct fc_convolution *convolution)
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++)
         if (form_fits(form, convolution))
             return channels_fit(convolution);
-    return false;
+    return fc_fits_winograd_few(convolution);
 }
 
 /* What a product costs: its arithmetic, or its share of the kernel's way. */
@@ -267,6 +270,8 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
 int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
                    const struct fc_convolution *convolution)
 {
+    if (algorithm != FC_DIRECT && pass != FC_PASS_DKERNEL && fc_fits_winograd_few(convolution))
+        return FC_FEW_FORM;
     if (algorithm == FC_DIRECT || !channels_fit(convolution) ||
         (algorithm == FC_AUTO && has_own_kernel(pass, convolution)))
         return FC_DIRECT_FORM;
@@ -279,6 +284,8 @@ int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
 fc_status fc_convolve_by(fc_algorithm algorithm, const struct fc_convolution *convolution)
 {
     const int form = fc_choose_form(algorithm, FC_PASS_CALLED, convolution);
+    if (form == FC_FEW_FORM)
+        return fc_winograd_few_convolve(convolution, NULL);
     return form == FC_DIRECT_FORM ? fc_convolve(convolution)
                                   : fc_winograd_convolve(form, convolution, NULL);
 }

@@ -6,6 +6,7 @@
 #include "conv2d.h"
 #include "dispatch.h"
 #include "winograd.h"
+#include "winograd_few.h"
 #include "workspace.h"
 
 /* The panels of a direct convolution are there for every algorithm: Winograd's tiles that come out
@@ -38,10 +39,20 @@ static fc_status pack_panels(struct fc_packed_kernel *packed, const struct fc_pa
     return FC_OK;
 }
 
+static fc_status transform_few(struct fc_packed_kernel *packed,
+                               const struct fc_convolution *convolution)
+{
+    size_t bytes;
+    if (!fc_winograd_few_bytes(convolution, &bytes))
+        return FC_OVERFLOW;
+    if (!allocate(&packed->transformed, bytes))
+        return FC_NO_MEMORY;
+    fc_winograd_few_transform(convolution, packed->transformed);
+    return FC_OK;
+}
+
 static fc_status transform(struct fc_packed_kernel *packed, const struct fc_panels *panels)
 {
-    if (packed->form == FC_DIRECT_FORM)
-        return FC_OK;
     const struct fc_winograd_form form = fc_winograd_form_at(packed->form);
     const struct fc_winograd_kernel kernel = {
         *panels,
@@ -99,7 +110,9 @@ fc_status fc_pack_kernel(const fc_conv2d_params *params, const fc_weights *kerne
     made->w = w;
     made->form = fc_choose_form(params->algorithm, FC_PASS_PACKED, &convolution);
     status = pack_panels(made, &panels);
-    if (status == FC_OK)
+    if (status == FC_OK && made->form == FC_FEW_FORM)
+        status = transform_few(made, &convolution);
+    else if (status == FC_OK && made->form != FC_DIRECT_FORM)
         status = transform(made, &panels);
     if (status != FC_OK) {
         fc_packed_kernel_free(made);
@@ -156,6 +169,8 @@ fc_status fc_conv2d_packed(const fc_conv2d_params *params, const fc_image *x,
     struct fc_convolution convolution =
         fc_convolution_of(params, &window, x, &packed->kernel, epilogue, y);
     convolution.packed = packed->panels;
+    if (packed->form == FC_FEW_FORM)
+        return fc_winograd_few_convolve(&convolution, packed->transformed);
     return packed->form == FC_DIRECT_FORM
                ? fc_convolve(&convolution)
                : fc_winograd_convolve(packed->form, &convolution, packed->transformed);

@@ -94,10 +94,60 @@ struct fc_winograd_transforms {
     bool (*dkernel)(const struct fc_winograd_gather *); /* to taps */
 };
 
+/* Along rows alone, for few channels of x (winograd_few.c): the taps of a row, a phase of the stride and a channel,
+ * `tap` elements apart, to u[point][output of a unit], with zeros for those beyond `outputs`. Where it lacks the last
+ * of `taps` it has nothing at infinity, the last point. */
+struct fc_winograd_few_taps {
+    const void *kernel;
+    void *u;
+    ptrdiff_t tap, output;
+    int64_t outputs;
+    int points, taps;
+    bool lacks;
+};
+
+/* A row of x to v[tile][point * v_point + l] for l below run, from the numbers x[j * step + l] from a tile's first
+ * output on; tiles are `outputs` * step apart, but for the last, which begins at `last`. Whole 16 bytes are read and
+ * written. */
+struct fc_winograd_few_row {
+    const void *x;
+    void *v;
+    ptrdiff_t step, last, v_point;
+    int64_t tiles, run;
+    int points, outputs;
+};
+
+/* A tile of outputs: its v in the first of its rows of x, where it is written, and what is set where a sum is not
+ * finite. */
+struct fc_winograd_few_place {
+    const void *v;
+    void *y;
+    unsigned char *bad;
+};
+
+enum { FC_WINOGRAD_FEW_MOST_TILES = 5 };
+
+/* A unit of outputs of `count` tiles, a multiple of those of few_tiles:
+ *   y[first + j * y_column + k] = activation(sum + bias[k])
+ * of the sums over `rows` rows of x, v_row apart, and `run` channels and phases, of which `full` have all taps. */
+struct fc_winograd_few_tiles {
+    const struct fc_winograd_few_place *places;
+    const void *u, *bias;
+    ptrdiff_t v_row, v_point, y_column, first;
+    int64_t count, rows, full, run;
+    int points, taps;
+    fc_activation activation;
+    bool stream; /* past the caches (stream.h) */
+};
+
 struct fc_winograd_kernels {
     struct fc_winograd_transforms transforms[FC_WINOGRAD_TRANSFORM_COUNT];
     void (*product)(const struct fc_winograd_product *);
     void (*outer)(const struct fc_winograd_outer *);
+    int few_tiles[2]; /* that are summed side by side, of 6 points and of 7 */
+    void (*few_kernel)(const struct fc_winograd_few_taps *);
+    void (*few_row)(const struct fc_winograd_few_row *);
+    void (*few_tile)(const struct fc_winograd_few_tiles *);
 };
 
 #endif

@@ -53,7 +53,9 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
         "algorithm='winograd' takes kernels of 2x2, 3x3, 5x5, 7x7, 1x3, 1x5, 1x7, 3x1, 5x1 and "
         "7x1 with strides of 1, dilation_rate 1 unless padding is constant; of 3x3 and 4x4 with "
         "strides of 2, dilation_rate 1 and constant padding; groups of at least 64 bytes of "
-        "channels, at most 4096 of them",
+        "channels, at most 4096 of them; of up to 8 input channels those with 3 to 5 columns of "
+        "taps a stride, dilation_rate 1, strides * channels of at most 16, 8 to 256 rows of taps * "
+        "strides * channels, and outputs and columns that fill vectors of 64 bytes and tiles of 4",
         ("algorithm", "kernel.shape", "strides", "dilation_rate", "padding_mode", "groups"),
     ),
     "packed_mismatch": (

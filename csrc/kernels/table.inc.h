@@ -37,6 +37,7 @@
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
 #include "winograd.inc.h"
+#include "winograd_few.inc.h"
 
 extern const struct fc_kernels FC_TABLE;
 const struct fc_kernels FC_TABLE = {
@@ -82,7 +83,11 @@ const struct fc_kernels FC_TABLE = {
             .group_dkernel_tile = group_dkernel_tile},
     .winograd = {.transforms = {FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_ENTRY)},
                  .product = winograd_product,
-                 .outer = winograd_outer},
+                 .outer = winograd_outer,
+                 .few_tiles = {FEW_TILES(6), FEW_TILES(7)},
+                 .few_kernel = winograd_few_kernel,
+                 .few_row = winograd_few_row,
+                 .few_tile = winograd_few_tile},
     .pool2d =
         {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
          .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},
