@@ -21,8 +21,9 @@
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
  * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels, and
  * LINES times where it has one row or column, fitted to 11 shapes of 1x7 and 7x1, 6 to 28, 16 to 128; one
- * of stride 2 STRIDED times, fitted to 12 shapes of 3x3, and is not taken where its positions, 11 times the
- * kernel, are more than the work that they spare: they come from memory where other layers have run since.
+ * of stride 2 STRIDED times, fitted to 21 shapes of 3x3, 16 to 1024 channels to 3x3 to 28x28, on Zen 4: direct sums
+ * take 1.25 to 1.45 times as long from 32 channels on, also beside other work, in float64 1.07 to 1.35 times, and
+ * 0.6 to 1.1 times where their outputs are one tile of 512 channels or more, for which the kernel is too large.
  *
  * Groups of 16 channels cost GROUPED times as much but in kernel gradients, and maps of fewer than FEW_PIXELS
  * are left to direct sums: of 8 images of 7x7 tiles take 0.8 to 1 times as long, of one 1.2 to 1.5. On Zen 4
@@ -49,7 +50,7 @@ static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
                     LINES = 1.15, GROUPED = 1.1;
-static const double STRIDED[] = {[FC_FLOAT32] = 1.3, [FC_FLOAT64] = 1.6};
+static const double STRIDED[] = {[FC_FLOAT32] = 1.1, [FC_FLOAT64] = 1.2};
 
 /* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
  * thirds of one they hold their own: 3x3 to 8 channels they take 0.86 to 1.15 times as long as tiles, to 10
@@ -58,12 +59,7 @@ static const double STRIDED[] = {[FC_FLOAT32] = 1.3, [FC_FLOAT64] = 1.6};
  * times as long. */
 enum { FEWEST_IN = 8 };
 
-enum {
-    MOST_CHANNELS = 4096,
-    NEAR_BYTES = 1 << 20,
-    STRIDED_BYTES = 7 << 18, /* of a transformed kernel of stride 2, for each tap: 16 MiB of 3x3 */
-    FEW_PIXELS = 100
-};
+enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20, FEW_PIXELS = 100 };
 
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
@@ -105,19 +101,6 @@ static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution
 static bool lacks(int form, enum fc_pass pass)
 {
     return pass == FC_PASS_DKERNEL && fc_winograd_form_at(form).taps[0] == 2;
-}
-
-/* Whether a kernel of stride 2 has so many numbers at its positions that to read them takes longer than
- * direct sums. 256 x 256 of 3x3 at 28 x 28 win a tenth by tiles while the machine is idle and the kernel, 25
- * MiB, in the third-level cache; else they lose 20 to 60 %. 128 x 256, 13 MiB, win or lose a tenth to a fifth. */
-static bool outgrows(int form, const struct fc_convolution *convolution)
-{
-    const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    const struct fc_kernel_view *kernel = &convolution->kernel;
-    const double bytes = (double)(shape.positions * shape.pieces) * (double)kernel->c_in *
-                         (double)kernel->c_out * (double)fc_element_size(convolution->dtype);
-    const double taps = (double)(shape.kernel[0] * shape.kernel[1]);
-    return shape.stride > 1 && bytes > STRIDED_BYTES * taps;
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */
@@ -205,7 +188,7 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
     const double product = product_cost(&shape, &cut, pass, convolution);
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
     return (of_pieces * channels * product + products * transforms_cost(&shape, pass, convolution) +
-            shape.positions * shape.pieces * kernel) *
+            (double)fc_winograd_matrices_before(&shape, shape.pieces) * kernel) *
            pieces_cost(&shape, pass, convolution->dtype) * groups_cost(pass, convolution);
 }
 
@@ -251,8 +234,7 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
         if (!form_fits(form, convolution) || lacks(form, pass) ||
-            rounds_much(form, pass, convolution) ||
-            (algorithm == FC_AUTO && outgrows(form, convolution)))
+            rounds_much(form, pass, convolution))
             continue;
         const double cost = winograd_cost(form, pass, convolution);
         if (best == FC_DIRECT_FORM || cost < least) {

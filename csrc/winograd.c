@@ -33,9 +33,8 @@ struct job {
     const struct fc_winograd_kernels *kernels;
     struct fc_winograd_target target;
     char *scratch;
-    unsigned char *bad; /* for each line, whether a sum was not finite */
-    /* Of this pass: groups, some of their panels, and those transformed or NULL. */
-    int64_t group, end_group, panel, end_panel;
+    unsigned char *bad;           /* for each line, whether a sum was not finite */
+    struct fc_winograd_item pass; /* all blocks of it, and its transformed kernel or NULL */
     const char *transformed;
 };
 
@@ -47,8 +46,8 @@ struct scratch {
 /* The channels of which x is packed, from those of a group on, a slab a group, and what is asked for
  * meanwhile: the x of the item that follows, and the y of a panel. */
 struct packed {
-    int64_t group, channels;
-    struct fc_winograd_ahead x, y;
+    int64_t group, channels, next;
+    struct fc_winograd_ahead x, y, kernel;
 };
 
 static struct scratch scratch_of(const struct job *job, int worker)
@@ -70,16 +69,16 @@ static const char *find_chunk(const struct job *job, const struct scratch *scrat
                               int64_t p, int64_t chunk)
 {
     if (job->transformed)
-        return job->transformed +
-               (fc_winograd_kernel_offset(&job->plan->kernel, group, p, chunk) -
-                fc_winograd_kernel_offset(&job->plan->kernel, job->group, job->panel, 0)) *
-                   job->target.element;
+        return job->transformed + (fc_winograd_kernel_offset(&job->plan->kernel, group, p, chunk) -
+                                   fc_winograd_kernel_offset(&job->plan->kernel, job->pass.group,
+                                                             job->pass.panel, 0)) *
+                                      job->target.element;
     fc_winograd_transform_chunk(&job->plan->kernel, group, p, chunk, scratch->staging, scratch->u);
     return scratch->u;
 }
 
-/* The first position after `at` that a piece and some tiles of a block have, [*begin, *end); or behind
- * the last. */
+/* The first after `at` of the positions, in the order of a piece, that it and some tiles of a block have,
+ * [*begin, *end); or behind the last. */
 static int64_t next_position(const struct fc_winograd_plan *plan,
                              const struct fc_winograd_block *block,
                              const struct fc_winograd_piece *piece, int64_t at, int64_t *begin,
@@ -87,9 +86,10 @@ static int64_t next_position(const struct fc_winograd_plan *plan,
 {
     *begin = *end = 0;
     while (++at < plan->form.positions) {
-        if (!fc_winograd_piece_has(&plan->form, piece, at))
+        const int64_t position = fc_winograd_position_of(&plan->form, piece, at);
+        if (!fc_winograd_piece_has(&plan->form, piece, position))
             continue;
-        fc_winograd_tiles_with(&plan->cut, block, at, begin, end);
+        fc_winograd_tiles_with(&plan->cut, block, position, begin, end);
         if (*begin < *end)
             break;
     }
@@ -136,8 +136,9 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     const char *chunk = find_chunk(job, scratch, group, p, index);
     const struct fc_winograd_chunk of = fc_winograd_chunk_at(plan->channels.c_in, index);
     const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, of.piece);
-    int64_t position, begin, end;
-    fc_winograd_chunk_elements(&job->plan->kernel, p, index, &position);
+    const int64_t sharing = plan->form.positions / fc_winograd_matrices(&piece);
+    int64_t matrix, begin, end;
+    fc_winograd_chunk_elements(&job->plan->kernel, p, index, &matrix);
     struct fc_winograd_product product = {
         .v_slab = layout->v_slab,
         .u_row = fc_panel_width(&plan->channels, p),
@@ -148,22 +149,26 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
     const int64_t before = fc_winograd_chunk_at(plan->channels.c_in, first).slab;
     const char *v = scratch->v + (of.slab - before) * layout->v_slab * element;
-    for (int64_t at = next_position(plan, block, &piece, -1, &begin, &end);
-         at < plan->form.positions;) {
+    for (int64_t i = next_position(plan, block, &piece, -1, &begin, &end);
+         i < plan->form.positions;) {
         int64_t next_begin, next_end;
-        const int64_t next = next_position(plan, block, &piece, at, &next_begin, &next_end);
+        const int64_t next = next_position(plan, block, &piece, i, &next_begin, &next_end);
+        const int64_t at = fc_winograd_position_of(&plan->form, &piece, i);
+        const int64_t then = fc_winograd_position_of(&plan->form, &piece, next);
+        const int64_t which = sharing > 1 ? i / sharing : i;
         product.v = v + (at * layout->v_position + begin * FC_SLAB) * element;
-        product.after = v + (next * layout->v_position + next_begin * FC_SLAB) * element;
-        product.next = chunk + next * position * element;
+        product.after = v + (then * layout->v_position + next_begin * FC_SLAB) * element;
+        product.next = chunk + (sharing > 1 ? which + 1 : next) * matrix * element;
         for (int64_t k = 0; k < product.u_row; k += most) {
-            product.u = chunk + (at * position + k) * element;
+            product.u = chunk + (which * matrix + k) * element;
             product.m = m + (at * plan->m_position + begin * product.m_tile + k) * element;
             product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
             multiply_tiles(job, end - begin, product);
         }
         fc_winograd_ahead_step(&packed->x);
         fc_winograd_ahead_step(&packed->y);
-        at = next;
+        fc_winograd_ahead_step(&packed->kernel);
+        i = next;
         begin = next_begin;
         end = next_end;
     }
@@ -212,6 +217,39 @@ ask_for_y(const struct job *job, const struct fc_winograd_block *block, int64_t 
                                 plan->depth * plan->form.positions);
 }
 
+/* Of many channels the x of the chunk after one, of the same block or, behind the last, of the item after. */
+static struct fc_winograd_ahead ask_for_x(const struct job *job,
+                                          const struct fc_winograd_block *block, int64_t group,
+                                          int64_t chunk, int64_t panels, int64_t item)
+{
+    const struct fc_winograd_plan *plan = job->plan;
+    const bool last = chunk + 1 == plan->chunks;
+    if (!plan->asks_y || (last && item == plan->blocks * plan->shares * plan->sets))
+        return (struct fc_winograd_ahead){0};
+    const struct fc_winograd_chunk of =
+        fc_winograd_chunk_at(plan->channels.c_in, last ? 0 : chunk + 1);
+    struct fc_winograd_source source = plan->source;
+    source.piece = fc_winograd_piece_at(&plan->form, of.piece);
+    struct fc_winograd_item after = {.block = *block};
+    if (last)
+        after = fc_winograd_item_at(plan, &job->pass, item);
+    return fc_winograd_ahead_of(&source, &after.block, false, group * plan->channels.c_in + of.c,
+                                of.channels, panels * plan->form.positions);
+}
+
+/* What is transformed after a chunk of panel p, of panels [panel, end). */
+static struct fc_winograd_ahead ask_for_kernel(const struct job *job, int64_t group, int64_t panel,
+                                               int64_t end, int64_t p, int64_t chunk)
+{
+    const struct fc_winograd_plan *plan = job->plan;
+    const bool panels = plan->depth < plan->chunks ? p + 1 < end : chunk + 1 == plan->chunks;
+    const int64_t next = plan->depth < plan->chunks ? chunk + !panels : panels ? 0 : chunk + 1;
+    const int64_t of = panels ? p + 1 : plan->depth < plan->chunks ? panel : p;
+    if (job->transformed || of == end || next == plan->chunks)
+        return (struct fc_winograd_ahead){0};
+    return fc_winograd_ahead_of_kernel(&plan->kernel, group, of, next, plan->form.positions);
+}
+
 /* Panels [panel, end) of a group, whose x is among what is packed, where the plan says so. */
 static void compute_group(const struct job *job, const struct scratch *scratch,
                           const struct fc_winograd_block *block, int64_t group, int64_t panel,
@@ -225,51 +263,35 @@ static void compute_group(const struct job *job, const struct scratch *scratch,
                                       scratch->x, scratch->v);
         else
             spread_chunks(job, scratch, block, group, first, stop);
+        if (plan->depth < plan->chunks)
+            packed->x = ask_for_x(job, block, group, first, end - panel, packed->next);
         for (int64_t p = panel; p < end; p++) {
             char *m = scratch->m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
             if (stop == plan->chunks)
                 packed->y = ask_for_y(job, block, group, p);
-            for (int64_t chunk = first; chunk < stop; chunk++)
+            for (int64_t chunk = first; chunk < stop; chunk++) {
+                packed->kernel = ask_for_kernel(job, group, panel, end, p, chunk);
                 multiply_chunk(job, scratch, block, group, p, chunk, first, packed, m);
+            }
             if (stop == plan->chunks)
                 gather_lines(job, scratch, block, group, p, m);
         }
     }
 }
 
-/* Item: a block of tiles, for a set of groups and a share of the panels. */
-struct item {
-    struct fc_winograd_block block;
-    int64_t group, end_group, panel, end_panel;
-};
-
-static struct item item_at(const struct job *job, int64_t index)
-{
-    const struct fc_winograd_plan *plan = job->plan;
-    const int64_t set = index % plan->sets, rest = index / plan->sets;
-    struct item item = {
-        .block = fc_winograd_block_at(&plan->cut, rest / plan->shares),
-        .group = job->group + set * plan->set_groups,
-        .panel = job->panel + rest % plan->shares * plan->share_panels,
-    };
-    item.end_group = fc_min(item.group + plan->set_groups, job->end_group);
-    item.end_panel = fc_min(item.panel + plan->share_panels, job->end_panel);
-    return item;
-}
-
 /* The x of an item's groups, packed where the plan says so, and that of the item after, which is asked for
  * meanwhile. */
-static struct packed pack_groups(const struct job *job, const struct item *item, int64_t next,
-                                 char *x)
+static struct packed pack_groups(const struct job *job, const struct fc_winograd_item *item,
+                                 int64_t next, char *x)
 {
     const struct fc_winograd_plan *plan = job->plan;
     const int64_t c_in = plan->channels.c_in, groups = item->end_group - item->group;
-    struct packed packed = {.group = item->group, .channels = groups * c_in};
+    struct packed packed = {.group = item->group, .channels = groups * c_in, .next = next};
     if (plan->packs && groups > 0)
         fc_winograd_pack_block(&plan->source, &item->block, item->group * c_in, packed.channels, x);
     const int64_t products = groups * (item->end_panel - item->panel) * plan->chunks;
     if (plan->asks_x && products > 0 && next < plan->blocks * plan->shares * plan->sets) {
-        const struct item after = item_at(job, next);
+        const struct fc_winograd_item after = fc_winograd_item_at(plan, &job->pass, next);
         packed.x = fc_winograd_ahead_of(&plan->source, &after.block, false, after.group * c_in,
                                         (after.end_group - after.group) * c_in,
                                         products * plan->form.positions);
@@ -281,7 +303,7 @@ static void compute_item(void *context, int64_t index, int worker)
 {
     const struct job *job = context;
     const struct scratch scratch = scratch_of(job, worker);
-    const struct item item = item_at(job, index);
+    const struct fc_winograd_item item = fc_winograd_item_at(job->plan, &job->pass, index);
     struct packed packed = pack_groups(job, &item, index + 1, scratch.x);
     for (int64_t g = item.group; g < item.end_group; g++)
         compute_group(job, &scratch, &item.block, g, item.panel, item.end_panel, &packed);
@@ -292,12 +314,12 @@ static fc_status transform_groups(const struct job *job, char *u)
 {
     const struct fc_winograd_kernel *kernel = &job->plan->kernel;
     fc_status status = FC_OK;
-    for (int64_t group = job->group; group < job->end_group && status == FC_OK; group++)
-        status =
-            fc_winograd_transform_panels(kernel, group, job->panel, job->end_panel,
-                                         u + (fc_winograd_kernel_offset(kernel, group, 0, 0) -
-                                              fc_winograd_kernel_offset(kernel, job->group, 0, 0)) *
-                                                 job->target.element);
+    for (int64_t group = job->pass.group; group < job->pass.end_group && status == FC_OK; group++)
+        status = fc_winograd_transform_panels(
+            kernel, group, job->pass.panel, job->pass.end_panel,
+            u + (fc_winograd_kernel_offset(kernel, group, 0, 0) -
+                 fc_winograd_kernel_offset(kernel, job->pass.group, 0, 0)) *
+                    job->target.element);
     return status;
 }
 
@@ -306,15 +328,16 @@ static fc_status compute_passes(struct job *job, const char *transformed, char *
 {
     const struct fc_winograd_plan *plan = job->plan;
     const int64_t panels = fc_panel_count(&plan->channels);
-    for (job->group = 0; job->group < plan->channels.groups; job->group = job->end_group) {
-        job->end_group = fc_min(job->group + plan->pass_groups, plan->channels.groups);
-        for (job->panel = 0; job->panel < panels; job->panel += plan->pass_panels) {
-            job->end_panel = fc_min(job->panel + plan->pass_panels, panels);
+    for (job->pass.group = 0; job->pass.group < plan->channels.groups;
+         job->pass.group = job->pass.end_group) {
+        job->pass.end_group = fc_min(job->pass.group + plan->pass_groups, plan->channels.groups);
+        for (job->pass.panel = 0; job->pass.panel < panels; job->pass.panel += plan->pass_panels) {
+            job->pass.end_panel = fc_min(job->pass.panel + plan->pass_panels, panels);
             if (transformed) {
                 job->transformed =
-                    transformed +
-                    fc_winograd_kernel_offset(&job->plan->kernel, job->group, job->panel, 0) *
-                        job->target.element;
+                    transformed + fc_winograd_kernel_offset(&job->plan->kernel, job->pass.group,
+                                                            job->pass.panel, 0) *
+                                      job->target.element;
             } else if (!plan->fused) {
                 const fc_status status = transform_groups(job, u);
                 if (status != FC_OK)

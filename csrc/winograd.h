@@ -49,9 +49,10 @@ static inline int64_t fc_winograd_part_panels(const struct fc_winograd_form *for
     return fc_winograd_is_line(form) ? 4 : 2;
 }
 
-/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. */
+/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. One tap of 2 has
+ * the same value at all points, and is stored once: `stored` rows and columns of matrices. */
 struct fc_winograd_piece {
-    int64_t first[2], taps[2];
+    int64_t first[2], taps[2], stored[2];
 };
 
 struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece);
@@ -60,6 +61,19 @@ struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *for
  * lacking. The first piece has them all. */
 bool fc_winograd_piece_has(const struct fc_winograd_form *form,
                            const struct fc_winograd_piece *piece, int64_t position);
+
+/* How many matrices a piece stores, and position i in an order in which as many have the first, the second,
+ * and so on. */
+int64_t fc_winograd_matrices(const struct fc_winograd_piece *piece);
+static inline int64_t fc_winograd_position_of(const struct fc_winograd_form *form,
+                                              const struct fc_winograd_piece *piece, int64_t i)
+{
+    const int64_t rows = form->points[0], columns = form->points[1];
+    return piece->stored[0] < rows && i < form->positions ? i % rows * columns + i / rows : i;
+}
+
+/* Those of the pieces before one. */
+int64_t fc_winograd_matrices_before(const struct fc_winograd_form *form, int64_t piece);
 
 /* What is summed for an output is counted in chunks, of FC_WINOGRAD_CHUNK channels of a piece. */
 struct fc_winograd_chunk {
@@ -70,7 +84,7 @@ struct fc_winograd_chunk {
 struct fc_winograd_chunk fc_winograd_chunk_at(int64_t c_in, int64_t chunk);
 int64_t fc_winograd_chunks(const struct fc_winograd_form *form, int64_t c_in);
 
-/* The transformed kernel: [group][panel][chunk][position][channel][width of the panel], positions a
+/* The transformed kernel: [group][panel][chunk][matrix][channel][width of the panel], matrices a
  * unit further apart than that, since they are written side by side and would share a set of the
  * cache. */
 struct fc_winograd_kernel {
@@ -80,7 +94,7 @@ struct fc_winograd_kernel {
 };
 
 int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int64_t p,
-                                   int64_t chunk, int64_t *position);
+                                   int64_t chunk, int64_t *matrix);
 /* Where panel p's chunks from `chunk` on begin. */
 int64_t fc_winograd_kernel_offset(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
                                   int64_t chunk);

@@ -16,8 +16,10 @@
 /* Some channels of x under a block, or of its y, image by image: `left` runs of `lines` lines, of which `wide`
  * lie `across` bytes apart, from there to the next it is `down`. */
 struct fc_winograd_ahead {
-    const struct fc_winograd_source *source;
-    const fc_image *image;
+    bool of_y;
+    fc_image image; /* of x, what the source's piece of the kernel slides over */
+    int64_t before[2], beyond[2], step[2];
+    int64_t tile_rows, element;
     struct fc_winograd_block block;
     int64_t n, c, count;
     int64_t each; /* runs that a step asks for; 0 when nothing is left */
@@ -30,6 +32,11 @@ struct fc_winograd_ahead {
 struct fc_winograd_ahead fc_winograd_ahead_of(const struct fc_winograd_source *source,
                                               const struct fc_winograd_block *block, bool of_y,
                                               int64_t c, int64_t count, int64_t steps);
+
+/* What a chunk of a panel is transformed from, where outputs lie together. */
+struct fc_winograd_ahead fc_winograd_ahead_of_kernel(const struct fc_winograd_kernel *kernel,
+                                                     int64_t group, int64_t p, int64_t chunk,
+                                                     int64_t steps);
 
 /* A step's share. */
 void fc_winograd_ahead_step(struct fc_winograd_ahead *ahead);

@@ -90,6 +90,8 @@ struct fc_winograd_depth fc_winograd_depth_of(const struct fc_winograd_form *for
         depth.chunks = 1;
         most = fc_min(VM_BYTES / (fc_max(fc_winograd_products(cut) / tiles, 1) * bytes),
                       SPACE_BYTES / (form->positions * bytes));
+        if (form->stride > 1)
+            most = fc_min(most, BLOCK_TILES);
     }
     depth.tiles = fc_max(fc_min(most, FC_WINOGRAD_MOST_TILES), 1);
     return depth;

@@ -39,6 +39,7 @@ struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *for
         one.first[a] = form->stride > 1 ? at[a] : at[a] * form->taps[a];
         one.taps[a] =
             fc_min(form->taps[a], fc_ceil_div(form->kernel[a] - one.first[a], form->stride));
+        one.stored[a] = form->taps[a] == 2 && one.taps[a] == 1 ? 1 : form->points[a];
     }
     return one;
 }
@@ -51,6 +52,11 @@ bool fc_winograd_piece_has(const struct fc_winograd_form *form,
         if (piece->taps[a] < form->taps[a] && at[a] == form->points[a] - 1)
             return false;
     return true;
+}
+
+int64_t fc_winograd_matrices(const struct fc_winograd_piece *piece)
+{
+    return piece->stored[0] * piece->stored[1];
 }
 
 int64_t fc_winograd_chunks(const struct fc_winograd_form *form, int64_t c_in)
@@ -70,38 +76,52 @@ struct fc_winograd_chunk fc_winograd_chunk_at(int64_t c_in, int64_t chunk)
 
 /* ------------------------------------------------------------------ layout */
 
+int64_t fc_winograd_matrices_before(const struct fc_winograd_form *form, int64_t piece)
+{
+    int64_t matrices = 0;
+    for (int64_t i = 0; i < piece; i++) {
+        const struct fc_winograd_piece one = fc_winograd_piece_at(form, i);
+        matrices += fc_winograd_matrices(&one);
+    }
+    return matrices;
+}
+
 int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int64_t p,
-                                   int64_t chunk, int64_t *position)
+                                   int64_t chunk, int64_t *matrix)
 {
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t count = fc_winograd_chunk_at(channels->c_in, chunk).channels;
-    *position = count * fc_panel_width(channels, p) + channels->unit;
-    return kernel->form.positions * *position;
+    const struct fc_winograd_chunk at = fc_winograd_chunk_at(channels->c_in, chunk);
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(&kernel->form, at.piece);
+    *matrix = at.channels * fc_panel_width(channels, p) + channels->unit;
+    return fc_winograd_matrices(&piece) * *matrix;
 }
 
 int64_t fc_winograd_kernel_offset(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
                                   int64_t chunk)
 {
     const struct fc_channels *channels = kernel->panels.channels;
+    const struct fc_winograd_form *form = &kernel->form;
     const struct fc_winograd_chunk at = fc_winograd_chunk_at(channels->c_in, chunk);
-    const int64_t chunks = fc_winograd_chunks(&kernel->form, channels->c_in);
-    const int64_t panel =
-        kernel->form.pieces * channels->c_in * channels->panel + chunks * channels->unit;
-    const int64_t before =
-        (at.piece * channels->c_in + at.c) * fc_panel_width(channels, p) + chunk * channels->unit;
-    return kernel->form.positions * ((group * fc_panel_count(channels) + p) * panel + before);
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(form, at.piece);
+    const int64_t width = fc_panel_width(channels, p), unit = channels->unit;
+    const int64_t units = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHUNK) * unit;
+    return (group * fc_panel_count(channels) + p) *
+               fc_winograd_matrices_before(form, form->pieces) *
+               (channels->c_in * channels->panel + units) +
+           fc_winograd_matrices_before(form, at.piece) * (channels->c_in * width + units) +
+           fc_winograd_matrices(&piece) * (at.c * width + at.c / FC_WINOGRAD_CHUNK * unit);
 }
 
 bool fc_winograd_kernel_bytes(const struct fc_winograd_kernel *kernel, int64_t panels,
                               size_t *bytes)
 {
     const struct fc_channels *channels = kernel->panels.channels;
-    const int64_t chunks = fc_winograd_chunks(&kernel->form, channels->c_in);
-    const int64_t rows = kernel->form.pieces * channels->c_in;
+    const int64_t chunks = fc_ceil_div(channels->c_in, FC_WINOGRAD_CHUNK);
+    const int64_t matrices = fc_winograd_matrices_before(&kernel->form, kernel->form.pieces);
     size_t panel;
-    return !__builtin_mul_overflow((size_t)kernel->form.positions * (size_t)kernel->panels.element,
-                                   (size_t)(rows * channels->panel + chunks * channels->unit),
-                                   &panel) &&
+    return !__builtin_mul_overflow(
+               (size_t)matrices * (size_t)kernel->panels.element,
+               (size_t)(channels->c_in * channels->panel + chunks * channels->unit), &panel) &&
            !__builtin_mul_overflow(panel, (size_t)panels, bytes);
 }
 
@@ -145,30 +165,54 @@ static void stage(const struct fc_winograd_kernel *kernel, int64_t group, int64_
     fc_winograd_copy_taps(kernel, group, p, some, staging, true);
 }
 
+/* A piece of one tap, which is what is stored. */
+static void copy_tap(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
+                     const struct fc_winograd_chunk *all, void *to)
+{
+    const int64_t width = fc_panel_width(kernel->panels.channels, p);
+    if (fc_panel_outputs(kernel->panels.channels, p) < width)
+        memset(to, 0, (size_t)(all->channels * width) * (size_t)kernel->panels.element);
+    fc_winograd_copy_taps(kernel, group, p, all, to, true);
+}
+
 void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_t group, int64_t p,
                                  int64_t chunk, void *staging, void *to)
 {
     const struct fc_channels *channels = kernel->panels.channels;
+    const struct fc_winograd_form *form = &kernel->form;
     const int64_t width = fc_panel_width(channels, p);
     const struct fc_winograd_chunk at = fc_winograd_chunk_at(channels->c_in, chunk);
-    int64_t position;
-    fc_winograd_chunk_elements(kernel, p, chunk, &position);
+    const struct fc_winograd_piece piece = fc_winograd_piece_at(form, at.piece);
+    const int64_t matrices = fc_winograd_matrices(&piece);
+    const bool whole = matrices == form->positions, column = piece.stored[0] > piece.stored[1];
+    int64_t matrix;
+    fc_winograd_chunk_elements(kernel, p, chunk, &matrix);
+    if (matrices == 1 && !whole) {
+        copy_tap(kernel, group, p, &at, to);
+        return;
+    }
     for (int64_t done = 0; done < at.channels; done += channels->slab) {
         const int64_t rows = fc_min(channels->slab, at.channels - done);
         stage(kernel, group, p, &(struct fc_winograd_chunk){at.piece, at.c + done, rows, 0},
               staging);
-        kernel->transforms->kernel(&(struct fc_winograd_spread){
+        const struct fc_winograd_spread spread = {
             .x = staging,
             .y = (char *)to + done * width * kernel->panels.element,
-            .x_row = kernel->form.taps[1] * rows * width,
-            .x_column = rows * width,
+            .x_row = form->taps[1] * rows * width,
+            .x_column = (whole || !column ? 1 : form->taps[1]) * rows * width,
             .x_tile = width,
-            .y_position = position,
+            .y_position = matrix,
             .y_tile = width,
             .y_slab = FC_SLAB,
             .tiles = rows,
             .channels = width,
-        });
+        };
+        if (!whole)
+            kernel->transforms->line(&spread);
+        else if (form->stride > 1)
+            kernel->transforms->unscaled(&spread);
+        else
+            kernel->transforms->kernel(&spread);
     }
 }
 
@@ -201,8 +245,10 @@ fc_status fc_winograd_transform_panels(const struct fc_winograd_kernel *kernel, 
 {
     const struct fc_channels *channels = kernel->panels.channels;
     const int64_t items = (end - panel) * fc_winograd_chunks(&kernel->form, channels->c_in);
-    const double work = FC_WORK_PER_ELEMENT * (double)(kernel->form.pieces * channels->c_in) *
-                        (double)((end - panel) * channels->panel * kernel->form.positions);
+    const double work =
+        FC_WORK_PER_ELEMENT *
+        (double)(fc_winograd_matrices_before(&kernel->form, kernel->form.pieces) * channels->c_in) *
+        (double)((end - panel) * channels->panel);
     const int width = fc_parallel_width(items, work);
     const size_t staging =
         fc_round_to_line((size_t)(fc_winograd_staging(kernel) * kernel->panels.element));

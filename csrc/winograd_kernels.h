@@ -42,9 +42,10 @@ struct fc_winograd_spread {
 
 /* And back: y[i * y_row + j * y_column + t * y_tile + c] = activation(sum + bias[c] + residual), from
  * x[position * x_position + t * x_tile + c]. Of the outputs of a tile `rows` are stored, of those of
- * the line, tiles side by side, `columns`. x is read in whole vectors, at the `points` that a tile has. */
+ * the line, tiles side by side, `columns`. x is read in whole vectors, at the `points` that a tile has, and
+ * multiplied by the factors of its positions, where these are given. */
 struct fc_winograd_gather {
-    const void *x, *bias, *residual;
+    const void *x, *factors, *bias, *residual;
     void *y;
     ptrdiff_t x_position, x_tile, y_row, y_column, y_tile;
     ptrdiff_t residual_row, residual_column, residual_tile;
@@ -88,7 +89,11 @@ struct fc_winograd_outer {
 struct fc_winograd_transforms {
     void (*input)(const struct fc_winograd_spread *);  /* of x: points x points */
     void (*kernel)(const struct fc_winograd_spread *); /* of taps */
-    void (*dy)(const struct fc_winograd_spread *);     /* of a tile of outputs' gradients */
+    /* Of taps whose factors are left to the output: of all, and of one row, in that direction alone. */
+    void (*unscaled)(const struct fc_winograd_spread *);
+    void (*line)(const struct fc_winograd_spread *);
+    const void *factors;
+    void (*dy)(const struct fc_winograd_spread *); /* of a tile of outputs' gradients */
     /* Whether every sum was finite. */
     bool (*output)(const struct fc_winograd_gather *);  /* to a tile of outputs */
     bool (*dkernel)(const struct fc_winograd_gather *); /* to taps */

@@ -45,7 +45,8 @@ static void cut_blocks(const struct fc_convolution *convolution, struct fc_winog
     const int64_t products = plan->form.positions * plan->form.pieces;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const int64_t v_bytes = all * products * fc_whole_units(channels->c_in, FC_SLAB) * element;
-    const int64_t u_bytes = products * channels->c_in * panels * channels->panel * element;
+    const int64_t u_bytes = fc_winograd_matrices_before(&plan->form, plan->form.pieces) *
+                            channels->c_in * panels * channels->panel * element;
     const double work = 2.0 * (double)(all * products) * (double)(channels->c_in * channels->c_out);
     plan->width =
         fc_parallel_width(all * panels, plan->packs ? work * (double)channels->groups : work);
@@ -197,4 +198,18 @@ bool fc_winograd_make_plan(int form, const struct fc_convolution *convolution, b
     plan_passes(transformed, plan);
     plan_groups(transformed, plan);
     return plan_scratch(transformed, plan);
+}
+
+struct fc_winograd_item fc_winograd_item_at(const struct fc_winograd_plan *plan,
+                                            const struct fc_winograd_item *pass, int64_t index)
+{
+    const int64_t set = index % plan->sets, rest = index / plan->sets;
+    struct fc_winograd_item item = {
+        .block = fc_winograd_block_at(&plan->cut, rest / plan->shares),
+        .group = pass->group + set * plan->set_groups,
+        .panel = pass->panel + rest % plan->shares * plan->share_panels,
+    };
+    item.end_group = fc_min(item.group + plan->set_groups, pass->end_group);
+    item.end_panel = fc_min(item.panel + plan->share_panels, pass->end_panel);
+    return item;
 }

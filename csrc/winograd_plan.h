@@ -31,4 +31,13 @@ struct fc_winograd_plan {
 bool fc_winograd_make_plan(int form, const struct fc_convolution *convolution, bool transformed,
                            struct fc_winograd_plan *plan);
 
+/* Item: a block of tiles, for a set of groups and a share of the panels of a pass. */
+struct fc_winograd_item {
+    struct fc_winograd_block block;
+    int64_t group, end_group, panel, end_panel;
+};
+
+struct fc_winograd_item fc_winograd_item_at(const struct fc_winograd_plan *plan,
+                                            const struct fc_winograd_item *pass, int64_t index);
+
 #endif

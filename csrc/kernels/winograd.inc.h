@@ -202,6 +202,14 @@ FC_SPILL_TO_STACK static void winograd_outer(const struct fc_winograd_outer *out
     {                                                                                           \
         winograd_spread(s, WINOGRAD_KERNEL, mh + rh - 1, mw + rw - 1, rh, rw);                  \
     }                                                                                           \
+    static void FC_NAMED(winograd_unscaled, mh, rh, mw, rw)(const struct fc_winograd_spread *s) \
+    {                                                                                           \
+        winograd_spread(s, WINOGRAD_UNSCALED_KERNEL, mh + rh - 1, mw + rw - 1, rh, rw);         \
+    }                                                                                           \
+    static void FC_NAMED(winograd_line, mh, rh, mw, rw)(const struct fc_winograd_spread *s)     \
+    {                                                                                           \
+        winograd_spread(s, WINOGRAD_UNSCALED_KERNEL, 1, mw + rw - 1, 1, rw);                    \
+    }                                                                                           \
     static void FC_NAMED(winograd_dy, mh, rh, mw, rw)(const struct fc_winograd_spread *s)       \
     {                                                                                           \
         winograd_spread(s, WINOGRAD_DY, mh + rh - 1, mw + rw - 1, mh, mw);                      \
@@ -216,14 +224,20 @@ FC_SPILL_TO_STACK static void winograd_outer(const struct fc_winograd_outer *out
     }
 FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_BODIES)
 
-/* What no form takes is left out: 8 points both ways in float32, and kernel gradients of 2 taps. */
+/* What no form takes is left out: 8 points both ways in float32, kernel gradients of 2 taps, and of others
+ * what is for pieces of 1 or 2. */
 #define FC_TAKEN(mh, rh, mw, rw, name) \
     (FC_REAL == 64 || mh + rh < 9 || mw + rw < 9 ? FC_NAMED(name, mh, rh, mw, rw) : NULL)
 #define FC_TAKEN_BACK(mh, rh, mw, rw, name) (rh == 2 ? NULL : FC_TAKEN(mh, rh, mw, rw, name))
 
-#define FC_WINOGRAD_ENTRY(mh, rh, mw, rw)                 \
-    {.input = FC_TAKEN(mh, rh, mw, rw, winograd_input),   \
-     .kernel = FC_TAKEN(mh, rh, mw, rw, winograd_kernel), \
-     .dy = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dy),    \
-     .output = FC_TAKEN(mh, rh, mw, rw, winograd_output), \
+#define FC_OF_TWO(rh, name) (rh == 2 ? name : NULL)
+
+#define FC_WINOGRAD_ENTRY(mh, rh, mw, rw)                                    \
+    {.input = FC_TAKEN(mh, rh, mw, rw, winograd_input),                      \
+     .kernel = FC_TAKEN(mh, rh, mw, rw, winograd_kernel),                    \
+     .unscaled = FC_OF_TWO(rh, FC_NAMED(winograd_unscaled, mh, rh, mw, rw)), \
+     .line = FC_OF_TWO(rh, FC_NAMED(winograd_line, mh, rh, mw, rw)),         \
+     .factors = FC_OF_TWO(rh, winograd_factors_of_two),                      \
+     .dy = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dy),                       \
+     .output = FC_TAKEN(mh, rh, mw, rw, winograd_output),                    \
      .dkernel = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dkernel)},

@@ -18,7 +18,10 @@
  * takes 4 or 5 of the 6 points, with the same transformed kernel: 484 products instead of 576 for a
  * map of 14 x 14, 121 instead of 144 for 7 x 7. F(4, 2) takes 3 or 4 of its 5. What a point left out, q,
  * takes from the factor of a point p, p - q, is in the constants of such a tile's inputs. Of 6 points a tile
- * takes 0 alone where its one output reads one input, by the first tap, and zeros beyond. */
+ * takes 0 alone where its one output reads one input, by the first tap, and zeros beyond.
+ *
+ * A kernel in pieces of 1 or 2 taps leaves its factors to the outputs, which multiply by them first: what a
+ * piece of one tap then has at each of the points is the tap. */
 enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3 };
 
 /* Of 5, 6, 7 and 8 points. */
@@ -50,6 +53,13 @@ static const double winograd_factor[4][1 + WINOGRAD_MOST_PAIRS] = {
     {1, -81.0 / 130, 8.0 / 65},
     {0, 524288.0 / 648945, -262144.0 / 703836, 131072.0 / 3124044},
     {-1, 32.0 / 45, -2.0 / 9, 1.0 / 90}};
+
+/* Of all of 5 x 5 points, as outputs take them. */
+#define FC_FACTORS_OF_ROW(f) \
+    (real)((f) / -2), (real)((f) / 2), (real)((f) / 6), (real)((f) / -6), (real)(f)
+static const real winograd_factors_of_two[25] = {
+    FC_FACTORS_OF_ROW(-1.0 / 2), FC_FACTORS_OF_ROW(1.0 / 2), FC_FACTORS_OF_ROW(1.0 / 6),
+    FC_FACTORS_OF_ROW(-1.0 / 6), FC_FACTORS_OF_ROW(1.0)};
 
 FC_INLINE vreal winograd_scaled(vreal a, const double factor)
 {

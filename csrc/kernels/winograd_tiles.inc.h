@@ -6,7 +6,9 @@
  * vectors for 16 channels: the transform is a tenth of that. */
 #include "winograd_points.inc.h"
 
-enum winograd_kind { WINOGRAD_INPUT, WINOGRAD_KERNEL, WINOGRAD_DY };
+enum winograd_kind { WINOGRAD_INPUT, WINOGRAD_DY, WINOGRAD_KERNEL, WINOGRAD_UNSCALED_KERNEL };
+
+FC_INLINE bool winograd_is_kernel(const enum winograd_kind kind) { return kind >= WINOGRAD_KERNEL; }
 
 /* One line: of x, of `count` taps, or of `count` gradients of outputs, to `some` of the points. */
 FC_INLINE void winograd_spread_line(const enum winograd_kind kind, const int points, const int some,
@@ -99,8 +101,8 @@ FC_INLINE void winograd_spread_tile(const struct fc_winograd_spread *spread,
                                     const real *x, int64_t c, real *y)
 {
     real half[WINOGRAD_MOST_POINTS * WINOGRAD_MOST_POINTS * LANES];
-    const int some_h = kind == WINOGRAD_KERNEL ? points_h : spread->points[0];
-    const int some_w = kind == WINOGRAD_KERNEL ? points_w : spread->points[1];
+    const int some_h = winograd_is_kernel(kind) ? points_h : spread->points[0];
+    const int some_w = winograd_is_kernel(kind) ? points_w : spread->points[1];
     const int columns = winograd_left(count_w, points_w - some_w);
     const ptrdiff_t step = spread->y_position;
     if (some_h == points_h && some_w == points_w) {
@@ -234,12 +236,18 @@ FC_INLINE void winograd_gather_columns(const struct fc_winograd_gather *gather, 
                                        real *half)
 {
     const ptrdiff_t step = gather->x_position;
+    const real *factors = points == 5 ? gather->factors : NULL;
     vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
     for (int j = 0; j < some_w; j++) {
         const real *column = x + winograd_which(j, some_w, points_w) * step;
         FC_UNROLL (i, some)
             from[i] =
                 vload(column + winograd_which(i, some, points) * points_w * gather->x_position);
+        if (factors)
+            FC_UNROLL (i, some)
+                from[i] = vmul(vset1(factors[winograd_which(i, some, points) * points_w +
+                                             winograd_which(j, some_w, points_w)]),
+                               from[i]);
         winograd_gather_line(scaled, points, some, count, from, to);
         FC_UNROLL (i, count)
             vstore(half + (i * WINOGRAD_MOST_POINTS + j) * LANES, to[i]);
