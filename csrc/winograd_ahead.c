@@ -50,8 +50,7 @@ static void next_image(struct fc_winograd_ahead *ahead)
     ahead->wide = row_of_lines ? lines_of(ahead, columns * ahead->count)
                   : together   ? columns
                                : ahead->count;
-    ahead->lines =
-        row_of_lines ? 1 : lines_of(ahead, together ? ahead->count : columns * image->stride_w);
+    ahead->lines = row_of_lines ? 1 : lines_of(ahead, together ? ahead->count : columns);
     ahead->across =
         row_of_lines ? FC_CACHE_LINE : (together ? image->stride_w : image->stride_c) * element;
     ahead->down = image->stride_h * element - ahead->wide * ahead->across;
@@ -87,7 +86,7 @@ struct fc_winograd_ahead fc_winograd_ahead_of(const struct fc_winograd_source *s
     find_pixels(&ahead, 1, block->column, block->column + block->columns, &columns);
     const bool together = ahead.image.stride_c == 1;
     const int64_t rows = block->lines * source->step[0];
-    if (count > 0 && (together || ahead.image.stride_w <= 2))
+    if (count > 0 && (together || ahead.image.stride_w == 1))
         ahead.each = fc_ceil_div(rows * (is_row(&ahead) ? lines_of(&ahead, columns * count)
                                          : together     ? columns
                                                         : count),
@@ -95,7 +94,7 @@ struct fc_winograd_ahead fc_winograd_ahead_of(const struct fc_winograd_source *s
     return ahead;
 }
 
-/* The taps are an image, whose rows and columns they are counted as lines, and channels of x its columns. */
+/* A row of taps is an image: its taps are the rows, and the channels of x the columns. */
 struct fc_winograd_ahead fc_winograd_ahead_of_kernel(const struct fc_winograd_kernel *kernel,
                                                      int64_t group, int64_t p, int64_t chunk,
                                                      int64_t steps)
