@@ -51,6 +51,9 @@ bool fc_channels_together(const struct fc_convolution *convolution);
  * second-level cache. */
 bool fc_fits_transposed(const struct fc_convolution *convolution, int64_t channels);
 
+/* Whether rows of zero padding may be left out of sums. */
+bool fc_skips_padding(const struct fc_convolution *convolution);
+
 /* Rows of y in a band of planes that a unit of channels at a time is transposed so: all where that fits, 0
  * where bands would be too low for the rows that they share. */
 int64_t fc_transposed_rows(const struct fc_convolution *convolution);
@@ -75,5 +78,9 @@ void fc_transpose_channels(const struct fc_kernels *kernels, ptrdiff_t element,
  * nothing does (planes, of one part). */
 fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job, bool transposed);
 fc_status fc_depthwise_planes(const struct fc_depthwise_job *job);
+
+/* Planes whose windows slide by one, where they lie (depthwise_walk.c). */
+bool fc_fits_walk(const struct fc_convolution *convolution);
+fc_status fc_depthwise_walk(const struct fc_depthwise_job *job);
 
 #endif

@@ -56,6 +56,24 @@ struct fc_depthwise_plane {
     fc_activation activation;
 };
 
+/* Planes whose columns lie together, under taps x taps windows, 3 or 5, that slide by one, amid zeros:
+ *   y[n * y_image + p * y_plane + i * y_row + j] = activation(bias[p] + sum over taps (a, b) of
+ *       x[n * x_image + p * x_plane + (i - above + a) * x_row + j - before + b] *
+ *       kernel[(a * taps + b) * kernel_step + p])
+ * for n < images, first <= p < planes, i < rows, j < columns, in one chain; x is height x width, above and before are
+ * less than taps, and so are the rows of zeros under the last one. Planes are those of a unit of weights, which is read
+ * whole, and first is even; the plane that follows each in its image is fetched. With `stream` rows of y begin
+ * with a line and are whole units, and y may be stored past the caches; with `skips` rows of zeros are left out where
+ * the kernel for pixels does so. */
+struct fc_depthwise_walk {
+    const void *x, *kernel, *bias;
+    void *y;
+    int64_t images, first, planes, rows, columns, height, width, above, before, taps;
+    ptrdiff_t x_image, x_plane, x_row, y_image, y_plane, y_row, kernel_step;
+    bool stream, skips;
+    fc_activation activation;
+};
+
 /* Rows of a plane into a band of phases, of which the rest is filled with a value:
  *   to[p * phase_elements + t / row_phases * pitch + (left + j) / column_phases] = x[r * x_row + j]
  *       for r < rows, j < columns, t = top + r,
@@ -91,6 +109,7 @@ struct fc_depthwise_kernels {
     int64_t wide_columns, strided_columns, vector_bytes;
     void (*pixels)(const struct fc_depthwise_pixels *strip);
     void (*plane)(const struct fc_depthwise_plane *plane);
+    void (*walk)(const struct fc_depthwise_walk *walk); /* NULL where a vector has 16 bytes */
     void (*dkernel)(const struct fc_depthwise_dkernel *row);
     void (*pack_band)(const struct fc_depthwise_band *band);
 };

@@ -128,6 +128,43 @@ def test_depthwise_ends(
             np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("taps", [3, 5])
+def test_depthwise_planes_are_as_pixels(isa: str, taps: int, dtype: str) -> None:
+    """Widths around a vector and half of one, amid zeros that make NaN and signs as well."""
+    tiny = np.finfo(dtype).tiny
+    rng = np.random.default_rng(taps)
+    for w in (1, 2, 4, 5, 7, 8, 9, 14, 16, 17, 19, 24, 37):
+        for before, after in ((taps // 2, taps // 2), (0, taps - 1), (taps - 1, 1)):
+            x = rng.standard_normal((3, 6, w, 19)).astype(dtype)
+            kernel = rng.standard_normal((taps, taps, 1, 19)).astype(dtype)
+            kernel[rng.integers(taps), rng.integers(taps), 0, 3] = np.inf
+            x[..., 5:8] *= -tiny
+            kernel[..., 5:8] = -tiny * np.abs(kernel[..., 5:8])
+            padding = ((before, after), (before, after))
+            if w + before + after < taps:
+                continue
+            words: dict[str, Any] = {"padding": padding, "groups": 19, "activation": None}
+            pixels = functional.conv2d(x, kernel, **words)
+            planes = functional.conv2d(
+                np.ascontiguousarray(x.transpose(0, 3, 1, 2)),
+                kernel,
+                data_format="channels_first",
+                **words,
+            ).transpose(0, 2, 3, 1)
+            nan = np.isnan(pixels)
+            np.testing.assert_array_equal(np.isnan(planes), nan)
+            assert_same_bits(np.where(nan, 0, planes), np.where(nan, 0, pixels))
+            np.testing.assert_allclose(
+                np.delete(planes, 3, -1),
+                reference.conv2d(
+                    np.delete(x, 3, -1), np.delete(kernel, 3, -1), padding=padding, groups=18
+                ),
+                rtol=1e-4,
+                atol=1e-5,
+            )
+
+
 # ------------------------------------------------------------------------------------- spelling
 
 

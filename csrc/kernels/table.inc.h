@@ -34,6 +34,7 @@
 #include "pool2d_means.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_planes.inc.h"
+#include "depthwise_walk.inc.h"
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
 #include "winograd.inc.h"
@@ -65,6 +66,7 @@ const struct fc_kernels FC_TABLE = {
                   .vector_bytes = LANES * sizeof(real),
                   .pixels = depthwise_pixels,
                   .plane = depthwise_plane,
+                  .walk = WALK_KERNEL(walk_depthwise),
                   .dkernel = depthwise_dkernel,
                   .pack_band = pack_depthwise_band},
     .few = {.plane_outputs = FLAT_OUTPUTS,

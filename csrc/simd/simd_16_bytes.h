@@ -11,6 +11,15 @@ FC_INLINE vreal vload_first(const real *p, int n)
         lanes[i] = p[i];
     return vload(lanes);
 }
+/* Where m; all other lanes are zero, and not touched. */
+FC_INLINE vreal vload_where(vmask m, const real *p)
+{
+    real lanes[LANES];
+    vstore(lanes, vselect(m, vset1(1), vzero()));
+    for (int i = 0; i < LANES; i++)
+        lanes[i] = lanes[i] != 0 ? p[i] : 0;
+    return vload(lanes);
+}
 FC_INLINE void vstore_first(real *p, vreal a, int n)
 {
     if (n >= LANES) {
@@ -22,10 +31,28 @@ FC_INLINE void vstore_first(real *p, vreal a, int n)
     for (int i = 0; i < n; i++)
         p[i] = lanes[i];
 }
+/* What lies at p and then at q, where the lower half of m has lanes. */
+FC_INLINE vreal vload_halves(vmask m, const real *p, const real *q)
+{
+    const vmask lower = vmask_andnot(m, vgreater(vhalves(vzero(), vset1(1)), vzero()));
+    return vhalves(vload_where(lower, p), vload_where(lower, q));
+}
+/* The first n lanes of the upper half. */
+FC_INLINE void vstore_second(real *p, vreal a, int n)
+{
+    real lanes[LANES];
+    vstore(lanes, a);
+    for (int i = 0; i < n; i++)
+        p[i] = lanes[LANES / 2 + i];
+}
 
 /* a where m, zero elsewhere; and the other way about. */
 FC_INLINE vreal vkeep(vmask m, vreal a) { return vselect(m, a, vzero()); }
 FC_INLINE vreal vdrop(vmask m, vreal a) { return vselect(m, vzero(), a); }
+FC_INLINE vmask vnumbers_too(vmask m, vreal a, vreal b)
+{
+    return visnumber_too(visnumber_too(m, a), b);
+}
 /* A NaN in a or in b, and whether there is a lane of m or of n. */
 FC_INLINE vmask vnans_of(vreal a, vreal b) { return vmask_or(visnan(a), visnan(b)); }
 FC_INLINE bool vany(vmask m, vmask n)

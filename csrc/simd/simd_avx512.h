@@ -28,10 +28,17 @@ FC_INLINE vreal vzero(void) { return FC_OP(setzero)(); }
 FC_INLINE vreal vset1(real a) { return FC_OP(set1)(a); }
 FC_INLINE vreal vload(const real *p) { return FC_OP(loadu)(p); }
 FC_INLINE vreal vload_first(const real *p, int n) { return FC_OP(maskz_loadu)(FC_FIRST(n), p); }
+/* Where m; all other lanes are zero, and not touched. */
+FC_INLINE vreal vload_where(vmask m, const real *p) { return FC_OP(maskz_loadu)(m, p); }
 FC_INLINE void vstore(real *p, vreal a) { FC_OP(storeu)(p, a); }
 /* Past the caches, to p, a multiple of a vector's bytes: the line need not be read first. fc_streams says when. */
 FC_INLINE void vstream(real *p, vreal a) { FC_OP(stream)(p, a); }
 FC_INLINE void vstore_first(real *p, vreal a, int n) { FC_OP(mask_storeu)(p, FC_FIRST(n), a); }
+/* The first n lanes of the upper half. */
+FC_INLINE void vstore_second(real *p, vreal a, int n)
+{
+    FC_OP(mask_storeu)(p - LANES / 2, (vmask)(FC_FIRST(n) << LANES / 2), a);
+}
 FC_INLINE vreal vadd(vreal a, vreal b) { return FC_OP(add)(a, b); }
 FC_INLINE vreal vsub(vreal a, vreal b) { return FC_OP(sub)(a, b); }
 FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
@@ -55,6 +62,7 @@ FC_INLINE vreal vlesser_of(vreal a, vreal b) { return FC_OP(min)(a, b); }
 /* a is no NaN; nor was what m tells of: one instruction, where or-ing masks makes gcc move them all. */
 FC_INLINE vmask visnumber(vreal a) { return FC_CMP(a, a, _CMP_ORD_Q); }
 FC_INLINE vmask visnumber_too(vmask m, vreal a) { return FC_MASK_CMP(m, a, a, _CMP_ORD_Q); }
+FC_INLINE vmask vnumbers_too(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_ORD_Q); }
 /* A NaN in a or in b, and whether there is a lane of m or of n. */
 FC_INLINE vmask vnans_of(vreal a, vreal b) { return FC_CMP(a, b, _CMP_UNORD_Q); }
 FC_INLINE bool vany(vmask m, vmask n) { return !_kortestz_mask16_u8(m, n); }
@@ -190,11 +198,22 @@ FC_INLINE void vtriple(vreal a[3])
 #endif
 }
 
-/* The lower half of a, and then that of b. */
+/* The lower half of a, and then that of b; of what lies at p and q, where the lower half of m has lanes. */
 #if FC_REAL == 32
 FC_INLINE vreal vhalves(vreal a, vreal b) { return _mm512_shuffle_f32x4(a, b, 0x44); }
+FC_INLINE vreal vload_halves(vmask m, const real *p, const real *q)
+{
+    const __m256 low = _mm256_maskz_loadu_ps((__mmask8)m, p);
+    return _mm512_insertf32x8(_mm512_castps256_ps512(low), _mm256_maskz_loadu_ps((__mmask8)m, q),
+                              1);
+}
 #else
 FC_INLINE vreal vhalves(vreal a, vreal b) { return _mm512_shuffle_f64x2(a, b, 0x44); }
+FC_INLINE vreal vload_halves(vmask m, const real *p, const real *q)
+{
+    const __m256d low = _mm256_maskz_loadu_pd(m, p);
+    return _mm512_insertf64x4(_mm512_castpd256_pd512(low), _mm256_maskz_loadu_pd(m, q), 1);
+}
 #endif
 
 /* 16 bytes from each row, by loads that the shuffles' port need not take part in. */
