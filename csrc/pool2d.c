@@ -1,5 +1,6 @@
 /* pool2d.c: maximum, minimum and average pooling, forward. */
 #include "pool2d_fold.h"
+#include "pool2d_halves_forward.h"
 #include "pool2d_lines.h"
 #include "pool2d_means.h"
 #include "pool2d_planes.h"
@@ -36,6 +37,8 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
         status = fc_pool2d_means_forward(&pass, y, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_sweep_forward(&pass, y, indices, &done);
+    if (!done && status == FC_OK)
+        status = fc_pool2d_halves_forward(&pass, y, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_planes_forward(&pass, y, &done);
     if (done || status != FC_OK)

@@ -141,15 +141,17 @@ struct fc_pool2d_halves_pixels {
  * row may have one beyond `height`. Winners are searched for in x, or told from indices of a plane, which fit 31
  * bits; either is fetched `ahead` bytes ahead, and with `fetch` dx. False: one is none of its window's, or x has a
  * NaN. `state` keeps 3 * width elements of a row, and six vectors'; a call that is not `fresh` goes on with the one
- * before. With `two` planes come in pairs, of at most a vector's columns, searched. */
+ * before. With `two` planes come in pairs, of at most a vector's columns, searched. Forward y is written where a
+ * window's maximum is that of its rows of x, in whole, and nothing else but x is read. */
 enum { FC_POOL2D_HALVES = 8 }; /* rows of windows that are walked at a time */
 struct fc_pool2d_halves_planes {
     const void *x, *dy;
     const int64_t *index;
-    void *dx, *state;
+    void *dx, *y, *state;
     int64_t planes, columns, rows, width, height, above, before;
     int64_t begin, end, top;
-    ptrdiff_t x_row, dy_row, index_row, dx_row, x_plane, dy_plane, index_plane, dx_plane, ahead;
+    ptrdiff_t x_row, y_row, dy_row, index_row, dx_row, x_plane, y_plane, dy_plane, index_plane,
+        dx_plane, ahead;
     bool fresh, two, stream, fetch;
 };
 
@@ -346,6 +348,8 @@ struct fc_pool2d_kernels {
     void (*halves)(const struct fc_pool2d_halves *halves);
     bool (*halves_planes[3])(
         const struct fc_pool2d_halves_planes *halves); /* maximum, minimum and indices */
+    bool (*halves_forward[2])(
+        const struct fc_pool2d_halves_planes *halves); /* maximum and minimum, forward */
     /* NULL where a vector is short of 16 elements. */
     bool (*halves_pixels[2])(
         const struct fc_pool2d_halves_pixels *halves); /* maximum and minimum */

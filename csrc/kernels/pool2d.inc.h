@@ -43,6 +43,12 @@ FC_INLINE void pool_wins(vreal value, vint place, vreal *best, vint *number, fc_
     pool_wins_next(value, place, best, number, &numbers, pooling);
 }
 
+/* Of two that are no NaN the better one, and of equals the one before. */
+FC_INLINE vreal pool_of(vreal value, vreal best, fc_pooling pooling)
+{
+    return pooling == FC_MAX ? vgreater_of(value, best) : vlesser_of(value, best);
+}
+
 FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_pooling pooling,
                         bool numbered)
 {
@@ -54,8 +60,7 @@ FC_INLINE void pool_tap(struct pool_state *state, vreal value, vint number, fc_p
         pool_wins(value, number, &state->best, &state->number, pooling);
         return;
     }
-    state->best =
-        pooling == FC_MAX ? vgreater_of(value, state->best) : vlesser_of(value, state->best);
+    state->best = pool_of(value, state->best, pooling);
     state->numbers = visnumber_too(state->numbers, value);
 }
 

@@ -20,6 +20,7 @@
 #include "pool2d_three.inc.h"
 #include "pool2d_halves.inc.h"
 #include "pool2d_halves_planes.inc.h"
+#include "pool2d_halves_forward.inc.h"
 #include "pool2d_halves_pixels.inc.h"
 #include "pool2d_rows.inc.h"
 #include "pool2d_scatter.inc.h"
@@ -114,6 +115,7 @@ const struct fc_kernels FC_TABLE = {
          .award = award_gradients,
          .halves = halve_gradients,
          .halves_planes = {halves_max_planes, halves_min_planes, halves_told_planes},
+         .halves_forward = {halves_max_forward, halves_min_forward},
          .halves_pixels = {PIXELS_KERNEL(halves_max_pixels), PIXELS_KERNEL(halves_min_pixels)},
          .put_lines = put_lines,
          .winners = take_winners,
