@@ -44,6 +44,7 @@ FC_INLINE bool halves_strip_forward(const struct fc_pool2d_halves_planes *given,
         const vreal second = halves_best(&halves, &strip, x, &numbers, before, pooling);
         x += below;
         const vreal third = halves_best(&halves, &strip, x, &numbers, before, pooling);
+        __builtin_prefetch(y + FC_POOL2D_HALVES * halves.y_row, 1, 3);
         best = pool_of(third, pool_of(second, best, pooling), pooling);
         vstore_first(y, best, strip.windows);
         if (halves.two)
