@@ -73,6 +73,8 @@ _COPY = 1 / 144 + 2 / 24 / 4
 DESIGNS = (
     Design("direct", "conv_tile", 12 * 12 * 16 * 9 * 128, _STEP + 1 / 128, 1 / 128),
     Design("winograd", "winograd_product", 36 * 36 * 16 * 128, _STEP + 1 / 16, 1 / 16),
+    # Two points of 3 tiles of 4 outputs at a time, sums of 24 terms that wait for the others'.
+    Design("along rows", "winograd_few_tile", 6 * 6 * 24 * 16 * 24, (4 + 3) / 12, 1 / 24),
     # A sum begins and ends in memory, for 144 pixels; one panel in four copies its 6 elements of x.
     Design("kernel gradient", "dkernel_tile", 12 * 12 * 16 * 9 * 96, _STEP + _COPY, _COPY),
     Design("planes", "plane_tile", 32 * 8 * 6 * 27, _STEP, 1 / 27),

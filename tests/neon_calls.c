@@ -15,6 +15,7 @@ static const struct call {
 } calls[] = {
     {"direct", 1, 14, 128, 64, 3, 1, FC_DIRECT, false, false},
     {"winograd", 1, 26, 128, 64, 3, 1, FC_WINOGRAD, false, false},
+    {"along rows", 1, 26, 8, 64, 3, 1, FC_WINOGRAD, false, false},
     {"kernel gradient", 1, 14, 96, 64, 3, 1, FC_DIRECT, true, false},
     {"planes", 1, 34, 3, 6, 3, 1, FC_DIRECT, false, true},
     {"depthwise", 1, 30, 64, 64, 3, 64, FC_DIRECT, false, false},
