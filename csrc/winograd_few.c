@@ -12,7 +12,8 @@
  * first-level cache keeps (17 KB of 3 channels of 7x7), 4 or 5 tiles at a time, of any rows, are summed. With
  * AVX-512 a vector of the kernel meets 5 tiles: 5 broadcasts and one load for 5 multiply-adds.
  *
- * The last tile of a row ends with it, and so begins amid the one before, whose last outputs it makes again. */
+ * The last tile of a row ends with it, and so begins amid the one before, whose last outputs it makes again: both are
+ * of one item, so that no thread can be before another with them. */
 #include "winograd_few.h"
 
 #include <string.h>
@@ -59,12 +60,13 @@ static struct block block_at(const struct job *job, int64_t item)
     const fc_image *y = &job->convolution->y;
     const int64_t across = item % job->column_blocks, rest = item / job->column_blocks;
     const int64_t column = across * job->columns, row = rest % job->row_blocks * job->rows;
+    const bool last = across + 1 == job->column_blocks;
     return (struct block){
         .n = rest / job->row_blocks,
         .row = row,
         .rows = fc_min(job->rows, y->h - row),
-        .column = fc_min(column, y->w - job->few.outputs),
-        .tiles = fc_ceil_div(fc_min(job->columns, y->w - column), job->few.outputs),
+        .column = column,
+        .tiles = fc_ceil_div(last ? y->w - column : job->columns, job->few.outputs),
     };
 }
 
@@ -247,9 +249,10 @@ static void plan_blocks(struct job *job, int width)
     const struct fc_convolution *convolution = job->convolution;
     const fc_image *y = &convolution->y;
     const struct fc_axis *axis = &convolution->axis[0];
-    job->columns = fc_min(BLOCK_COLUMNS, fc_whole_units(y->w, job->few.outputs));
-    job->column_blocks = fc_ceil_div(y->w, job->columns);
-    job->tiles = job->columns / job->few.outputs;
+    const int64_t whole = y->w - job->few.outputs + 1; /* columns at which a tile may begin */
+    job->columns = BLOCK_COLUMNS;
+    job->column_blocks = fc_ceil_div(whole, job->columns);
+    job->tiles = fc_ceil_div(fc_min(job->columns + job->few.outputs - 1, y->w), job->few.outputs);
     job->v_point = fc_whole_units(job->few.run, NARROW_BYTES / job->element);
     job->v_tile = job->few.points * job->v_point;
     const int64_t most = BLOCK_BYTES / (job->tiles * job->v_tile * job->element);
@@ -265,11 +268,10 @@ static void plan_scratch(struct job *job)
 {
     const int64_t rows = input_rows(job, job->rows), c_in = job->convolution->kernel.c_in;
     const int64_t tiles = job->rows * job->tiles;
-    const int64_t slack = FC_UNIT_BYTES / job->element; /* of rows that are read in whole vectors */
-    job->x_bytes =
-        fc_round_to_line((size_t)((rows * input_columns(job, job->tiles) * c_in + slack +
-                                   2 * job->few.taps * job->convolution->axis[1].stride * c_in) *
-                                  job->element));
+    const int64_t step = job->convolution->axis[1].stride * c_in;
+    job->x_bytes = fc_round_to_line(
+        (size_t)((rows * input_columns(job, job->tiles) * c_in + step) * job->element) +
+        NARROW_BYTES);
     job->v_bytes = fc_round_to_line((size_t)(rows * job->tiles * job->v_tile * job->element));
     job->strip_bytes =
         job->straight ? 0 : (size_t)(tiles * job->few.outputs * job->few.unit * job->element);

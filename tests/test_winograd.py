@@ -149,10 +149,8 @@ def all_results(problem: Conv2DProblem, a: dict[str, Array]) -> dict[str, Array]
     return {"y": y.transpose(last), "dx": dx.transpose(last), "dkernel": dkernel}
 
 
-@settings(max_examples=settings().max_examples // 3)
-@given(problem=winograd_problems())
-def test_same_bits(problem: Conv2DProblem) -> None:
-    """On every instruction set that fuses, any thread count, both layouts, alone or in company."""
+def check_bits(problem: Conv2DProblem) -> None:
+    """Compare every instruction set that fuses, threads, both layouts, an image alone."""
     last = with_fields(problem, data_format="channels_last")
     a = last.draw_arrays()
     first = {k: v.transpose(0, 3, 1, 2) if k in ("x", "dy") else v for k, v in a.items()}
@@ -160,7 +158,8 @@ def test_same_bits(problem: Conv2DProblem) -> None:
     for name in _core.available_isas():
         if name == "generic":
             continue
-        with _core.forced_isa(name), threads(1 if expected is None else 3):
+        n = 1 if expected is None else 3
+        with _core.forced_isa(name), threads(n), _core.forced_worker_share(1):
             found = all_results(last, a)
             expected = expected or found
             for what, result in found.items():
@@ -171,6 +170,13 @@ def test_same_bits(problem: Conv2DProblem) -> None:
         for what in ("y", "dx"):
             assert_same_bits(other[what], expected[what], f"{what} in channels_first")
             assert_same_bits(alone[what], expected[what][-1:], f"{what} alone")
+
+
+@settings(max_examples=settings().max_examples // 3)
+@given(problem=winograd_problems())
+def test_same_bits(problem: Conv2DProblem) -> None:
+    """On every instruction set that fuses, any thread count, both layouts, alone or in company."""
+    check_bits(problem)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -15,7 +15,7 @@ from closeness import assert_same_bits
 from fastconv import _fastconv_core as _core
 from fastconv import functional, threads
 from strategies import Conv2DProblem, Draw
-from test_winograd import WINOGRAD, all_results, check, with_fields
+from test_winograd import WINOGRAD, check, check_bits, with_fields
 
 # Columns of taps, strides, and the most channels of each.
 KERNELS = (
@@ -92,20 +92,20 @@ def test_named_layers_are_close(isa: str, layer: str, data_format: str, dtype: s
 @given(problem=few_channel_problems())
 def test_same_bits(problem: Conv2DProblem) -> None:
     """On every instruction set that fuses, any thread count, both layouts, alone or in company."""
-    last = with_fields(problem, data_format="channels_last")
-    a = last.draw_arrays()
-    first = {k: v.transpose(0, 3, 1, 2) if k in ("x", "dy") else v for k, v in a.items()}
-    planes = with_fields(last, data_format="channels_first")
-    one = {**a, "x": a["x"][-1:], "dy": a["dy"][-1:]}
-    expected = all_results(last, a)["y"]
-    for name in _core.available_isas():
-        if name == "generic":
-            continue
-        with _core.forced_isa(name), threads(3):
-            assert_same_bits(all_results(last, a)["y"], expected, name)
-            assert_same_bits(all_results(planes, first)["y"], expected, f"{name}, planes")
-            alone = all_results(with_fields(last, n=1), one)["y"]
-            assert_same_bits(alone, expected[-1:], f"{name}, alone")
+    check_bits(problem)
+
+
+@pytest.mark.parametrize("columns", [510, 513, 514, 515, 516, 1025])
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+def test_blocks_of_a_row_do_not_race(columns: int, data_format: str) -> None:
+    """Outputs that two tiles make have the bits of the later one, whichever thread is first."""
+    problem = Conv2DProblem(2, 12, columns + 2, 3, 16, 3, 3, data_format=data_format)
+    words, a = {**problem.geometry, **WINOGRAD}, problem.draw_arrays()
+    with threads(1):
+        expected = functional.conv2d(a["x"], a["kernel"], **words)
+    for n in (2, 3, 4) * 5:
+        with threads(n), _core.forced_worker_share(1):
+            assert_same_bits(functional.conv2d(a["x"], a["kernel"], **words), expected, f"{n}")
 
 
 @pytest.mark.parametrize("layer", LAYERS)

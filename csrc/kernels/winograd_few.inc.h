@@ -179,7 +179,7 @@ FC_INLINE void few_outputs(const struct fc_winograd_few_tiles *few, const int po
         }
     const vmask bad = visnan(check);
     if (vany(bad, bad))
-        *place->bad = 1;
+        __atomic_store_n(place->bad, 1, __ATOMIC_RELAXED); /* blocks of a row have the same */
 }
 
 /* The sums that wait for those of other points. */
