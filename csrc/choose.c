@@ -263,11 +263,17 @@ int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
     return form;
 }
 
+fc_status fc_convolve_in_form(int form, const struct fc_convolution *convolution,
+                              const void *transformed)
+{
+    if (form == FC_FEW_FORM)
+        return fc_winograd_few_convolve(convolution, transformed);
+    return form == FC_DIRECT_FORM ? fc_convolve(convolution)
+                                  : fc_winograd_convolve(form, convolution, transformed);
+}
+
 fc_status fc_convolve_by(fc_algorithm algorithm, const struct fc_convolution *convolution)
 {
     const int form = fc_choose_form(algorithm, FC_PASS_CALLED, convolution);
-    if (form == FC_FEW_FORM)
-        return fc_winograd_few_convolve(convolution, NULL);
-    return form == FC_DIRECT_FORM ? fc_convolve(convolution)
-                                  : fc_winograd_convolve(form, convolution, NULL);
+    return fc_convolve_in_form(form, convolution, NULL);
 }

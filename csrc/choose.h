@@ -18,7 +18,11 @@ bool fc_winograd_possible(const struct fc_convolution *convolution);
 int fc_choose_form(fc_algorithm algorithm, enum fc_pass pass,
                    const struct fc_convolution *convolution);
 
-/* y of a convolution or an input gradient, by the algorithm chosen for a bare kernel. */
+/* y of a convolution or an input gradient, in a form, with what its kernel was transformed to beforehand or NULL. */
+fc_status fc_convolve_in_form(int form, const struct fc_convolution *convolution,
+                              const void *transformed);
+
+/* The same by the algorithm chosen for a bare kernel. */
 fc_status fc_convolve_by(fc_algorithm algorithm, const struct fc_convolution *convolution);
 
 #endif

@@ -169,9 +169,5 @@ fc_status fc_conv2d_packed(const fc_conv2d_params *params, const fc_image *x,
     struct fc_convolution convolution =
         fc_convolution_of(params, &window, x, &packed->kernel, epilogue, y);
     convolution.packed = packed->panels;
-    if (packed->form == FC_FEW_FORM)
-        return fc_winograd_few_convolve(&convolution, packed->transformed);
-    return packed->form == FC_DIRECT_FORM
-               ? fc_convolve(&convolution)
-               : fc_winograd_convolve(packed->form, &convolution, packed->transformed);
+    return fc_convolve_in_form(packed->form, &convolution, packed->transformed);
 }

@@ -155,7 +155,7 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
         const int64_t next = next_position(plan, block, &piece, i, &next_begin, &next_end);
         const int64_t at = fc_winograd_position_of(&plan->form, &piece, i);
         const int64_t then = fc_winograd_position_of(&plan->form, &piece, next);
-        const int64_t which = sharing > 1 ? i / sharing : i;
+        const int64_t which = i / sharing;
         product.v = v + (at * layout->v_position + begin * FC_SLAB) * element;
         product.after = v + (then * layout->v_position + next_begin * FC_SLAB) * element;
         product.next = chunk + (sharing > 1 ? which + 1 : next) * matrix * element;
@@ -244,9 +244,15 @@ static struct fc_winograd_ahead ask_for_kernel(const struct job *job, int64_t gr
                                                int64_t end, int64_t p, int64_t chunk)
 {
     const struct fc_winograd_plan *plan = job->plan;
-    const bool panels = plan->depth < plan->chunks ? p + 1 < end : chunk + 1 == plan->chunks;
-    const int64_t next = plan->depth < plan->chunks ? chunk + !panels : panels ? 0 : chunk + 1;
-    const int64_t of = panels ? p + 1 : plan->depth < plan->chunks ? panel : p;
+    const bool by_chunk = plan->depth < plan->chunks; /* which all panels meet before the next */
+    int64_t of = p, next = chunk;
+    if (by_chunk && ++of == end) {
+        of = panel;
+        next++;
+    } else if (!by_chunk && ++next == plan->chunks) {
+        next = 0;
+        of++;
+    }
     if (job->transformed || of == end || next == plan->chunks)
         return (struct fc_winograd_ahead){0};
     return fc_winograd_ahead_of_kernel(&plan->kernel, group, of, next, plan->form.positions);

@@ -81,10 +81,7 @@ FC_INLINE bool halves_planes_forward(const struct fc_pool2d_halves_planes *given
     struct halves_strip strip = halves_strip(&halves, 0);
     const int64_t step = halves.two ? 2 : 1;
     for (int64_t p = 0; p < halves.planes; p += step) {
-        if (halves.two && p + 1 == halves.planes) {
-            halves.two = false;
-            strip = halves_strip(&halves, 0);
-        }
+        halves_part(&halves, p, &strip);
         if (!halves_plane_forward(&halves, &strip, pooling))
             return false;
         halves.x = (const real *)halves.x + step * halves.x_plane;

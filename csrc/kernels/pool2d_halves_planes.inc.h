@@ -321,6 +321,16 @@ FC_INLINE bool halves_plane(const struct fc_pool2d_halves_planes *halves,
     return fine;
 }
 
+/* The last of an odd number of planes has no other beside it. */
+FC_INLINE void halves_part(struct fc_pool2d_halves_planes *halves, int64_t p,
+                           struct halves_strip *strip)
+{
+    if (halves->two && p + 1 == halves->planes) {
+        halves->two = false;
+        *strip = halves_strip(halves, 0);
+    }
+}
+
 /* An average stands for indices. */
 FC_INLINE bool halves_planes(const struct fc_pool2d_halves_planes *given, fc_pooling pooling)
 {
@@ -329,10 +339,7 @@ FC_INLINE bool halves_planes(const struct fc_pool2d_halves_planes *given, fc_poo
     struct halves_strip strip = halves_strip(&halves, 0);
     const int64_t step = halves.two ? 2 : 1;
     for (int64_t p = 0; p < halves.planes; p += step) {
-        if (halves.two && p + 1 == halves.planes) {
-            halves.two = false;
-            strip = halves_strip(&halves, 0);
-        }
+        halves_part(&halves, p, &strip);
         const bool before = halves.before;
         bool fine;
         if (pooling != FC_MAX) /* indices have fewer instructions, and minima are few */
