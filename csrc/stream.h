@@ -20,8 +20,8 @@
  *     1x1 s2, 256 to 512 channels      stored   30.5     17.6      17.2      17.1
  *                                      past     29.7     16.9      16.5      16.4
  *
- * and the latter alone 15.1, not 16.0; 3x3 max pooling's gradient 0.8, not 1.5. Of 6 MB a pooling that reads them loses a tenth, and a convolution
- * gains as much.
+ * and the latter alone 15.1, not 16.0; 3x3 max pooling's gradient 0.8, not 1.5. Of 6 MB a pooling that reads them loses
+ * a tenth, and a convolution gains as much.
  *
  * Other stores may overtake these: fc_parallel_for waits for them before its loop is done. */
 #ifndef FC_STREAM_H
