@@ -6,6 +6,7 @@
 #include "dispatch.h"
 #include "pack_rows.h"
 #include "parallel.h"
+#include "winograd_lanes.h"
 #include "workspace.h"
 
 /* ----------------------------------------------------------------- padding */
@@ -154,15 +155,13 @@ static fc_status fold_padding(const fc_conv2d_params *params, const struct fc_wi
     return status;
 }
 
-/* With few channels of dx, phases would leave lanes idle and write every stride-th pixel of them; at
- * stride 1 the one phase finds out for itself. */
-static bool spreads(const fc_conv2d_params *params, const struct fc_window *window,
-                    const fc_image *dy, const fc_weights *kernel, const void *bias,
-                    const fc_image *dx, struct fc_spread *spread)
+/* dx as all taps of each pixel of dy spread over it, if any does so. */
+static bool find_spread(const fc_conv2d_params *params, const struct fc_window *window,
+                        const fc_image *dy, const fc_weights *kernel, const void *bias,
+                        const fc_image *dx, struct fc_spread *spread)
 {
     const struct fc_axis *axis = window->axis;
-    const bool strided = axis[0].stride > 1 || axis[1].stride > 1;
-    if (!strided || axis[0].dilation != 1 || axis[1].dilation != 1)
+    if (axis[0].dilation != 1 || axis[1].dilation != 1)
         return false;
     struct fc_kernel_view view = fc_view_kernel(kernel, params->groups);
     view.c_in = view.c_out;
@@ -178,19 +177,37 @@ static bool spreads(const fc_conv2d_params *params, const struct fc_window *wind
         .before = {axis[0].before, axis[1].before},
         .bias = bias,
     };
-    return fc_fits_spread(spread);
+    return true;
+}
+
+/* With few channels of dx, phases would leave lanes idle and write every stride-th pixel of them; at
+ * stride 1 the one phase finds out for itself, but for tiles along rows. *status is what it returned. */
+static bool spread_dx(const fc_conv2d_params *params, const struct fc_window *window,
+                      const fc_image *dy, const fc_weights *kernel, const void *bias,
+                      const fc_image *dx, fc_status *status)
+{
+    struct fc_spread spread;
+    const bool strided = window->axis[0].stride > 1 || window->axis[1].stride > 1;
+    if (!find_spread(params, window, dy, kernel, bias, dx, &spread))
+        return false;
+    if (params->algorithm != FC_DIRECT && fc_fits_winograd_lanes(&spread))
+        *status = fc_winograd_lanes(&spread);
+    else if (strided && fc_fits_spread(&spread))
+        *status = fc_spread(&spread);
+    else
+        return false;
+    return true;
 }
 
 fc_status fc_conv2d_dx(const fc_conv2d_params *params, const struct fc_window *window,
                        const fc_image *dy, const fc_weights *kernel, const void *bias,
                        const fc_image *dx)
 {
-    struct fc_spread spread;
+    fc_status status;
     if (dx->n == 0 || dx->h == 0 || dx->w == 0 || dx->c == 0) /* rows without columns may be many */
         return FC_OK;
-    const fc_status status = spreads(params, window, dy, kernel, bias, dx, &spread)
-                                 ? fc_spread(&spread)
-                                 : fc_convolve_dx(params, window, dy, kernel, bias, dx);
+    if (!spread_dx(params, window, dy, kernel, bias, dx, &status))
+        status = fc_convolve_dx(params, window, dy, kernel, bias, dx);
     if (status != FC_OK || params->padding_mode == FC_CONSTANT)
         return status;
     return fold_padding(params, window, dy, kernel, dx);

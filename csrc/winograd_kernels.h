@@ -145,6 +145,29 @@ struct fc_winograd_few_tiles {
     bool stream; /* past the caches (stream.h) */
 };
 
+/* Along rows with tiles in the lanes (winograd_lanes.c): planes of every 4th column of x to the points of 3 or 4 taps,
+ * v[i * column + c * channel + t] from x[j * column + c * channel + t], whole vectors. */
+struct fc_winograd_lanes_points {
+    const void *x;
+    void *v;
+    ptrdiff_t column, channel;
+    int64_t channels, tiles;
+    int taps;
+};
+
+enum { FC_LANES_COLUMNS = 4, FC_LANES_MOST_TILES = 256 };
+
+/* A row of sums at the points, s[i * s_point + line * s_line + t], to every 4th column of y,
+ * y[j * y_column + line * y_line + t], for one tile more, to which the last one's taps reach, and whole vectors.
+ * Whether all were finite. */
+struct fc_winograd_lanes_sums {
+    const void *s;
+    void *y;
+    ptrdiff_t s_point, s_line, y_column, y_line;
+    int64_t tiles, lines;
+    int taps;
+};
+
 struct fc_winograd_kernels {
     struct fc_winograd_transforms transforms[FC_WINOGRAD_TRANSFORM_COUNT];
     void (*product)(const struct fc_winograd_product *);
@@ -153,6 +176,8 @@ struct fc_winograd_kernels {
     void (*few_kernel)(const struct fc_winograd_few_taps *);
     void (*few_row)(const struct fc_winograd_few_row *);
     void (*few_tile)(const struct fc_winograd_few_tiles *);
+    void (*lanes_points)(const struct fc_winograd_lanes_points *);
+    bool (*lanes_sums)(const struct fc_winograd_lanes_sums *);
 };
 
 #endif

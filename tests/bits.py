@@ -52,6 +52,7 @@ LARGE: dict[str, Problem] = {
     "5x5 lenet": Conv2DProblem(32, 28, 28, 1, 6, 5, 5),
     "5x5 lenet second": Conv2DProblem(32, 14, 14, 6, 16, 5, 5),
     "7x7 stem": Conv2DProblem(2, 112, 112, 3, 64, 7, 7, 2, 3),
+    "3x3 stem": Conv2DProblem(2, 57, 66, 3, 40, 3, 3, 1, 1),
     "depthwise": Conv2DProblem(3, 56, 56, 67, 67, 3, 3, 1, 1, 1, 67),
     "grouped": Conv2DProblem(2, 28, 28, 64, 64, 3, 3, 1, 1, 1, 4),
     "dilated": Conv2DProblem(2, 38, 38, 32, 32, 3, 3, 1, 6, 6),

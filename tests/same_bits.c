@@ -38,6 +38,8 @@ static const struct problem {
     {"1x1 in parts", 2, 18, 17, 272, 264, 1, 1, 1, 1, FC_VALID, FC_CONSTANT, false},
     {"few columns", 1, 40, 3, 16, 24, 3, 1, 1, 1, FC_SAME, FC_CONSTANT, false},
     {"wide image", 1, 5, 300, 8, 16, 3, 1, 1, 1, FC_SAME, FC_CONSTANT, false},
+    {"7x7 stem", 1, 21, 60, 3, 24, 7, 2, 1, 1, FC_SAME, FC_CONSTANT, false},
+    {"3x3 stem, planes", 1, 9, 50, 4, 40, 3, 1, 1, 1, FC_SAME, FC_CONSTANT, true},
     {"depthwise strided", 1, 17, 19, 24, 48, 5, 2, 1, 24, FC_SAME, FC_CONSTANT, true},
 };
 

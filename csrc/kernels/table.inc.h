@@ -40,6 +40,7 @@
 #include "reduce.inc.h"
 #include "winograd.inc.h"
 #include "winograd_few.inc.h"
+#include "winograd_lanes.inc.h"
 
 extern const struct fc_kernels FC_TABLE;
 const struct fc_kernels FC_TABLE = {
@@ -90,7 +91,9 @@ const struct fc_kernels FC_TABLE = {
                  .few_tiles = {FEW_TILES(6), FEW_TILES(7)},
                  .few_kernel = winograd_few_kernel,
                  .few_row = winograd_few_row,
-                 .few_tile = winograd_few_tile},
+                 .few_tile = winograd_few_tile,
+                 .lanes_points = winograd_lanes_points,
+                 .lanes_sums = winograd_lanes_sums},
     .pool2d =
         {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
          .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},

@@ -225,3 +225,39 @@ FC_INLINE void winograd_some_sums(const int points, const int some, const int co
         y[i] = i == count - 1 ? vadd(sum, x[some - 1]) : sum;
     }
 }
+
+/* ------------------------------------------------------------ interpolation */
+
+/* The transpose of winograd_input: the coefficients of the product of two polynomials, from its values at the points
+ * times the factors; at infinity it has its highest one. */
+FC_INLINE void winograd_interpolate(const int points, const vreal *x, vreal *y)
+{
+    const int pairs = (points - 1) / 2, set = winograd_set(points), zero = 1 - points % 2;
+    vreal sum[WINOGRAD_MOST_PAIRS], difference[WINOGRAD_MOST_PAIRS];
+    FC_UNROLL (j, pairs) {
+        sum[j] = vadd(x[zero + 2 * j], x[zero + 1 + 2 * j]);
+        difference[j] =
+            vmul(vset1((real)winograd_point[set][j]), vsub(x[zero + 2 * j], x[zero + 1 + 2 * j]));
+    }
+    FC_UNROLL (i, points) {
+        const int of_pairs = i - zero * (2 - i % 2), of_last = i - zero;
+        const vreal *part = i % 2 == zero ? difference : sum;
+        bool begun = false;
+        vreal coefficient = vzero();
+        if (of_pairs >= 0 && of_pairs / 2 < pairs)
+            FC_UNROLL (j, pairs) {
+                coefficient = winograd_term(winograd_product_but[set][j][of_pairs / 2], part[j],
+                                            begun, coefficient);
+                begun = true;
+            }
+        if (zero && i % 2 == 0) {
+            coefficient =
+                winograd_term(winograd_product_of_all[set][i / 2], x[0], begun, coefficient);
+            begun = true;
+        }
+        if (of_last >= 0 && of_last % 2 == 0)
+            coefficient = winograd_term(winograd_product_of_all[set][of_last / 2], x[points - 1],
+                                        begun, coefficient);
+        y[i] = coefficient;
+    }
+}

@@ -1,0 +1,281 @@
+/* winograd_lanes.c: Winograd's algorithm along rows, for few outputs, with tiles in the lanes.
+ *
+ * A row of taps meets a row of x as one polynomial another: 4 columns of x times 3 taps are 6 coefficients, from
+ * products at 6 points where direct sums take 12 (winograd_points.inc.h). With a stride of s, every s-th tap makes a
+ * phase of its own, whose coefficients are every s-th column of y; the phases share x at the points, and those that
+ * lack the last tap have no product at infinity: 7x7 of strides 2 takes 7 and 6 for 28.
+ *     m[p, k, i][r, t] = sum over channels c of v[p, c][r, t] * u[p, k, i, c]     tile t of row r of x, row of taps i
+ *     y[o] = coefficients of sum over the rows of taps i with r * stride + i - before = o of m[i][r]
+ * for each phase and output k. A tile's first coefficients are columns of y of its own, the others those of the next.
+ *
+ * An item is a block of rows of y. FC_LANES_CHANNELS channels of FC_LANES_UNITS units of tiles, tiles of all rows
+ * one after the other, are turned to planes of every 4th column, taken to the points, 24 KB that the nearest cache
+ * keeps, and multiplied, one chain a block of channels. m holds some rows of x, and those before them that the same
+ * rows of y read.
+ *
+ * VGG's first input gradient multiplies 64 channels with 27 numbers a pixel, 108 vectors of multiply-adds where lanes
+ * are 16: here they are 54, beside 16 shuffles to turn x, and 16 loads and 24 stores at the points. */
+#include <string.h>
+
+#include "convolve_spread_plan.h"
+#include "parallel.h"
+#include "winograd_lanes_items.h"
+#include "workspace.h"
+
+enum {
+    M_BYTES = 384 << 10, /* to stay in the second-level cache */
+    FEWEST_ROWS = 8,     /* of y, for each row that is multiplied twice */
+    ITEMS = 4,           /* for each thread */
+    BEYOND_UNITS = 4     /* that sums and tiles read in vain */
+};
+
+/* -------------------------------------------------------------------- sums */
+
+/* Row `row` of y, from its phases' columns. */
+static void finish_row(const struct fc_lanes_item *item, int64_t row)
+{
+    const struct fc_lanes_job *job = item->job;
+    const struct fc_spread *spread = job->spread;
+    const fc_image *y = &spread->y;
+    const int64_t stride = spread->stride[1], c_out = y->c, count = FC_LANES_COLUMNS * stride;
+    const bool planes = y->stride_w == 1 && c_out > 1;
+    const int64_t plane = planes ? (int64_t)(job->row_bytes / (size_t)(c_out * job->element)) : 1;
+    struct fc_block join = {
+        .x = item->y,
+        .y = item->row,
+        .x_pixel = 1,
+        .x_channel = (planes ? c_out : 1) * job->y_plane,
+        .y_pixel = planes ? count : count * c_out,
+        .y_channel = 1,
+        .pixels = job->tiles + 1,
+        .channels = planes ? count : count * c_out,
+    };
+    for (int64_t k = 0; k < (planes ? c_out : 1); k++) {
+        job->kernels->conv2d.copy_block(&join);
+        join.x = (const char *)join.x + job->y_plane * job->element;
+        join.y = (char *)join.y + plane * job->element;
+    }
+    const int64_t at = item->n * y->stride_n + row * y->stride_h;
+    const char *line = item->row + spread->before[1] * (planes ? 1 : c_out) * job->element;
+    char *to = (char *)y->data + at * job->element;
+    if (!planes && y->stride_c == 1 && y->stride_w == c_out && !spread->bias) {
+        memcpy(to, line, (size_t)(y->w * c_out * job->element));
+        return;
+    }
+    job->kernels->conv2d.finish_block(&(struct fc_finish){
+        .block = {.x = line,
+                  .y = to,
+                  .x_pixel = planes ? 1 : c_out,
+                  .x_channel = planes ? plane : 1,
+                  .y_pixel = y->stride_w,
+                  .y_channel = y->stride_c,
+                  .pixels = y->w,
+                  .channels = c_out},
+        .bias = spread->bias,
+    });
+}
+
+/* Every stride-th row of y, from tap `tap` on, that `count` rows of x from `first` on end: they lie in m behind those
+ * before them. */
+static void add_rows(const struct fc_lanes_item *item, int64_t first, int64_t count, int64_t tap)
+{
+    const struct fc_lanes_job *job = item->job;
+    const struct fc_spread *spread = job->spread;
+    const struct fc_winograd_lanes *lanes = &job->lanes;
+    const int64_t kh = spread->kernel.kh, stride = spread->stride[0];
+    ptrdiff_t offset[FC_MOST_SPREAD_TAPS];
+    struct fc_shifted_sums sums = {.offset = offset, .pixels = count * job->tiles};
+    for (int64_t i = tap; i < kh; i += stride)
+        offset[sums.terms++] = i * job->m_plane + (job->before - i / stride) * job->tiles;
+    for (int64_t p = 0; p < lanes->points; p++) {
+        const int64_t lines = p + 1 < lanes->points ? lanes->lines : lanes->full;
+        for (int64_t line = 0; line < lines; line++) {
+            sums.x = item->m + (p * job->sums + line * kh) * job->m_plane * job->element;
+            sums.y = item->s + (p * lanes->lines + line) * job->s_plane * job->element;
+            job->kernels->few.shifted_sums(&sums);
+        }
+    }
+    struct fc_winograd_lanes_sums columns = {
+        .s = item->s,
+        .y = item->y,
+        .s_point = lanes->lines * job->s_plane,
+        .s_line = job->s_plane,
+        .y_column = lanes->lines * job->y_plane,
+        .y_line = job->y_plane,
+        .tiles = job->tiles,
+        .lines = lanes->lines,
+        .taps = lanes->taps,
+    };
+    for (int64_t r = 0; r < count; r++) {
+        const int64_t row = (first + r) * stride + tap - spread->before[0];
+        if (row >= 0 && row < spread->y.h) {
+            if (!job->kernels->winograd.lanes_sums(&columns))
+                job->bad[item->n * spread->y.h + row] = 1;
+            finish_row(item, row);
+        }
+        columns.s = (const char *)columns.s + job->tiles * job->element;
+    }
+}
+
+/* The last rows of m, to where the next ones find them. */
+static void keep_rows(const struct fc_lanes_item *item, int64_t count)
+{
+    const struct fc_lanes_job *job = item->job;
+    for (int64_t i = 0; i < job->lanes.points * job->sums && job->before; i++) {
+        char *m = item->m + i * job->m_plane * job->element;
+        memmove(m, m + count * job->tiles * job->element,
+                (size_t)(job->before * job->tiles * job->element));
+    }
+}
+
+static void compute_item(void *context, int64_t index, int worker)
+{
+    const struct fc_lanes_job *job = context;
+    const struct fc_spread *spread = job->spread;
+    struct fc_lanes_item item = {.job = job, .n = index / job->row_blocks};
+    item.m = job->scratch + (size_t)worker * job->worker_bytes;
+    item.x = item.m + job->m_bytes;
+    item.v = item.x + job->x_bytes;
+    item.s = item.v + job->v_bytes;
+    item.y = item.s + job->s_bytes;
+    item.row = item.y + job->y_bytes;
+    const int64_t stride = spread->stride[0];
+    const int64_t begin = spread->before[0] / stride + index % job->row_blocks * job->height;
+    const int64_t last = (spread->y.h - 1 + spread->before[0]) / stride;
+    const int64_t end = fc_min(begin + job->height, last + 1);
+    /* No product of taps that lack the last is added at infinity, and no column of x beyond its last. */
+    memset(item.s, 0, job->s_bytes);
+    memset(item.row, 0, job->row_bytes);
+    fc_multiply_lanes(&item, begin - job->before, job->before, 0);
+    for (int64_t r = begin; r < end; r += job->rows) {
+        const int64_t count = fc_min(job->rows, end - r);
+        fc_multiply_lanes(&item, r, count, job->before);
+        for (int64_t tap = 0; tap < stride; tap++)
+            add_rows(&item, r, count, tap);
+        keep_rows(&item, count);
+    }
+}
+
+/* -------------------------------------------------------------------- plan */
+
+/* An odd number of units, and what is read beyond them. */
+static int64_t plane_of_rows(const struct fc_lanes_job *job, int64_t rows)
+{
+    return (fc_ceil_div(rows * job->tiles, job->unit) | 1) * job->unit;
+}
+
+/* Rows at a time: those that leave the fewest lanes empty. */
+static int64_t find_rows(const struct fc_lanes_job *job)
+{
+    const int64_t m = job->lanes.points * job->sums * job->tiles * job->element;
+    const int64_t wide = fc_lanes_wide(job);
+    const int64_t most = fc_max(fc_min(M_BYTES / m - job->before, job->height), 1);
+    int64_t best = most;
+    for (int64_t rows = most - 1; rows > 0; rows--)
+        if (fc_ceil_div(rows * job->tiles, wide) * best <
+            fc_ceil_div(best * job->tiles, wide) * rows)
+            best = rows;
+    return best;
+}
+
+static void plan_scratch(struct fc_lanes_job *job)
+{
+    const struct fc_spread *spread = job->spread;
+    const struct fc_winograd_lanes *lanes = &job->lanes;
+    const int64_t reached = job->tiles + 1, c_out = spread->y.c; /* tiles of y */
+    const int64_t beyond = BEYOND_UNITS * job->unit;
+    job->m_plane = plane_of_rows(job, job->rows + job->before);
+    job->s_plane = plane_of_rows(job, job->rows);
+    job->y_plane = (fc_ceil_div(reached, job->unit) | 1) * job->unit;
+    const int64_t columns =
+        fc_max(FC_LANES_COLUMNS * spread->stride[1] * reached, spread->y.w + spread->before[1]);
+    const int64_t element = job->element;
+    job->m_bytes =
+        fc_round_to_line((size_t)((lanes->points * job->sums * job->m_plane + beyond) * element));
+    const int64_t plane = fc_lanes_plane(job);
+    job->x_bytes = (size_t)(FC_LANES_COLUMNS * plane * element);
+    job->v_bytes = (size_t)((lanes->points * plane + beyond) * element);
+    job->s_bytes = fc_round_to_line(
+        (size_t)((lanes->points * lanes->lines * job->s_plane + beyond) * element));
+    job->y_bytes = (size_t)(FC_LANES_COLUMNS * lanes->lines * job->y_plane * element);
+    job->row_bytes = (size_t)(c_out * fc_whole_units(columns, job->unit) * element);
+    job->worker_bytes = job->m_bytes + job->x_bytes + job->v_bytes + job->s_bytes + job->y_bytes +
+                        fc_round_to_line(job->row_bytes) + FC_CACHE_LINE;
+}
+
+/* Returns how many threads it is worth. */
+static int plan(struct fc_lanes_job *job)
+{
+    const struct fc_spread *spread = job->spread;
+    const fc_image *x = &spread->x, *y = &spread->y;
+    const struct fc_kernel_view *kernel = &spread->kernel;
+    job->unit = fc_unit(spread->dtype);
+    job->tiles = fc_ceil_div(x->w, FC_LANES_COLUMNS);
+    job->sums = job->lanes.lines * kernel->kh;
+    job->before = fc_ceil_div(kernel->kh, spread->stride[0]) - 1;
+    const int64_t stride = spread->stride[0];
+    const int64_t groups = (y->h - 1 + spread->before[0]) / stride - spread->before[0] / stride + 1;
+    const int64_t most_blocks = fc_max(groups / fc_max(FEWEST_ROWS * job->before, 1), 1);
+    const double work = 2.0 * (double)(y->n * x->h * x->w) * (double)kernel->c_in *
+                        (double)(kernel->kh * kernel->kw * kernel->c_out);
+    const int width = fc_parallel_width(y->n * most_blocks, work);
+    const int64_t wanted = width > 1 ? fc_ceil_div(ITEMS * width, y->n) : 1;
+    job->height = fc_ceil_div(groups, fc_min(wanted, most_blocks));
+    job->row_blocks = fc_ceil_div(groups, job->height);
+    job->rows = find_rows(job);
+    plan_scratch(job);
+    return (int)fc_min(width, y->n * job->row_blocks);
+}
+
+/* Rows of y that have a sum that is not finite. */
+static fc_status compute_again(const struct fc_lanes_job *job)
+{
+    const fc_image *y = &job->spread->y;
+    fc_status status = FC_OK;
+    for (int64_t i = 0; i < y->n * y->h && status == FC_OK; i++) {
+        if (!job->bad[i])
+            continue;
+        struct fc_spread one = *job->spread;
+        const int64_t n = i / y->h, row = i % y->h;
+        one.x.n = one.y.n = one.y.h = 1;
+        one.x.data = (char *)one.x.data + n * one.x.stride_n * job->element;
+        one.y.data =
+            (char *)one.y.data + (n * one.y.stride_n + row * one.y.stride_h) * job->element;
+        one.before[0] += row;
+        status = fc_spread(&one);
+    }
+    return status;
+}
+
+static fc_status compute(struct fc_lanes_job *job, int width)
+{
+    const fc_image *y = &job->spread->y;
+    const size_t u_bytes = fc_round_to_line(fc_winograd_lanes_bytes(job->spread, &job->lanes));
+    const size_t flags = fc_round_to_line((size_t)(y->n * y->h));
+    char *scratch;
+    const fc_status status =
+        fc_workspace_divide(u_bytes + flags, job->worker_bytes, width, &scratch);
+    if (status != FC_OK)
+        return status;
+    fc_winograd_lanes_transform(job->spread, &job->lanes, scratch);
+    job->u = scratch;
+    job->bad = memset(scratch + u_bytes, 0, flags);
+    job->scratch = scratch + u_bytes + flags;
+    fc_parallel_for(y->n * job->row_blocks, width, FC_FLUSH_DENORMALS, compute_item, job);
+    const fc_status again = compute_again(job);
+    fc_workspace_release(scratch);
+    return again;
+}
+
+fc_status fc_winograd_lanes(const struct fc_spread *spread)
+{
+    struct fc_lanes_job job = {
+        .spread = spread,
+        .kernels = fc_current_kernels(spread->dtype),
+        .element = (ptrdiff_t)fc_element_size(spread->dtype),
+    };
+    if (spread->y.n * spread->y.h * spread->y.w * spread->y.c == 0)
+        return FC_OK;
+    fc_winograd_lanes_of(spread, &job.lanes);
+    return compute(&job, plan(&job));
+}

@@ -1,0 +1,52 @@
+/* winograd_lanes_items.h: what tiles in the lanes share between products and sums. */
+#ifndef FC_WINOGRAD_LANES_ITEMS_H
+#define FC_WINOGRAD_LANES_ITEMS_H
+
+#include "dispatch.h"
+#include "winograd_lanes.h"
+
+enum {
+    FC_LANES_CHANNELS = 32, /* of a chain, which orders sums */
+    FC_LANES_UNITS = 2      /* of tiles that are taken to the points at once, in units of lanes */
+};
+
+struct fc_lanes_job {
+    const struct fc_spread *spread;
+    const struct fc_kernels *kernels;
+    struct fc_winograd_lanes lanes;
+    const char *u;
+    unsigned char *bad; /* for each row of y, whether one was not finite */
+    char *scratch;
+    ptrdiff_t element;
+    int64_t unit, tiles;              /* of a row */
+    int64_t sums;                     /* of a point */
+    int64_t before;                   /* rows of x that a row of y reads beside its own */
+    int64_t rows, height, row_blocks; /* of x at a time; of groups of rows of y in an item */
+    int64_t m_plane, s_plane, y_plane;
+    size_t m_bytes, x_bytes, v_bytes, s_bytes, y_bytes, row_bytes, worker_bytes;
+};
+
+/* One item, and its worker's scratch. */
+struct fc_lanes_item {
+    const struct fc_lanes_job *job;
+    int64_t n;
+    char *m, *x, *v, *s, *y, *row;
+};
+
+/* Tiles that are taken to the points at once. */
+static inline int64_t fc_lanes_wide(const struct fc_lanes_job *job)
+{
+    return FC_LANES_UNITS * job->unit;
+}
+
+/* Elements of a plane of FC_LANES_CHANNELS, of a column or a point: 4 KB apart they would meet in one set
+ * of the nearest cache. */
+static inline int64_t fc_lanes_plane(const struct fc_lanes_job *job)
+{
+    return (FC_LANES_CHANNELS * FC_LANES_UNITS + 1) * job->unit;
+}
+
+/* The products of rows [row, row + count) of x to m, from row `at` of it on: of rows beyond the image zeros. */
+void fc_multiply_lanes(const struct fc_lanes_item *item, int64_t row, int64_t count, int64_t at);
+
+#endif

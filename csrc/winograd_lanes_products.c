@@ -1,0 +1,176 @@
+/* winograd_lanes_products.c: rows of x to planes of every 4th column, to the points, and multiplied.
+ *
+ * FC_LANES_CHANNELS channels of FC_LANES_UNITS units of tiles are 24 KB at the points. What tiles after these read is
+ * asked for meanwhile. */
+#include <string.h>
+
+#include "fetch_rows.h"
+#include "winograd_lanes_items.h"
+#include "workspace.h"
+
+/* Some tiles of rows of x, counted from those of row `row` on, and channels; where they lie in m. */
+struct block {
+    int64_t row, tile, tiles, c, channels, at;
+};
+
+/* ----------------------------------------------------------------- turning */
+
+/* Whether tiles of a row and the next follow each other in planes. */
+static bool is_run(const fc_image *x)
+{
+    return x->stride_w == 1 && x->stride_h == x->w && x->w % FC_LANES_COLUMNS == 0;
+}
+
+/* Pixels that lie together to planes of every 4th: in halves, and those again. */
+static void part_pixels(const struct fc_lanes_job *job, const char *x, int64_t pixels, char *to)
+{
+    _Alignas(FC_CACHE_LINE) char halves[2][2 * FC_LANES_UNITS * FC_CACHE_LINE];
+    const ptrdiff_t column = fc_lanes_plane(job) * job->element;
+    job->kernels->pool2d.split_pairs(x, halves[0], halves[1], pixels);
+    for (int i = 0; i < 2; i++)
+        job->kernels->pool2d.split_pairs(halves[i], to + i * column, to + (2 + i) * column,
+                                         (pixels + 1 - i) / 2);
+}
+
+/* Tiles [tile, tile + count) of a row, or of rows that are a run, to planes of every column, from lane
+ * `lane` on: zeros beyond the row. */
+static void turn_columns(const struct fc_lanes_item *item, const struct block *block, int64_t row,
+                         int64_t tile, int64_t count, int64_t lane)
+{
+    const struct fc_lanes_job *job = item->job;
+    const fc_image *x = &job->spread->x;
+    const bool planes = x->stride_w == 1;
+    const int64_t wide = fc_lanes_wide(job), most = count * FC_LANES_COLUMNS;
+    const int64_t pixels = is_run(x) ? most : fc_min(x->w - tile * FC_LANES_COLUMNS, most);
+    const char *from =
+        (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                 tile * FC_LANES_COLUMNS * x->stride_w + block->c * x->stride_c) *
+                                    job->element;
+    char *to = item->x + lane * job->element;
+    for (int64_t c = 0; c < block->channels && planes; c++)
+        part_pixels(job, from + c * x->stride_c * job->element, pixels,
+                    to + c * wide * job->element);
+    for (int64_t i = 0; i < FC_LANES_COLUMNS; i++) {
+        char *column = to + i * fc_lanes_plane(job) * job->element;
+        const int64_t some = fc_ceil_div(pixels - i, FC_LANES_COLUMNS);
+        if (!planes)
+            job->kernels->conv2d.copy_block(&(struct fc_block){
+                .x = from + i * x->stride_w * job->element,
+                .y = column,
+                .x_pixel = FC_LANES_COLUMNS * x->stride_w,
+                .x_channel = x->stride_c,
+                .y_pixel = 1,
+                .y_channel = wide,
+                .pixels = some,
+                .channels = block->channels,
+            });
+        for (int64_t c = 0; c < block->channels && some < count; c++)
+            memset(column + (c * wide + some) * job->element, 0, (size_t)job->element);
+    }
+}
+
+static void turn_block(const struct fc_lanes_item *item, const struct block *block)
+{
+    const struct fc_lanes_job *job = item->job;
+    for (int64_t t = 0, count; t < block->tiles; t += count) {
+        const int64_t tile = block->tile + t, row = tile / job->tiles;
+        count = block->tiles - t;
+        if (!is_run(&job->spread->x))
+            count = fc_min(count, (row + 1) * job->tiles - tile);
+        turn_columns(item, block, block->row + row, tile % job->tiles, count, t);
+    }
+}
+
+/* ---------------------------------------------------------------- products */
+
+/* What tiles and channels add to m. */
+static void multiply_block(const struct fc_lanes_item *item, const struct block *block,
+                           struct fc_later_rows *later)
+{
+    const struct fc_lanes_job *job = item->job;
+    const struct fc_winograd_lanes *lanes = &job->lanes;
+    const int64_t c_in = job->spread->kernel.c_in, wide = fc_lanes_wide(job);
+    const int64_t most = job->kernels->few.plane_outputs;
+    const int64_t across = job->kernels->few.plane_units * job->unit;
+    ptrdiff_t offset[FC_LANES_CHANNELS];
+    for (int64_t i = 0; i < block->channels; i++)
+        offset[i] = i * wide;
+    job->kernels->winograd.lanes_points(&(struct fc_winograd_lanes_points){
+        .x = item->x,
+        .v = item->v,
+        .column = fc_lanes_plane(job),
+        .channel = wide,
+        .channels = block->channels,
+        .tiles = block->tiles,
+        .taps = lanes->taps,
+    });
+    struct fc_plane_tile tile = {
+        .offset = offset,
+        .terms = block->channels,
+        .weight_step = c_in,
+        .partial_step = job->m_plane,
+        .y_step = job->m_plane,
+    };
+    for (int p = 0; p < lanes->points; p++) {
+        const int64_t lines = p + 1 < lanes->points ? lanes->lines : lanes->full;
+        const int64_t sums = lines * job->spread->kernel.kh, tiles = fc_ceil_div(sums, most);
+        for (int64_t i = 0; i < tiles; i++) {
+            const int64_t q = sums * i / tiles, sum = p * job->sums + q;
+            tile.outputs = (int)(sums * (i + 1) / tiles - q);
+            tile.weights = job->u + (sum * c_in + block->c) * job->element;
+            for (int64_t t = 0; t < block->tiles; t += across) {
+                tile.pixels = (int)fc_min(across, block->tiles - t);
+                tile.units = (int)fc_ceil_div(tile.pixels, job->unit);
+                tile.x = item->v + (p * fc_lanes_plane(job) + t) * job->element;
+                tile.y = item->m + (sum * job->m_plane + block->at + t) * job->element;
+                tile.partial = block->c ? tile.y : NULL;
+                tile.ahead = fc_take_later_rows(later, block->channels);
+                job->kernels->few.plane_tile(&tile);
+            }
+        }
+    }
+}
+
+/* The tiles after a block's, of all channels. */
+static struct fc_later_rows find_later(const struct fc_lanes_item *item, const struct block *block)
+{
+    const struct fc_lanes_job *job = item->job;
+    const fc_image *x = &job->spread->x;
+    const int64_t next = block->tile + block->tiles, row = block->row + next / job->tiles;
+    const int64_t pixels = block->tiles * FC_LANES_COLUMNS;
+    const int64_t tiles = fc_ceil_div(x->c, FC_LANES_CHANNELS) * job->lanes.points *
+                          fc_ceil_div(job->sums, job->kernels->few.plane_outputs) *
+                          fc_ceil_div(FC_LANES_UNITS, job->kernels->few.plane_units);
+    if (row >= x->h)
+        return (struct fc_later_rows){0};
+    const char *at = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                              next % job->tiles * FC_LANES_COLUMNS * x->stride_w) *
+                                                 job->element;
+    if (x->stride_w == 1)
+        return fc_plan_later_rows(at, x->stride_c * job->element, x->c, pixels * job->element,
+                                  tiles);
+    return fc_plan_later_rows(at, 0, 1, pixels * x->c * job->element, tiles);
+}
+
+void fc_multiply_lanes(const struct fc_lanes_item *item, int64_t row, int64_t count, int64_t at)
+{
+    const struct fc_lanes_job *job = item->job;
+    const fc_image *x = &job->spread->x;
+    const int64_t first = fc_max(row, 0), end = fc_min(row + count, x->h);
+    if (first > row || end < row + count)
+        for (int64_t i = 0; i < job->lanes.points * job->sums; i++)
+            memset(item->m + (i * job->m_plane + at * job->tiles) * job->element, 0,
+                   (size_t)(count * job->tiles * job->element));
+    const int64_t tiles = (end - first) * job->tiles;
+    struct block block = {.row = first};
+    for (; block.tile < tiles; block.tile += block.tiles) {
+        block.tiles = fc_min(fc_lanes_wide(job), tiles - block.tile);
+        block.at = (at + first - row) * job->tiles + block.tile;
+        struct fc_later_rows later = find_later(item, &block);
+        for (block.c = 0; block.c < x->c; block.c += FC_LANES_CHANNELS) {
+            block.channels = fc_min(FC_LANES_CHANNELS, x->c - block.c);
+            turn_block(item, &block);
+            multiply_block(item, &block, &later);
+        }
+    }
+}
