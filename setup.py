@@ -10,9 +10,13 @@ from typing import Any
 import numpy
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import LinkError
 
 FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
+ORDER = []  # tells the linker which functions to put side by side
 if get_platform() == "linux-x86_64":
+    FLAGS.append("-ffunction-sections")
+    ORDER.append("-Wl,-T,csrc/isa/order.ld")
     # gcc can carry two numbers into a vector by way of an MMX register, and leaves it at that: the
     # registers of the x87 stay in use, and the caller's long doubles are NaN.
     FLAGS.append("-mno-mmx")
@@ -27,7 +31,7 @@ class ParallelBuildExt(build_ext):
         self.stays_in_place = bool(self.inplace)
 
     def build_extension(self, ext: Extension) -> None:
-        """Build ext as setuptools does, with a compiler that takes all of its sources at once."""
+        """Build ext as setuptools does, but all sources at once and like functions together."""
         compile_serially = self.compiler.compile
 
         def compile_in_parallel(sources: list[str], **options: Any) -> list[str]:
@@ -35,7 +39,17 @@ class ParallelBuildExt(build_ext):
                 objects = pool.map(lambda source: compile_serially([source], **options), sources)
                 return [name for names in objects for name in names]
 
+        link_as_it_comes = self.compiler.link_shared_object
+
+        # Not every linker knows scripts that only add to its own (gold does not).
+        def link_in_order(*files: Any, extra_postargs: list[str], **options: Any) -> None:
+            try:
+                link_as_it_comes(*files, extra_postargs=[*extra_postargs, *ORDER], **options)
+            except LinkError:
+                link_as_it_comes(*files, extra_postargs=extra_postargs, **options)
+
         self.compiler.compile = compile_in_parallel
+        self.compiler.link_shared_object = link_in_order
         # Names of functions and tables for unwinding would be a thirtieth of a wheel. Who builds in
         # place, or with flags of their own, means to measure or to debug.
         if not (self.stays_in_place or self.editable_mode or "CFLAGS" in environ):
@@ -47,7 +61,10 @@ class ParallelBuildExt(build_ext):
 core = Extension(
     "fastconv._fastconv_core",
     sources=["fastconv/_fastconv_core.pyx", *map(str, sorted(Path("csrc").rglob("*.c")))],
-    depends=[*map(str, sorted([*Path("csrc").rglob("*.h"), *Path("fastconv").glob("*.px[di]")]))],
+    depends=[
+        "csrc/isa/order.ld",
+        *map(str, sorted([*Path("csrc").rglob("*.h"), *Path("fastconv").glob("*.px[di]")])),
+    ],
     include_dirs=["csrc", numpy.get_include()],
     define_macros=[
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
