@@ -112,6 +112,12 @@ int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool 
     return end - begin;
 }
 
+bool fc_pool2d_axis_slides(const struct fc_axis *axis)
+{
+    return axis->taps == 3 && axis->stride == 1 && axis->dilation == 1 && axis->before == 1 &&
+           axis->out == axis->in;
+}
+
 bool fc_pool2d_axis_steps_by_two(const struct fc_axis *axis)
 {
     return axis->taps == 3 && axis->stride == 2 && axis->dilation == 1 && axis->before <= 1 &&

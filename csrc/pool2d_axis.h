@@ -34,6 +34,9 @@ int64_t fc_pool2d_axis_span(const struct fc_pool2d_axis *self, int64_t targets);
  * the end of it, beyond which lies what ceil mode adds. */
 int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool include_pad);
 
+/* Whether windows of three slide by one, with an element of padding at either end. */
+bool fc_pool2d_axis_slides(const struct fc_axis *axis);
+
 /* Whether windows of three step by two, from the first element or the one before it on, and leave at most one element
  * beyond the last; and whether that one has two elements at least. */
 bool fc_pool2d_axis_steps_by_two(const struct fc_axis *axis);

@@ -321,6 +321,19 @@ struct fc_pool2d_means {
     ptrdiff_t x_plane, x_row, y_plane, y_row, pitch;
 };
 
+/* The same averages of windows that slide by one where channels lie together: of strips of columns, of all rows, and
+ * of a vector of lanes or more. Pixel (i, j) is at x + i * x_row + j * x_pixel, and windows divide by row_divisors[i] *
+ * divisors[j]; of those one before and one after rows are read. With `left` there is a column before the strip, with
+ * `right` one after it. sums hold two rows of the strip, of lanes in whole units, and are all zero at first. With
+ * `stream` every vector of y begins at a multiple of its bytes, and may go past the caches. */
+struct fc_pool2d_pixel_means {
+    const void *x, *divisors, *row_divisors;
+    void *y, *sums;
+    int64_t rows, columns, lanes;
+    ptrdiff_t x_row, x_pixel, y_row, y_pixel;
+    bool left, right, stream;
+};
+
 struct fc_pool2d_kernels {
     void (*pool[3])(const struct fc_pool2d_tile *tile); /* by fc_pooling */
     void (*window[3])(const struct fc_pool2d_window *window);
@@ -344,6 +357,8 @@ struct fc_pool2d_kernels {
     void (*chains)(const struct fc_pool2d_chains *chains);
     void (*means[2])(const struct fc_pool2d_means *means); /* by stride - 1 */
     void (*means_dx[2])(const struct fc_pool2d_means *means);
+    void (*pixel_means)(const struct fc_pool2d_pixel_means *means);
+    void (*pixel_means_dx)(const struct fc_pool2d_pixel_means *means);
     void (*award)(const struct fc_pool2d_award *award);
     void (*halves)(const struct fc_pool2d_halves *halves);
     bool (*halves_planes[3])(

@@ -25,19 +25,14 @@ struct work {
     atomic_bool stray;
 };
 
-static bool slides(const struct fc_axis *axis)
-{
-    return axis->taps == 3 && axis->stride == 1 && axis->dilation == 1 && axis->before == 1 &&
-           axis->out == axis->in;
-}
-
 static bool make_plan(struct work *work)
 {
     const struct fc_pool2d_pass *pass = work->pass;
     const fc_image *images[] = {work->x, work->dy, work->indices, work->y};
     const fc_image *y = work->y;
-    if (pass->pooling == FC_AVG || !slides(&pass->axis[0].axis) || !slides(&pass->axis[1].axis) ||
-        y->w > FC_POOL2D_SLIDE || y->h > MOST_PIXELS / FC_POOL2D_SLIDE)
+    if (pass->pooling == FC_AVG || !fc_pool2d_axis_slides(&pass->axis[0].axis) ||
+        !fc_pool2d_axis_slides(&pass->axis[1].axis) || y->w > FC_POOL2D_SLIDE ||
+        y->h > MOST_PIXELS / FC_POOL2D_SLIDE)
         return false;
     const int64_t lanes =
         pass->kernels->depthwise.vector_bytes / (int64_t)fc_element_size(pass->dtype);

@@ -27,12 +27,6 @@ struct work {
     char *tables;
 };
 
-static bool slides(const struct fc_axis *axis)
-{
-    return axis->taps == 3 && axis->stride == 1 && axis->dilation == 1 && axis->before == 1 &&
-           axis->out == axis->in;
-}
-
 /* Whether rows of windows that step by two fill lanes enough: of four windows in AVX-512 and many channels channels are
  * filled in 0.93 times the time, and ends of rows are walked one by one where vectors have 16 bytes. */
 static bool fills_lanes(const struct work *work)
@@ -52,7 +46,8 @@ static bool fits(struct work *work)
     work->halves = fc_pool2d_axis_halves(vertical) && fc_pool2d_axis_halves(horizontal);
     if (work->halves)
         return horizontal->in <= MOST_COLUMNS && fills_lanes(work);
-    return slides(vertical) && slides(horizontal) && x->w <= MOST_PIXELS / x->h &&
+    return fc_pool2d_axis_slides(vertical) && fc_pool2d_axis_slides(horizontal) &&
+           x->w <= MOST_PIXELS / x->h &&
            (x->h == 1 || (x->stride_h == x->w && y->stride_h == x->w));
 }
 

@@ -24,6 +24,7 @@ LAYERS = {
     "lenet 2x2": PoolProblem(3, 28, 28, 6),
     "densenet 2x2": PoolProblem(1, 14, 14, 130),
     "inception 3x3 stride 1": PoolProblem(1, 17, 18, 33, 3, 1, 1),
+    "3x3 stride 1 in strips": PoolProblem(1, 5, 40, 290, 3, 1, 1),
     "3x3 stride 2 ceil": PoolProblem(1, 28, 28, 35, 3, 2, "valid", 1, True),
     "7x7": PoolProblem(2, 7, 7, 100, 7),
     "whole maps": PoolProblem(3, 8, 8, 64, 8),

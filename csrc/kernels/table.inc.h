@@ -33,6 +33,7 @@
 #include "pool2d_slide.inc.h"
 #include "pool2d_fold.inc.h"
 #include "pool2d_means.inc.h"
+#include "pool2d_pixel_means.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_planes.inc.h"
 #include "depthwise_walk.inc.h"
@@ -107,6 +108,8 @@ const struct fc_kernels FC_TABLE = {
          .chains = add_chains,
          .means = {slide_means, step_means},
          .means_dx = {slide_means_dx, step_means_dx},
+         .pixel_means = slide_pixels,
+         .pixel_means_dx = slide_pixels_dx,
          .part = part_planes,
          .join = join_planes,
          .claim = claim_gradients,
