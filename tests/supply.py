@@ -27,7 +27,7 @@ TOP = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "MANIFEST.in", "README.md",
 TOP += ("pyproject.toml", "setup.py", ".clang-format", ".ci/run")
 GENERATED = {"PKG-INFO", "setup.cfg"}
 WRITTEN = {  # by folder, the suffixes of files that people write
-    "csrc": {".c", ".h"},
+    "csrc": {".c", ".h", ".ld"},
     "fastconv": {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".typed"},
     "tests": {".py", ".c", ".h", ".txt", ".supp", ".dict"},
     "benchmarks": {".py", ".md", ".png", ".json"},
