@@ -325,11 +325,15 @@ struct fc_pool2d_means {
  * of a vector of lanes or more. Pixel (i, j) is at x + i * x_row + j * x_pixel, and windows divide by row_divisors[i] *
  * divisors[j]; of those one before and one after rows are read. With `left` there is a column before the strip, with
  * `right` one after it. sums hold two rows of the strip, of lanes in whole units, and are all zero at first. With
- * `stream` every vector of y begins at a multiple of its bytes, and may go past the caches. */
+ * `stream` every vector of y begins at a multiple of its bytes, and may go past the caches.
+ *
+ * Back from windows that step by two, as above, whole rows of them: `left`, `right` and `stream` tell nothing, and sums
+ * hold a row of them and one more. */
 struct fc_pool2d_pixel_means {
     const void *x, *divisors, *row_divisors;
     void *y, *sums;
     int64_t rows, columns, lanes;
+    int64_t height, width, above, before; /* of dx, where windows step by two */
     ptrdiff_t x_row, x_pixel, y_row, y_pixel;
     bool left, right, stream;
 };
@@ -358,7 +362,7 @@ struct fc_pool2d_kernels {
     void (*means[2])(const struct fc_pool2d_means *means); /* by stride - 1 */
     void (*means_dx[2])(const struct fc_pool2d_means *means);
     void (*pixel_means)(const struct fc_pool2d_pixel_means *means);
-    void (*pixel_means_dx)(const struct fc_pool2d_pixel_means *means);
+    void (*pixel_means_dx[2])(const struct fc_pool2d_pixel_means *means); /* by stride - 1 */
     void (*award)(const struct fc_pool2d_award *award);
     void (*halves)(const struct fc_pool2d_halves *halves);
     bool (*halves_planes[3])(

@@ -14,6 +14,7 @@ enum {
     SUMS = 12 << 10, /* bytes of two rows of a strip: they stay in the nearest cache */
     FEWEST = 4,      /* columns of a strip that is there for threads */
     ENOUGH_ITEMS = 8,
+    WIDEST = 64,            /* columns of windows that step by two */
     MOST_ELEMENTS = 1 << 14 /* of a row or a column: its divisors are kept */
 };
 
@@ -21,19 +22,22 @@ struct work {
     const struct fc_pool2d_pass *pass;
     const fc_image *x, *y; /* dy and dx on the way back */
     size_t size;
-    bool back, stream;
+    bool back, stream, halves;
     int64_t columns, strips, channels, blocks; /* of an item, and how many of an image */
     size_t divisor_bytes, sum_bytes;           /* of a direction, and of a worker */
     char *scratch;
 };
 
-static bool fits(const struct work *work)
+static bool fits(struct work *work)
 {
     const fc_image *x = work->x, *y = work->y;
+    const struct fc_axis *vertical = &work->pass->axis[0].axis;
+    const struct fc_axis *horizontal = &work->pass->axis[1].axis;
+    work->halves = work->back && fc_pool2d_axis_halves(vertical) &&
+                   fc_pool2d_axis_halves(horizontal) && x->w < WIDEST;
     return work->pass->pooling == FC_AVG && x->stride_c == 1 && y->stride_c == 1 &&
            x->c >= fc_unit(work->pass->dtype) && x->w <= MOST_ELEMENTS && x->h <= MOST_ELEMENTS &&
-           fc_pool2d_axis_slides(&work->pass->axis[0].axis) &&
-           fc_pool2d_axis_slides(&work->pass->axis[1].axis);
+           (work->halves || (fc_pool2d_axis_slides(vertical) && fc_pool2d_axis_slides(horizontal)));
 }
 
 static void make_plan(struct work *work)
@@ -41,16 +45,20 @@ static void make_plan(struct work *work)
     const fc_image *x = work->x;
     const int64_t unit = fc_unit(work->pass->dtype);
     const int64_t units = fc_ceil_div(x->c, unit);
-    work->channels = fc_ceil_div(units, fc_ceil_div(units, CHANNELS)) * unit;
+    const int64_t most = work->halves ? 4 * CHANNELS / (x->w / 16 + 1) : CHANNELS;
+    work->channels = fc_ceil_div(units, fc_ceil_div(units, fc_min(most, CHANNELS))) * unit;
     work->blocks = fc_ceil_div(x->c, work->channels);
     const int64_t room = SUMS / (2 * work->channels * (int64_t)work->size);
     const int64_t more = fc_ceil_div(ENOUGH_ITEMS, x->n * work->blocks);
     work->strips = fc_max(fc_ceil_div(x->w, room), fc_min(more, x->w / FEWEST));
+    if (work->halves)
+        work->strips = 1;
     work->columns = fc_ceil_div(x->w, work->strips);
     work->strips = fc_ceil_div(x->w, work->columns);
     work->stream = fc_streams_image(work->y, false, (ptrdiff_t)work->size) && x->c % unit == 0;
     work->divisor_bytes = fc_round_to_line((size_t)(fc_max(x->h, x->w) + 2) * work->size);
-    work->sum_bytes = fc_round_to_line((size_t)(2 * work->columns * work->channels) * work->size);
+    work->sum_bytes =
+        fc_round_to_line((size_t)((2 * work->columns + 1) * work->channels) * work->size);
 }
 
 /* By what windows of a direction divide, with a one at either end. */
@@ -102,6 +110,10 @@ static void run_item(void *context, int64_t item, int worker)
         .rows = x->h,
         .columns = end - column,
         .lanes = first_channel(work, block + 1) - channel,
+        .height = y->h,
+        .width = y->w,
+        .above = work->pass->axis[0].axis.before,
+        .before = work->pass->axis[1].axis.before,
         .x_row = x->stride_h,
         .x_pixel = x->stride_w,
         .y_row = y->stride_h,
@@ -110,7 +122,7 @@ static void run_item(void *context, int64_t item, int worker)
         .right = end < x->w,
         .stream = work->stream};
     memset(means.sums, 0, work->sum_bytes);
-    (work->back ? kernels->pixel_means_dx : kernels->pixel_means)(&means);
+    (work->back ? kernels->pixel_means_dx[work->halves] : kernels->pixel_means)(&means);
 }
 
 static fc_status run(struct work *work, bool *done)

@@ -1,5 +1,5 @@
 /* pool2d_pixel_means.h: averages over windows of 3 x 3 that slide by one, where channels lie together: forward, and the
- * way back. */
+ * way back, also of those that step by two. */
 #ifndef FC_POOL2D_PIXEL_MEANS_H
 #define FC_POOL2D_PIXEL_MEANS_H
 
