@@ -2,12 +2,13 @@
  * step by two, where channels lie together.
  *
  * Rows of a strip are walked a vector of channels at a time: an element is read, and on the way back divided, once,
- * where windows by themselves read it nine times. Sums of three elements of a row wait in the nearest
- * cache for the two rows of windows below that have them too. Of 35x35x192 and a batch of 8, 7.5 MB each way, that takes
- * 0.32 ms, where memory takes 0.18 to copy it and windows by themselves took 0.55, and 0.84 back; 0.35 where the row
- * below is not asked for meanwhile. A multiplication in place of the division gains nothing.
+ * where windows by themselves read it nine times. Sums of three elements of a row wait in the nearest cache for the
+ * two rows of windows below that have them too. Of 35x35x192 and a batch of 8, 7.5 MB each way, that takes 0.32 ms,
+ * where memory takes 0.18 to copy it and windows by themselves took 0.55, and 0.84 back; 0.35 where the row below is
+ * not asked for meanwhile. A multiplication in place of the division gains nothing.
  *
- * Windows that step by two keep a row of what they give: 28x28x240 back takes 0.115 ms, where three passes took 0.286. */
+ * Windows that step by two keep a row of what they give: 28x28x240 back takes 0.115 ms, where three passes took
+ * 0.286. */
 
 /* What a pixel gives to each of its windows. */
 FC_INLINE vreal pixel_given(const struct fc_pool2d_pixel_means *means, const real *x, int64_t w,
