@@ -18,18 +18,24 @@
  * tile asks for lines of its rows ahead of time, and for those of a kernel `next` elements from its own, unless
  * that is 0.
  * chain and partial hold whole units, chain_step and partial_step apart; of all else nothing beyond
- * the columns is touched. y may be the memory of partial. Pixels are at most tile_pixels. */
+ * the columns is touched. y may be the memory of partial. Pixels are at most tile_pixels, turned_tile's at most
+ * FC_FEW_TURNED.
+ * turned_tile reads turned_rows rows of the kernel together, a piece of each; where they are crowded, and more than a
+ * set of the nearest cache has lines, by a copy. */
+enum { FC_FEW_TURNED = 8, FC_CACHE_WAYS = 8 };
+
 struct fc_dense_tile {
     const void *x, *kernel, *partial, *bias, *residual;
     void *chain, *y;
     ptrdiff_t x_step, kernel_step, chain_step, partial_step, residual_step, y_step, next;
     int64_t terms, rest, columns;
     int pixels;
-    bool begins, ends;
+    bool begins, ends, crowded;
     fc_activation activation;
 };
 
 struct fc_dense_kernels {
+    int64_t turned_rows;
     void (*tile)(const struct fc_dense_tile *tile);
     void (*turned_tile)(const struct fc_dense_tile *tile); /* of whole chains: they begin and end */
 };

@@ -63,7 +63,7 @@ const struct fc_kernels FC_TABLE = {
                .finish_block = finish_block,
                .channel_sums = channel_sums,
                .fma_burst = fma_burst},
-    .dense = {.tile = dense_tile, .turned_tile = turned_dense_tile},
+    .dense = {.turned_rows = LANES, .tile = dense_tile, .turned_tile = turned_dense_tile},
     .depthwise = {.wide_columns = DEPTHWISE_WIDE,
                   .strided_columns = DEPTHWISE_COLUMNS,
                   .vector_bytes = LANES * sizeof(real),
