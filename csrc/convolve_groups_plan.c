@@ -13,7 +13,8 @@ enum {
     SCRATCH_BYTES = 384 * 1024, /* packed rows of x, to stay in the second-level cache */
     BLOCK_COLUMNS = 112,
     BLOCK_OUTPUTS = 2048,
-    NEAR_OUTPUTS = 28 /* of a unit before the next: its 9 KB of weights stay near */
+    NEAR_OUTPUTS = 28,  /* of a unit before the next: its 9 KB of weights stay near, */
+    PLANE_OUTPUTS = 112 /* or of a strip, which planes take in longer runs */
 };
 
 bool fc_fits_groups(const struct fc_convolution *convolution)
@@ -110,7 +111,11 @@ bool fc_plan_groups(const struct fc_convolution *parts, const int64_t step[2],
     int64_t x;
     if (pixels < 0 || __builtin_mul_overflow(pixels, plan->units * FC_UNIT_BYTES, &x))
         return false;
-    plan->rows = fc_max(fc_min(NEAR_OUTPUTS / plan->blocks.columns, plan->blocks.rows), 1);
+    /* Two rows of 56 are whole lines of planes, which may go past the caches: 8 images of 128 channels took 3.47 ms and
+     * take 3.14, 28x28 of 256 2.71 and 2.60. Where channels lie together,
+     * 112 gain nothing. */
+    const int64_t near = y->stride_c == 1 ? NEAR_OUTPUTS : PLANE_OUTPUTS;
+    plan->rows = fc_max(fc_min(near / plan->blocks.columns, plan->blocks.rows), 1);
     plan->inside = plan->count == 1 && plan->part[0].slides;
     plan->x_bytes = (size_t)(x + FC_UNIT_BYTES);
     plan->worker_bytes =
