@@ -209,7 +209,7 @@ FC_INLINE int64_t turned_squares(const struct fc_dense_tile *tile, const real *k
                                  const bool copies, vreal sum[TILE_PIXELS])
 {
     const ptrdiff_t kernel_step = tile->kernel_step, ahead = turned_ahead(kernel_step);
-    real squares[copies ? 2 * LANES * LANES : 1], *square = squares;
+    real squares[2 * LANES * LANES], *square = squares;
     int64_t l = 0;
     if (copies && LANES <= tile->terms)
         copy_rows(kernel, kernel_step, LANES, ahead, square);
