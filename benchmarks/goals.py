@@ -68,9 +68,14 @@ def share_of_limit(case: Case, data_format: str) -> float:
 
 def multiplies_less(case: Case) -> bool:
     """Whether Winograd's algorithm fits, so that the FMA peak does not bound a layer's speed."""
-    layer = case.layer
-    fits = layer.strides == layer.dilation == (1, 1) and layer.groups == 1 and not layer.is_pool
-    return fits and layer.kernel in ((3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
+    layer, (down, across) = case.layer, case.layer.strides
+    if layer.groups > 1 or layer.is_pool:
+        return False
+    if (down, across) == (1, 1):
+        return layer.kernel in ((3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
+    tiles = (down, across) == (2, 2) and layer.kernel in ((3, 3), (4, 4)) and layer.c_in > 8
+    along_rows = layer.c_in <= 8 and layer.kernel[1] > 2 * across
+    return case.pass_name != "dkernel" and (tiles or along_rows)
 
 
 def reached(case: Case, data_format: str) -> str:

@@ -58,9 +58,28 @@ def test_the_fma_peak_is_no_limit_where_winograd_fits() -> None:
     case = a_case(fastconv_channels_last=1.0, torch_channels_last=1.0)
     case.fma_peak, case.copy_bandwidth = case.layer.flops / 0.99, 1e12
     assert goals.reached(case, CHANNELS_LAST) == ""
-    case.layer = dataclasses.replace(case.layer, strides=(2, 2))
+    case.layer = dataclasses.replace(case.layer, strides=(3, 3))
     case.fma_peak = case.layer.flops / 0.99
     assert goals.reached(case, CHANNELS_LAST) == "limit"
+
+
+@pytest.mark.parametrize(
+    ("layer", "pass_name", "less"),
+    [
+        ("resnet50_conv2_3x3", "dkernel", True),
+        ("deeplab3_aspp_d6", "forward", True),
+        ("resnet50_conv4_3x3s2", "dx", True),
+        ("resnet50_conv4_3x3s2", "dkernel", False),
+        ("resnet50_conv1", "dx", True),
+        ("alexnet_conv1", "forward", True),
+        ("mobilenet_conv1", "forward", False),
+        ("mobilenet_pw7", "forward", False),
+        ("resnext50_conv2_g32", "forward", False),
+        ("vgg16_pool4", "forward", False),
+    ],
+)
+def test_what_multiplies_less_than_direct_sums(layer: str, pass_name: str, less: bool) -> None:
+    assert goals.multiplies_less(Case(BY_NAME[layer], pass_name, "float32", 1, [])) == less
 
 
 def test_nchw_pooling_is_held_to_pytorch_besides() -> None:
