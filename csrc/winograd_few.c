@@ -18,6 +18,7 @@
 
 #include <string.h>
 
+#include "bad_rows.h"
 #include "dispatch.h"
 #include "pack_rows.h"
 #include "parallel.h"
@@ -280,35 +281,25 @@ static void plan_scratch(struct job *job)
                                          sizeof(struct fc_winograd_few_place));
 }
 
-/* Rows [row, end) of an image without Winograd. */
-static fc_status convolve_rows(const struct job *job, int64_t n, int64_t row, int64_t end)
+static fc_status convolve_rows(const struct job *job, const struct fc_bad_rows *rows)
 {
     struct fc_convolution some = *job->convolution;
-    fc_image *x = &some.x, *y = &some.y, *residual = &some.residual;
-    x->n = y->n = residual->n = 1;
-    y->h = residual->h = some.axis[0].out = end - row;
-    x->data = (char *)x->data + n * x->stride_n * job->element;
-    y->data = (char *)y->data + (n * y->stride_n + row * y->stride_h) * job->element;
-    if (residual->data)
-        residual->data = (char *)residual->data +
-                         (n * residual->stride_n + row * residual->stride_h) * job->element;
-    some.axis[0].before -= row * some.axis[0].stride;
+    some.x.n = 1;
+    some.x.data = (char *)some.x.data + rows->n * some.x.stride_n * job->element;
+    some.y = fc_image_of_rows(&some.y, rows, job->element);
+    some.residual = fc_image_of_rows(&some.residual, rows, job->element);
+    some.axis[0].out = some.y.h;
+    some.axis[0].before -= rows->row * some.axis[0].stride;
     return fc_convolve(&some);
 }
 
-/* Rows of outputs that have a sum that is not finite. */
 static fc_status compute_again(const struct job *job)
 {
-    const int64_t h = job->convolution->y.h, rows = job->convolution->y.n * h;
+    const fc_image *y = &job->convolution->y;
+    struct fc_bad_rows rows = {0};
     fc_status status = FC_OK;
-    for (int64_t i = 0, end; i < rows && status == FC_OK; i = end) {
-        for (end = i; end < rows && end / h == i / h && job->bad[end];)
-            end++;
-        if (end > i)
-            status = convolve_rows(job, i / h, i % h, i % h + end - i);
-        else
-            end++;
-    }
+    while (status == FC_OK && fc_next_bad_rows(job->bad, y->n, y->h, &rows))
+        status = convolve_rows(job, &rows);
     return status;
 }
 

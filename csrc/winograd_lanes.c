@@ -17,6 +17,7 @@
  * are 16: here they are 54, beside 16 shuffles to turn x, and 16 loads and 24 stores at the points. */
 #include <string.h>
 
+#include "bad_rows.h"
 #include "convolve_spread_plan.h"
 #include "parallel.h"
 #include "winograd_lanes_items.h"
@@ -39,7 +40,6 @@ static void finish_row(const struct fc_lanes_item *item, int64_t row)
     const fc_image *y = &spread->y;
     const int64_t stride = spread->stride[1], c_out = y->c, count = FC_LANES_COLUMNS * stride;
     const bool planes = y->stride_w == 1 && c_out > 1;
-    const int64_t plane = planes ? (int64_t)(job->row_bytes / (size_t)(c_out * job->element)) : 1;
     struct fc_block join = {
         .x = item->y,
         .y = item->row,
@@ -53,7 +53,7 @@ static void finish_row(const struct fc_lanes_item *item, int64_t row)
     for (int64_t k = 0; k < (planes ? c_out : 1); k++) {
         job->kernels->conv2d.copy_block(&join);
         join.x = (const char *)join.x + job->y_plane * job->element;
-        join.y = (char *)join.y + plane * job->element;
+        join.y = (char *)join.y + job->row_plane * job->element;
     }
     const int64_t at = item->n * y->stride_n + row * y->stride_h;
     const char *line = item->row + spread->before[1] * (planes ? 1 : c_out) * job->element;
@@ -66,7 +66,7 @@ static void finish_row(const struct fc_lanes_item *item, int64_t row)
         .block = {.x = line,
                   .y = to,
                   .x_pixel = planes ? 1 : c_out,
-                  .x_channel = planes ? plane : 1,
+                  .x_channel = planes ? job->row_plane : 1,
                   .y_pixel = y->stride_w,
                   .y_channel = y->stride_c,
                   .pixels = y->w,
@@ -158,7 +158,7 @@ static void compute_item(void *context, int64_t index, int worker)
 
 /* -------------------------------------------------------------------- plan */
 
-/* An odd number of units, and what is read beyond them. */
+/* An odd number of units: planes a power of two apart would share a few sets of the nearest cache. */
 static int64_t plane_of_rows(const struct fc_lanes_job *job, int64_t rows)
 {
     return (fc_ceil_div(rows * job->tiles, job->unit) | 1) * job->unit;
@@ -182,7 +182,7 @@ static void plan_scratch(struct fc_lanes_job *job)
 {
     const struct fc_spread *spread = job->spread;
     const struct fc_winograd_lanes *lanes = &job->lanes;
-    const int64_t reached = job->tiles + 1, c_out = spread->y.c; /* tiles of y */
+    const int64_t reached = job->tiles + 1; /* tiles of y */
     const int64_t beyond = BEYOND_UNITS * job->unit;
     job->m_plane = plane_of_rows(job, job->rows + job->before);
     job->s_plane = plane_of_rows(job, job->rows);
@@ -198,7 +198,8 @@ static void plan_scratch(struct fc_lanes_job *job)
     job->s_bytes = fc_round_to_line(
         (size_t)((lanes->points * lanes->lines * job->s_plane + beyond) * element));
     job->y_bytes = (size_t)(FC_LANES_COLUMNS * lanes->lines * job->y_plane * element);
-    job->row_bytes = (size_t)(c_out * fc_whole_units(columns, job->unit) * element);
+    job->row_plane = fc_whole_units(columns, job->unit);
+    job->row_bytes = (size_t)(spread->y.c * job->row_plane * element);
     job->worker_bytes = job->m_bytes + job->x_bytes + job->v_bytes + job->s_bytes + job->y_bytes +
                         fc_round_to_line(job->row_bytes) + FC_CACHE_LINE;
 }
@@ -227,22 +228,18 @@ static int plan(struct fc_lanes_job *job)
     return (int)fc_min(width, y->n * job->row_blocks);
 }
 
-/* Rows of y that have a sum that is not finite. */
 static fc_status compute_again(const struct fc_lanes_job *job)
 {
     const fc_image *y = &job->spread->y;
+    struct fc_bad_rows rows = {0};
     fc_status status = FC_OK;
-    for (int64_t i = 0; i < y->n * y->h && status == FC_OK; i++) {
-        if (!job->bad[i])
-            continue;
-        struct fc_spread one = *job->spread;
-        const int64_t n = i / y->h, row = i % y->h;
-        one.x.n = one.y.n = one.y.h = 1;
-        one.x.data = (char *)one.x.data + n * one.x.stride_n * job->element;
-        one.y.data =
-            (char *)one.y.data + (n * one.y.stride_n + row * one.y.stride_h) * job->element;
-        one.before[0] += row;
-        status = fc_spread(&one);
+    while (status == FC_OK && fc_next_bad_rows(job->bad, y->n, y->h, &rows)) {
+        struct fc_spread some = *job->spread;
+        some.x.n = 1;
+        some.x.data = (char *)some.x.data + rows.n * some.x.stride_n * job->element;
+        some.y = fc_image_of_rows(&some.y, &rows, job->element);
+        some.before[0] += rows.row;
+        status = fc_spread(&some);
     }
     return status;
 }

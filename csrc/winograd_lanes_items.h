@@ -22,7 +22,7 @@ struct fc_lanes_job {
     int64_t sums;                     /* of a point */
     int64_t before;                   /* rows of x that a row of y reads beside its own */
     int64_t rows, height, row_blocks; /* of x at a time; of groups of rows of y in an item */
-    int64_t m_plane, s_plane, y_plane;
+    int64_t m_plane, s_plane, y_plane, row_plane;
     size_t m_bytes, x_bytes, v_bytes, s_bytes, y_bytes, row_bytes, worker_bytes;
 };
 
