@@ -112,6 +112,22 @@ int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool 
     return end - begin;
 }
 
+void fc_pool2d_put(size_t size, char *table, int64_t at, int64_t value)
+{
+    if (size == sizeof(float))
+        ((float *)(void *)table)[at] = (float)value;
+    else
+        ((double *)(void *)table)[at] = (double)value;
+}
+
+void fc_pool2d_put_divisors(const struct fc_axis *axis, bool include_pad, int64_t times,
+                            int64_t count, size_t size, char *table)
+{
+    for (int64_t i = 0; i < count; i++)
+        fc_pool2d_put(size, table, i,
+                      i < axis->out ? times * fc_pool2d_axis_divisor(axis, i, include_pad) : 1);
+}
+
 bool fc_pool2d_axis_slides(const struct fc_axis *axis)
 {
     return axis->taps == 3 && axis->stride == 1 && axis->dilation == 1 && axis->before == 1 &&

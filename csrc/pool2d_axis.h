@@ -6,6 +6,8 @@
 #ifndef FC_POOL2D_AXIS_H
 #define FC_POOL2D_AXIS_H
 
+#include <stddef.h>
+
 #include "geometry.h"
 
 /* Target t reads sources first, first + step, ...; target t + period reads as many, advance
@@ -33,6 +35,13 @@ int64_t fc_pool2d_axis_span(const struct fc_pool2d_axis *self, int64_t targets);
 /* How many taps of an output count in an average: those on the image, or with padding those up to
  * the end of it, beyond which lies what ceil mode adds. */
 int64_t fc_pool2d_axis_divisor(const struct fc_axis *axis, int64_t output, bool include_pad);
+
+/* table[at] = value, in floating-point numbers of so many bytes. */
+void fc_pool2d_put(size_t size, char *table, int64_t at, int64_t value);
+
+/* By what the first `count` windows divide, times a number, and ones beyond the last. */
+void fc_pool2d_put_divisors(const struct fc_axis *axis, bool include_pad, int64_t times,
+                            int64_t count, size_t size, char *table);
 
 /* Whether windows of three slide by one, with an element of padding at either end. */
 bool fc_pool2d_axis_slides(const struct fc_axis *axis);

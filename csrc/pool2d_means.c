@@ -89,22 +89,11 @@ static bool make_plan(struct work *work)
     return true;
 }
 
-static void put(const struct work *work, char *table, int64_t at, int64_t value)
-{
-    if (work->size == sizeof(float))
-        ((float *)(void *)table)[at] = (float)value;
-    else
-        ((double *)(void *)table)[at] = (double)value;
-}
-
-/* By what windows of an axis divide, times a number, and ones beyond them. */
 static void put_divisors(const struct work *work, int axis, int64_t times, int64_t count,
                          char *table)
 {
-    const struct fc_axis *along = &work->pass->axis[axis].axis;
-    for (int64_t i = 0; i < count; i++)
-        put(work, table, i,
-            i < along->out ? times * fc_pool2d_axis_divisor(along, i, work->pass->include_pad) : 1);
+    fc_pool2d_put_divisors(&work->pass->axis[axis].axis, work->pass->include_pad, times, count,
+                           work->size, table);
 }
 
 /* Rows of a plane: most are like the one before. */
@@ -127,7 +116,7 @@ static void fill_plane(const struct work *work, char *divisors, char *inside)
     }
     const int64_t room = UNITS * fc_unit(work->pass->dtype);
     for (int64_t i = 0; i < room; i++)
-        put(work, divisors, i, 1);
+        fc_pool2d_put(work->size, divisors, i, 1);
     memset(inside, 0, (size_t)room * work->size);
 }
 

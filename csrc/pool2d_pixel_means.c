@@ -50,9 +50,7 @@ static void make_plan(struct work *work)
     work->blocks = fc_ceil_div(x->c, work->channels);
     const int64_t room = SUMS / (2 * work->channels * (int64_t)work->size);
     const int64_t more = fc_ceil_div(ENOUGH_ITEMS, x->n * work->blocks);
-    work->strips = fc_max(fc_ceil_div(x->w, room), fc_min(more, x->w / FEWEST));
-    if (work->halves)
-        work->strips = 1;
+    work->strips = work->halves ? 1 : fc_max(fc_ceil_div(x->w, room), fc_min(more, x->w / FEWEST));
     work->columns = fc_ceil_div(x->w, work->strips);
     work->strips = fc_ceil_div(x->w, work->columns);
     work->stream = fc_streams_image(work->y, false, (ptrdiff_t)work->size) && x->c % unit == 0;
@@ -61,26 +59,16 @@ static void make_plan(struct work *work)
         fc_round_to_line((size_t)((2 * work->columns + 1) * work->channels) * work->size);
 }
 
-/* By what windows of a direction divide, with a one at either end. */
-static void put_divisors(const struct work *work, int direction, char *table)
-{
-    const struct fc_axis *axis = &work->pass->axis[direction].axis;
-    for (int64_t i = -1; i <= axis->out; i++) {
-        const bool there = i >= 0 && i < axis->out;
-        const int64_t divisor =
-            there ? fc_pool2d_axis_divisor(axis, i, work->pass->include_pad) : 1;
-        if (work->size == sizeof(float))
-            ((float *)(void *)table)[i + 1] = (float)divisor;
-        else
-            ((double *)(void *)table)[i + 1] = (double)divisor;
-    }
-}
-
+/* Of each direction, a one before the first. */
 static void fill_tables(void *context, int64_t item, int worker)
 {
     (void)worker;
     const struct work *work = context;
-    put_divisors(work, (int)item, work->scratch + (size_t)item * work->divisor_bytes);
+    const struct fc_axis *axis = &work->pass->axis[item].axis;
+    char *table = work->scratch + (size_t)item * work->divisor_bytes;
+    fc_pool2d_put(work->size, table, 0, 1);
+    fc_pool2d_put_divisors(axis, work->pass->include_pad, 1, axis->out + 1, work->size,
+                           table + work->size);
 }
 
 /* Blocks are alike, so that none is less than a unit. */
