@@ -145,7 +145,7 @@ struct fc_winograd_few_tiles {
     bool stream; /* past the caches (stream.h) */
 };
 
-/* Along rows with tiles in the lanes (winograd_lanes.c): planes of every 4th column of x to the points of 3 or 4 taps,
+/* Along rows with tiles in the lanes (winograd_lanes.c): planes of every 4th column of x to the points of 3 to 5 taps,
  * v[i * column + c * channel + t] from x[j * column + c * channel + t], whole vectors. */
 struct fc_winograd_lanes_points {
     const void *x;
@@ -155,16 +155,29 @@ struct fc_winograd_lanes_points {
     int taps;
 };
 
-enum { FC_LANES_COLUMNS = 4, FC_LANES_MOST_TILES = 256 };
+enum { FC_LANES_COLUMNS = 4 };
 
-/* A row of sums at the points, s[i * s_point + line * s_line + t], to every 4th column of y,
- * y[j * y_column + line * y_line + t], for one tile more, to which the last one's taps reach, and whole vectors.
- * Whether all were finite. */
+/* Products at the points to coefficients of y's rows of tiles: those that have
+ *   sum over t < terms, in this order, of m[offset[t] + i * m_point + line * m_line + p]
+ * at point i, to s[i * s_point + line * s_line + p], whole vectors. Lines from `full` on have nothing at infinity. */
 struct fc_winograd_lanes_sums {
-    const void *s;
+    const void *m;
+    void *s;
+    const ptrdiff_t *offset;
+    ptrdiff_t m_point, m_line, s_point, s_line;
+    int64_t terms, tiles, lines, full;
+    int taps;
+};
+
+/* A row of y from its tiles' coefficients, x[(t * points + i) * run + k] for points i, k < run: those of i from
+ * FC_LANES_COLUMNS on belong to the next tile's columns,
+ *   y[(t * FC_LANES_COLUMNS + j) * run + k]
+ * which are those of one tile more. A vector less one element beyond a tile is read, and a vector beyond the row
+ * becomes zero. Whether all of the row is finite. */
+struct fc_winograd_lanes_row {
+    const void *x;
     void *y;
-    ptrdiff_t s_point, s_line, y_column, y_line;
-    int64_t tiles, lines;
+    int64_t tiles, run;
     int taps;
 };
 
@@ -177,7 +190,8 @@ struct fc_winograd_kernels {
     void (*few_row)(const struct fc_winograd_few_row *);
     void (*few_tile)(const struct fc_winograd_few_tiles *);
     void (*lanes_points)(const struct fc_winograd_lanes_points *);
-    bool (*lanes_sums)(const struct fc_winograd_lanes_sums *);
+    void (*lanes_sums)(const struct fc_winograd_lanes_sums *);
+    bool (*lanes_row)(const struct fc_winograd_lanes_row *);
 };
 
 #endif

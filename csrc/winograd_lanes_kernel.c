@@ -4,22 +4,23 @@
 #include "convolve_spread_plan.h"
 #include "dispatch.h"
 #include "parallel.h"
-#include "winograd_lanes.h"
+#include "winograd_lanes_items.h"
 #include "workspace.h"
 
 enum {
-    MOST_POINTS = 7,
+    MOST_POINTS = 8,
     MOST_CHANNELS = 2048,
     MOST_SUMS = 160,        /* of a pixel of x: their weights stay in the second-level cache */
     MOST_BYTES = 384 << 10, /* of the sums that a row of y reads, so that scratch is bounded */
-    /* To pay for turning x and taking it to the points: channels and columns of x, and sums of a pixel. */
-    FEWEST_SUMS = 9,
-    FEWEST_CHANNELS = 32,
-    FEWEST_COLUMNS = 48,
-    MANY_SUMS = 100, /* or of 4 taps */
-    MANY_OF_FOUR = 24,
-    FEWEST_OF_MANY = 16,
-    COLUMNS_OF_MANY = 28
+    /* To pay for turning x and taking it to the points: columns and channels of x, and sums of a pixel. */
+    FEWEST_COLUMNS = 8,
+    STRIDED_COLUMNS = 24, /* of 3 taps a phase */
+    FEWEST_CHANNELS = 16,
+    FEWEST_SUMS = 14,
+    FEWEST_OF_FOUR = 18, /* of 3 or 4 taps in all */
+    WIDE_COLUMNS = 48,   /* or on wide rows */
+    WIDE_CHANNELS = 32,
+    WIDE_SUMS = 9
 };
 
 /* Those of a row of x. */
@@ -33,9 +34,9 @@ static bool is_bounded(const struct fc_spread *spread, const struct fc_winograd_
 {
     const int64_t rows = fc_ceil_div(spread->kernel.kh, spread->stride[0]);
     const int64_t tiles = fc_ceil_div(spread->x.w, FC_LANES_COLUMNS);
-    return tiles <= FC_LANES_MOST_TILES && rows * lanes->points * sums_of(spread, lanes) * tiles *
-                                                   (int64_t)fc_element_size(spread->dtype) <=
-                                               MOST_BYTES;
+    return rows * lanes->points * sums_of(spread, lanes) * tiles *
+               (int64_t)fc_element_size(spread->dtype) <=
+           MOST_BYTES;
 }
 
 bool fc_winograd_lanes_of(const struct fc_spread *spread, struct fc_winograd_lanes *lanes)
@@ -47,7 +48,7 @@ bool fc_winograd_lanes_of(const struct fc_spread *spread, struct fc_winograd_lan
             spread->before[a] >= size[a])
             return false;
     const int64_t stride = spread->stride[1], taps = fc_ceil_div(kernel->kw, stride);
-    if (kernel->groups != 1 || taps < 3 || taps > 4 || kernel->c_in < 1 ||
+    if (kernel->groups != 1 || taps < 3 || taps > 5 || kernel->c_in < 1 ||
         kernel->c_in > MOST_CHANNELS || kernel->c_out < 1 ||
         kernel->c_out >= fc_unit(spread->dtype) || spread->x.w < 1)
         return false;
@@ -60,21 +61,25 @@ bool fc_winograd_lanes_of(const struct fc_spread *spread, struct fc_winograd_lan
     return sums_of(spread, lanes) <= MOST_SUMS && is_bounded(spread, lanes);
 }
 
-/* On Zen 4, 7x7 of strides 2 to 2 or 3 channels takes 0.63 to 0.87 of direct sums' time on rows of 32 pixels and more,
- * 11x11 of strides 4 0.66 to 0.91, both 0.78 to 1.07 on 16. 3x3 to 3 channels takes 0.83 to 0.95 on 64 pixels, to 6 to
- * 10 0.62 to 0.9 on 56, but 0.9 to 1.8 times on fewer, with 16 channels at any width; 5x5 of strides 2 0.77 to 1.05 on
- * 56 and 112, and 1.05 to 1.8 times on fewer. Of more outputs than two thirds of a unit tiles in two dimensions take
- * half. */
+/* On Zen 4, against direct sums, on rows of 8 to 48 pixels in either layout: 5x5 to 3 to 10 channels takes 0.4 to 0.95
+ * of the time, on 6 pixels 1.5 times, 3x3 to 6 to 10 0.6 to 1.08, to 3 channels up to 1.5 in planes, 4x4 to 4 up to
+ * 1.2; 7x7 of strides 2 0.4 to 0.87, 5x5 of strides 2 0.73 to 1.0 from 24 pixels on. On rows of 48 and more 3x3 to 3
+ * channels takes 0.83 to 0.98, with 16 channels more. Images of fewer tiles than a unit lose most lanes. Of more
+ * outputs than two thirds of a unit tiles in two dimensions take half. */
 bool fc_fits_winograd_lanes(const struct fc_spread *spread)
 {
     struct fc_winograd_lanes lanes;
-    if (3 * spread->kernel.c_out > 2 * fc_unit(spread->dtype) ||
-        !fc_winograd_lanes_of(spread, &lanes))
+    const struct fc_kernel_view *kernel = &spread->kernel;
+    const int64_t columns = spread->x.w, unit = fc_unit(spread->dtype);
+    const int64_t tiles = spread->x.h * fc_ceil_div(columns, FC_LANES_COLUMNS);
+    if (tiles < unit || 3 * kernel->c_out > 2 * unit || !fc_winograd_lanes_of(spread, &lanes))
         return false;
-    const int64_t sums = sums_of(spread, &lanes), c_in = spread->kernel.c_in;
-    const bool many = sums >= (lanes.taps == 4 ? MANY_OF_FOUR : MANY_SUMS);
-    return (many && spread->x.w >= COLUMNS_OF_MANY && c_in >= FEWEST_OF_MANY) ||
-           (sums >= FEWEST_SUMS && spread->x.w >= FEWEST_COLUMNS && c_in >= FEWEST_CHANNELS);
+    const int64_t sums = sums_of(spread, &lanes);
+    const bool strided = spread->stride[1] > 1;
+    return (sums >= (strided || lanes.taps > 4 ? FEWEST_SUMS : FEWEST_OF_FOUR) &&
+            columns >= (strided && lanes.taps == 3 ? STRIDED_COLUMNS : FEWEST_COLUMNS) &&
+            kernel->c_in >= fc_max(2 * kernel->c_out, FEWEST_CHANNELS)) ||
+           (sums >= WIDE_SUMS && columns >= WIDE_COLUMNS && kernel->c_in >= WIDE_CHANNELS);
 }
 
 size_t fc_winograd_lanes_bytes(const struct fc_spread *spread,

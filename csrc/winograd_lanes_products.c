@@ -18,13 +18,13 @@ struct block {
 /* Whether tiles of a row and the next follow each other in planes. */
 static bool is_run(const fc_image *x)
 {
-    return x->stride_w == 1 && x->stride_h == x->w && x->w % FC_LANES_COLUMNS == 0;
+    return x->stride_h == x->w && x->w % FC_LANES_COLUMNS == 0;
 }
 
 /* Pixels that lie together to planes of every 4th: in halves, and those again. */
 static void part_pixels(const struct fc_lanes_job *job, const char *x, int64_t pixels, char *to)
 {
-    _Alignas(FC_CACHE_LINE) char halves[2][2 * FC_LANES_UNITS * FC_CACHE_LINE];
+    _Alignas(FC_CACHE_LINE) char halves[2][2 * FC_LANES_ALL_UNITS * FC_CACHE_LINE];
     const ptrdiff_t column = fc_lanes_plane(job) * job->element;
     job->kernels->pool2d.split_pairs(x, halves[0], halves[1], pixels);
     for (int i = 0; i < 2; i++)
@@ -32,44 +32,31 @@ static void part_pixels(const struct fc_lanes_job *job, const char *x, int64_t p
                                          (pixels + 1 - i) / 2);
 }
 
-/* Tiles [tile, tile + count) of a row, or of rows that are a run, to planes of every column, from lane
+/* Tiles [tile, tile + count) of a row of planes, or of rows that are a run, to planes of every column, from lane
  * `lane` on: zeros beyond the row. */
-static void turn_columns(const struct fc_lanes_item *item, const struct block *block, int64_t row,
+static void part_columns(const struct fc_lanes_item *item, const struct block *block, int64_t row,
                          int64_t tile, int64_t count, int64_t lane)
 {
     const struct fc_lanes_job *job = item->job;
     const fc_image *x = &job->spread->x;
-    const bool planes = x->stride_w == 1;
-    const int64_t wide = fc_lanes_wide(job), most = count * FC_LANES_COLUMNS;
+    const int64_t wide = job->wide, most = count * FC_LANES_COLUMNS;
     const int64_t pixels = is_run(x) ? most : fc_min(x->w - tile * FC_LANES_COLUMNS, most);
-    const char *from =
-        (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                 tile * FC_LANES_COLUMNS * x->stride_w + block->c * x->stride_c) *
-                                    job->element;
+    const char *from = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                                tile * FC_LANES_COLUMNS + block->c * x->stride_c) *
+                                                   job->element;
     char *to = item->x + lane * job->element;
-    for (int64_t c = 0; c < block->channels && planes; c++)
+    for (int64_t c = 0; c < block->channels; c++)
         part_pixels(job, from + c * x->stride_c * job->element, pixels,
                     to + c * wide * job->element);
     for (int64_t i = 0; i < FC_LANES_COLUMNS; i++) {
         char *column = to + i * fc_lanes_plane(job) * job->element;
         const int64_t some = fc_ceil_div(pixels - i, FC_LANES_COLUMNS);
-        if (!planes)
-            job->kernels->conv2d.copy_block(&(struct fc_block){
-                .x = from + i * x->stride_w * job->element,
-                .y = column,
-                .x_pixel = FC_LANES_COLUMNS * x->stride_w,
-                .x_channel = x->stride_c,
-                .y_pixel = 1,
-                .y_channel = wide,
-                .pixels = some,
-                .channels = block->channels,
-            });
         for (int64_t c = 0; c < block->channels && some < count; c++)
             memset(column + (c * wide + some) * job->element, 0, (size_t)job->element);
     }
 }
 
-static void turn_block(const struct fc_lanes_item *item, const struct block *block)
+static void turn_planes(const struct fc_lanes_item *item, const struct block *block)
 {
     const struct fc_lanes_job *job = item->job;
     for (int64_t t = 0, count; t < block->tiles; t += count) {
@@ -77,8 +64,79 @@ static void turn_block(const struct fc_lanes_item *item, const struct block *blo
         count = block->tiles - t;
         if (!is_run(&job->spread->x))
             count = fc_min(count, (row + 1) * job->tiles - tile);
-        turn_columns(item, block, block->row + row, tile % job->tiles, count, t);
+        part_columns(item, block, block->row + row, tile % job->tiles, count, t);
     }
+}
+
+/* Pixels whose channels lie together: lanes come from where their tiles do, whatever rows these are of, and beyond a
+ * row from zeros. */
+static void turn_pixels(const struct fc_lanes_item *item, const struct block *block,
+                        const fc_image *x)
+{
+    const struct fc_lanes_job *job = item->job;
+    const ptrdiff_t zeros = (item->zeros - (const char *)x->data) / job->element;
+    ptrdiff_t offset[FC_LANES_ALL_UNITS * FC_CACHE_LINE / sizeof(float)];
+    for (int64_t i = 0; i < FC_LANES_COLUMNS; i++) {
+        int64_t row = block->tile / job->tiles;
+        int64_t column = block->tile % job->tiles * FC_LANES_COLUMNS + i;
+        for (int64_t t = 0; t < block->tiles; t++) {
+            offset[t] = column < x->w ? row * x->stride_h + column * x->stride_w : zeros;
+            column += FC_LANES_COLUMNS;
+            if (column - i < job->tiles * FC_LANES_COLUMNS)
+                continue;
+            column = i;
+            row++;
+        }
+        job->kernels->conv2d.gather_lanes(&(struct fc_gather){
+            .x = x->data,
+            .y = item->x + i * fc_lanes_plane(job) * job->element,
+            .offset = offset,
+            .x_pixel = 1,
+            .y_pixel = job->wide,
+            .pixels = block->channels,
+            .lanes = block->tiles,
+        });
+    }
+}
+
+/* Narrow planes become pixels first: 16 rows of 10 in parts took twice as long as all else. */
+static void turn_narrow(const struct fc_lanes_item *item, const struct block *block,
+                        const fc_image *x)
+{
+    const struct fc_lanes_job *job = item->job;
+    const int64_t first = block->tile / job->tiles;
+    const int64_t rows = (block->tile + block->tiles - 1) / job->tiles + 1 - first;
+    fc_image pixels = {.data = item->pixels, .w = x->w, .stride_w = block->channels};
+    pixels.stride_h = x->w * pixels.stride_w;
+    for (int64_t r = 0; r < rows; r++)
+        job->kernels->conv2d.copy_block(&(struct fc_block){
+            .x = (const char *)x->data + (first + r) * x->stride_h * job->element,
+            .y = item->pixels + r * pixels.stride_h * job->element,
+            .x_pixel = 1,
+            .x_channel = x->stride_c,
+            .y_pixel = pixels.stride_w,
+            .y_channel = 1,
+            .pixels = x->w,
+            .channels = block->channels,
+        });
+    struct block some = *block;
+    some.tile -= first * job->tiles;
+    turn_pixels(item, &some, &pixels);
+}
+
+static void turn_block(const struct fc_lanes_item *item, const struct block *block)
+{
+    const fc_image *x = &item->job->spread->x;
+    fc_image from = *x;
+    from.data = (char *)x->data +
+                (item->n * x->stride_n + block->row * x->stride_h + block->c * x->stride_c) *
+                    item->job->element;
+    if (x->stride_w > 1 || x->c == 1)
+        turn_pixels(item, block, &from);
+    else if (x->w < FC_LANES_NARROW)
+        turn_narrow(item, block, &from);
+    else
+        turn_planes(item, block);
 }
 
 /* ---------------------------------------------------------------- products */
@@ -89,7 +147,7 @@ static void multiply_block(const struct fc_lanes_item *item, const struct block 
 {
     const struct fc_lanes_job *job = item->job;
     const struct fc_winograd_lanes *lanes = &job->lanes;
-    const int64_t c_in = job->spread->kernel.c_in, wide = fc_lanes_wide(job);
+    const int64_t c_in = job->spread->kernel.c_in, wide = job->wide;
     const int64_t most = job->kernels->few.plane_outputs;
     const int64_t across = job->kernels->few.plane_units * job->unit;
     ptrdiff_t offset[FC_LANES_CHANNELS];
@@ -164,7 +222,7 @@ void fc_multiply_lanes(const struct fc_lanes_item *item, int64_t row, int64_t co
     const int64_t tiles = (end - first) * job->tiles;
     struct block block = {.row = first};
     for (; block.tile < tiles; block.tile += block.tiles) {
-        block.tiles = fc_min(fc_lanes_wide(job), tiles - block.tile);
+        block.tiles = fc_min(job->wide, tiles - block.tile);
         block.at = (at + first - row) * job->tiles + block.tile;
         struct fc_later_rows later = find_later(item, &block);
         for (block.c = 0; block.c < x->c; block.c += FC_LANES_CHANNELS) {

@@ -15,7 +15,7 @@ ONE = ""  # there are no tiles: all algorithms are one
 # (layer, called, packed, dx, dkernel)
 TABLE = {
     "lenet conv1": (Conv2DProblem(1, 28, 28, 1, 6, 5, 5, 1, 2), PLAIN, PLAIN, PLAIN, PLAIN),
-    "lenet conv2": (Conv2DProblem(1, 14, 14, 6, 16, 5, 5), FAST, FAST, PLAIN, PLAIN),
+    "lenet conv2": (Conv2DProblem(1, 14, 14, 6, 16, 5, 5), FAST, FAST, FAST, PLAIN),
     "vgg conv1_1, wide": (Conv2DProblem(1, 9, 48, 3, 64, 3, 3, 1, 1), FAST, FAST, FAST, PLAIN),
     "vgg conv1_1": (Conv2DProblem(1, 32, 32, 3, 64, 3, 3, 1, 1), FAST, FAST, PLAIN, PLAIN),
     "resnet conv1": (Conv2DProblem(1, 56, 56, 3, 64, 7, 7, 2, 3), FAST, FAST, FAST, ONE),
@@ -49,9 +49,9 @@ TABLE = {
     "dilation 12": (Conv2DProblem(1, 14, 14, 128, 128, 3, 3, 1, 12, 12), *[PLAIN] * 4),
     "densenet": (Conv2DProblem(1, 32, 32, 100, 12, 3, 3, 1, 1), FAST, FAST, FAST, FAST),
     "32 to 10": (Conv2DProblem(1, 32, 32, 32, 10, 3, 3, 1, 1), PLAIN, PLAIN, FAST, FAST),
-    "8 to 16": (Conv2DProblem(1, 32, 32, 8, 16, 3, 3, 1, 1), FAST, FAST, PLAIN, FAST),
-    "6 to 16": (Conv2DProblem(1, 32, 32, 6, 16, 3, 3, 1, 1), FAST, FAST, PLAIN, PLAIN),
-    "8 to 16 small": (Conv2DProblem(1, 14, 14, 8, 16, 3, 3, 1, 1), FAST, FAST, PLAIN, PLAIN),
+    "8 to 16": (Conv2DProblem(1, 32, 32, 8, 16, 3, 3, 1, 1), *[FAST] * 4),
+    "6 to 16": (Conv2DProblem(1, 32, 32, 6, 16, 3, 3, 1, 1), *[FAST] * 3, PLAIN),
+    "8 to 16 small": (Conv2DProblem(1, 14, 14, 8, 16, 3, 3, 1, 1), *[FAST] * 3, PLAIN),
     "16 to 32 1x7": (Conv2DProblem(1, 28, 28, 16, 32, 1, 7, 1, "same"), *[PLAIN] * 4),
     "xception depthwise": (Conv2DProblem(1, 19, 19, 64, 64, 3, 3, 1, 1, 1, 64), *[PLAIN] * 4),
     "resnext 14x14": (Conv2DProblem(1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 4), *[FAST] * 4),

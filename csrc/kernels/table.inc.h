@@ -94,7 +94,8 @@ const struct fc_kernels FC_TABLE = {
                  .few_row = winograd_few_row,
                  .few_tile = winograd_few_tile,
                  .lanes_points = winograd_lanes_points,
-                 .lanes_sums = winograd_lanes_sums},
+                 .lanes_sums = winograd_lanes_sums,
+                 .lanes_row = winograd_lanes_row},
     .pool2d =
         {.pool = {[FC_MAX] = pool_max, [FC_MIN] = pool_min, [FC_AVG] = pool_avg},
          .window = {[FC_MAX] = window_max, [FC_MIN] = window_min, [FC_AVG] = window_avg},

@@ -43,8 +43,10 @@ static void winograd_few_kernel(const struct fc_winograd_few_taps *taps)
         few_kernel(taps, 6, 3);
     else if (taps->taps == 4)
         few_kernel(taps, 7, 4);
-    else
+    else if (taps->points == 6)
         few_kernel(taps, 6, 5);
+    else
+        few_kernel(taps, 8, 5);
 }
 
 /* --------------------------------------------------------------------- row */

@@ -25,53 +25,71 @@ static void winograd_lanes_points(const struct fc_winograd_lanes_points *lanes)
 {
     if (lanes->taps == 3)
         lanes_points(lanes, 6);
-    else
+    else if (lanes->taps == 4)
         lanes_points(lanes, 7);
+    else
+        lanes_points(lanes, 8);
 }
 
-enum { LANES_ROOM = FC_LANES_MOST_TILES + 3 * LANES };
-
-/* The coefficients of a row of tiles, with zeros before and behind. */
-FC_INLINE void lanes_coefficients(const struct fc_winograd_lanes_sums *lanes, const real *s,
-                                  const int points, real (*to)[LANES_ROOM])
+/* Loads cross a line at most offsets; the sums of the points are chains for the additions' latency. */
+FC_INLINE void lanes_sums(const struct fc_winograd_lanes_sums *sums, const int points)
 {
-    FC_UNROLL (i, points)
-        vstore(to[i], vzero());
-    for (int64_t t = 0; t < lanes->tiles; t += LANES) {
-        vreal from[WINOGRAD_MOST_POINTS], coefficient[WINOGRAD_MOST_POINTS];
-        FC_UNROLL (i, points)
-            from[i] = vload(s + i * lanes->s_point + t);
-        winograd_interpolate(points, from, coefficient);
-        FC_UNROLL (i, points)
-            vstore(to[i] + LANES + t, coefficient[i]);
+    for (int64_t line = 0; line < sums->lines; line++) {
+        const int some = points - (line >= sums->full);
+        for (int64_t p = 0; p < sums->tiles; p += LANES) {
+            const real *m = (const real *)sums->m + line * sums->m_line + p;
+            real *s = (real *)sums->s + line * sums->s_line + p;
+            vreal sum[WINOGRAD_MOST_POINTS], coefficient[WINOGRAD_MOST_POINTS];
+            FC_UNROLL (i, points)
+                sum[i] = vzero();
+            for (int64_t t = 0; t < sums->terms; t++)
+                FC_UNROLL (i, points)
+                    if (i < some)
+                        sum[i] = vadd(sum[i], vload(m + sums->offset[t] + i * sums->m_point));
+            winograd_interpolate(points, sum, coefficient);
+            FC_UNROLL (i, points)
+                vstore(s + i * sums->s_point, coefficient[i]);
+        }
     }
-    FC_UNROLL (i, points)
-        vstore(to[i] + LANES + lanes->tiles, vzero());
 }
 
-/* Coefficients beyond a tile's own columns of y are added to the next tile's. */
-FC_INLINE bool lanes_sums(const struct fc_winograd_lanes_sums *lanes, const int points)
+static void winograd_lanes_sums(const struct fc_winograd_lanes_sums *sums)
 {
-    real coefficients[WINOGRAD_MOST_POINTS][LANES_ROOM];
+    if (sums->taps == 3)
+        lanes_sums(sums, 6);
+    else if (sums->taps == 4)
+        lanes_sums(sums, 7);
+    else
+        lanes_sums(sums, 8);
+}
+
+/* A tile's columns of y, of which the first `both` elements are the tile's before, too. What is stored beyond them the
+ * next tile overwrites. */
+FC_INLINE void lanes_tile(const real *x, int64_t both, int64_t all, const bool first,
+                          const bool last, real *y)
+{
+    for (int64_t q = 0; q < both; q += LANES) {
+        const vreal own = last ? vzero() : vload(x + q);
+        vstore(y + q, vadd(own, first ? vzero() : vload(x - both + q)));
+    }
+    for (int64_t q = both; q < all; q += LANES)
+        vstore(y + q, last ? vzero() : vload(x + q));
+}
+
+static bool winograd_lanes_row(const struct fc_winograd_lanes_row *row)
+{
+    const int64_t run = row->run, both = (row->taps - 1) * run, all = FC_LANES_COLUMNS * run;
+    const real *x = row->x;
+    real *y = row->y;
+    lanes_tile(x, both, all, true, false, y);
+    for (int64_t t = 1; t < row->tiles; t++)
+        lanes_tile(x + t * (both + all), both, all, false, false, y + t * all);
+    lanes_tile(x + row->tiles * (both + all), both, all, false, true, y + row->tiles * all);
+    const int64_t count = (row->tiles + 1) * all;
+    vstore(y + count, vzero());
     vreal check = vzero();
-    for (int64_t line = 0; line < lanes->lines; line++) {
-        real *y = (real *)lanes->y + line * lanes->y_line;
-        lanes_coefficients(lanes, (const real *)lanes->s + line * lanes->s_line, points,
-                           coefficients);
-        FC_UNROLL (i, FC_LANES_COLUMNS)
-            for (int64_t t = 0; t <= lanes->tiles; t += LANES) {
-                vreal sum = vload(coefficients[i] + LANES + t);
-                if (i + FC_LANES_COLUMNS < points)
-                    sum = vadd(sum, vload(coefficients[i + FC_LANES_COLUMNS] + LANES + t - 1));
-                check = vfma(vzero(), sum, check);
-                vstore(y + i * lanes->y_column + t, sum);
-            }
-    }
+    for (int64_t q = 0; q < count; q += LANES)
+        check = vfma(vzero(), vload(y + q), check);
     const vmask bad = visnan(check);
     return !vany(bad, bad);
-}
-
-static bool winograd_lanes_sums(const struct fc_winograd_lanes_sums *lanes)
-{
-    return lanes->taps == 3 ? lanes_sums(lanes, 6) : lanes_sums(lanes, 7);
 }
