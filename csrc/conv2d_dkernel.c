@@ -24,6 +24,7 @@
 #include "few_dkernel.h"
 #include "parallel.h"
 #include "winograd.h"
+#include "winograd_few.h"
 #include "workspace.h"
 
 static struct fc_dkernel_part find_part(const struct fc_dkernel_job *job, int64_t index)
@@ -251,6 +252,8 @@ static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolu
 {
     const int form = fc_choose_form(algorithm, FC_PASS_DKERNEL, convolution);
     const bool empty = convolution->y.n * convolution->y.h * convolution->y.w == 0;
+    if (form == FC_FEW_FORM && !empty)
+        return fc_winograd_few_dkernel(convolution, &bias->sums, finite);
     if (form != FC_DIRECT_FORM && !empty)
         return fc_winograd_dkernel(form, convolution, finite);
     if (!empty && fc_fits_few_dkernel(convolution))

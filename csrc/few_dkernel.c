@@ -222,20 +222,6 @@ static bool all_finite(const struct job *job)
     return true;
 }
 
-/* Whether rows of dy are packed whole, in order, and those of a chunk of the sums in one of ours. */
-static bool fits_bias(const struct fc_convolution *convolution, const struct plan *plan,
-                      const struct fc_channel_sums *bias)
-{
-    const int64_t blocks = fc_block_count(&plan->blocks);
-    bool fits = plan->blocks.column_blocks == 1 && plan->blocks.row_phases == 1;
-    for (int64_t chunk = 1; fits && chunk < plan->chunks; chunk++) {
-        const int64_t step = plan->steps * chunk / plan->chunks;
-        const struct fc_patch patch = fc_block_at(convolution->axis, &plan->blocks, step % blocks);
-        fits = fc_is_chunk_end(bias, step / blocks * convolution->y.h + patch.row);
-    }
-    return fits;
-}
-
 /* Adds the chunks in order, and stores them as they are laid out in dkernel. */
 static void store_sums(void *context, int64_t item, int worker)
 {
@@ -271,7 +257,8 @@ fc_status fc_few_dkernel(const struct fc_convolution *convolution, void **dbias,
     if (!make_plan(convolution, &plan))
         return FC_OVERFLOW;
     struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y);
-    const bool fits = *dbias && fits_bias(convolution, &plan, &bias);
+    const bool fits = *dbias && fc_blocks_fit_channel_sums(&bias, convolution->axis, &plan.blocks,
+                                                           1, plan.steps, plan.chunks);
     const size_t bias_bytes = fits ? fc_channel_sums_bytes(&bias, plan.width) : 0;
     const size_t sums_bytes = fc_round_to_line(plan.all_sums_bytes);
     char *scratch;

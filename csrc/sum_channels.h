@@ -2,6 +2,7 @@
 #ifndef FC_SUM_CHANNELS_H
 #define FC_SUM_CHANNELS_H
 
+#include "blocks.h"
 #include "conv2d_kernels.h"
 #include "geometry.h"
 
@@ -21,6 +22,11 @@ void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch);
 
 /* Whether no chunk has rows before this one and others from it on; there are rows. */
 bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row);
+
+/* Whether blocks of so many images are whole rows, in order, and chunks of `steps` of them end where ours do. */
+bool fc_blocks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
+                                const struct fc_blocks *blocks, int64_t images, int64_t steps,
+                                int64_t chunks);
 
 /* Channels [first, first + channels) of some rows of an image. */
 void fc_add_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows, int64_t first,

@@ -29,8 +29,8 @@ enum {
     BLOCK_BYTES =
         128 << 10,       /* of x at the points: in 64 and 20 KB ResNet's took 5 and 13 % longer */
     BLOCK_COLUMNS = 512, /* a multiple of a tile's outputs, the same for all batches */
-    NARROW_BYTES = 16,
-    SHARES = 2 /* blocks of a thread, at least, where there are so many rows */
+    POINT_BYTES = 16,    /* of which points are a multiple */
+    SHARES = 2           /* blocks of a thread, at least, where there are so many rows */
 };
 
 /* ------------------------------------------------------------------ blocks */
@@ -116,6 +116,7 @@ static void spread_block(const struct job *job, const struct block *block, char 
         .tiles = block->tiles,
         .run = job->few.run,
         .v_point = job->v_point,
+        .v_tile = job->v_tile,
         .points = job->few.points,
         .outputs = job->few.outputs,
     };
@@ -254,7 +255,7 @@ static void plan_blocks(struct job *job, int width)
     job->columns = BLOCK_COLUMNS;
     job->column_blocks = fc_ceil_div(whole, job->columns);
     job->tiles = fc_ceil_div(fc_min(job->columns + job->few.outputs - 1, y->w), job->few.outputs);
-    job->v_point = fc_whole_units(job->few.run, NARROW_BYTES / job->element);
+    job->v_point = fc_whole_units(job->few.run, POINT_BYTES / job->element);
     job->v_tile = job->few.points * job->v_point;
     const int64_t most = BLOCK_BYTES / (job->tiles * job->v_tile * job->element);
     const int64_t share = width > 1 ? fc_ceil_div(y->n * y->h, SHARES * width) : y->h;
@@ -272,8 +273,9 @@ static void plan_scratch(struct job *job)
     const int64_t step = job->convolution->axis[1].stride * c_in;
     job->x_bytes = fc_round_to_line(
         (size_t)((rows * input_columns(job, job->tiles) * c_in + step) * job->element) +
-        NARROW_BYTES);
-    job->v_bytes = fc_round_to_line((size_t)(rows * job->tiles * job->v_tile * job->element));
+        FC_WINOGRAD_FEW_BYTES);
+    job->v_bytes = fc_round_to_line((size_t)(rows * job->tiles * job->v_tile * job->element) +
+                                    FC_WINOGRAD_FEW_BYTES);
     job->strip_bytes =
         job->straight ? 0 : (size_t)(tiles * job->few.outputs * job->few.unit * job->element);
     job->worker_bytes = job->x_bytes + job->v_bytes + job->strip_bytes +

@@ -1,5 +1,6 @@
 /* winograd_few_kernel.c: which kernels of few channels Winograd's algorithm takes along rows, and how they lie. */
 #include "dispatch.h"
+#include "pack_rows.h"
 #include "parallel.h"
 #include "winograd_few.h"
 
@@ -8,7 +9,12 @@ enum {
         8,         /* of 9 and more tiles in two dimensions are as fast, of 16 1.1 to 1.4 times */
     MOST_RUN = 16, /* channels of all phases */
     LEAST_TERMS = 8,
-    MOST_TERMS = 256 /* of a sum, which is one chain */
+    MOST_TERMS = 256, /* of a sum, which is one chain */
+    /* Of kernel gradients: rows of taps times channels, to pay for dy's way to the points; pixels, since direct sums
+     * of fewer are so short that they round a third as much; channels of 3 taps of stride 1. */
+    DKERNEL_TERMS = 9,
+    DKERNEL_PIXELS = 100,
+    DKERNEL_CHANNELS = 5
 };
 
 /* The outputs of a tile for so many taps of a phase, at the 6 or 7 points of winograd_points.inc.h. */
@@ -45,6 +51,34 @@ bool fc_fits_winograd_few(const struct fc_convolution *convolution)
            fc_winograd_few_of(convolution, &few) &&
            fc_whole_units(kernel->c_out, few.unit) - kernel->c_out <= kernel->c_out / 5 &&
            fc_whole_units(axis[1].out, few.outputs) - axis[1].out <= axis[1].out / 4;
+}
+
+bool fc_winograd_few_dkernel_of(const struct fc_convolution *convolution,
+                                struct fc_winograd_few *few)
+{
+    if (!fc_winograd_few_of(convolution, few))
+        return false;
+    few->outputs = FC_FEW_COLUMNS;
+    few->points = FC_FEW_COLUMNS + few->taps - 1;
+    return true;
+}
+
+/* On Zen 4, against direct sums, on maps of 12 to 112: 3x3 of 3 channels takes 0.7 to 1.0 of the time (in VGG's planes
+ * 1.09), 5x5 0.5 to 0.99, 7x7 of strides 2 0.6 to 1.0, 9x9 0.53 to 0.8, 11x11 of strides 4 0.65 to 0.72, 4x4
+ * 0.65 to 0.85. 3x3 of 6 to 8 channels are as fast in tiles of two dimensions, or up to 1.3 times. */
+bool fc_fits_winograd_few_dkernel(const struct fc_convolution *convolution)
+{
+    const struct fc_axis *axis = convolution->axis;
+    const struct fc_kernel_view *kernel = &convolution->kernel;
+    const int64_t h = axis[0].out, w = axis[1].out;
+    struct fc_winograd_few few;
+    return kernel->groups == 1 && axis[0].dilation == 1 && axis[1].dilation == 1 &&
+           (fc_max(h, w) >= DKERNEL_PIXELS || h * w >= DKERNEL_PIXELS) &&
+           fc_pads_with_zero(convolution) && fc_winograd_few_dkernel_of(convolution, &few) &&
+           kernel->kh * few.run >= DKERNEL_TERMS &&
+           (few.taps > 3 || axis[1].stride > 1 || kernel->c_in <= DKERNEL_CHANNELS) &&
+           fc_whole_units(kernel->c_out, few.unit) - kernel->c_out <= kernel->c_out / 5 &&
+           fc_whole_units(axis[1].out, FC_FEW_COLUMNS) - axis[1].out <= axis[1].out / 4;
 }
 
 int64_t fc_winograd_few_unit(const struct fc_winograd_few *few, const struct fc_kernel_view *kernel)

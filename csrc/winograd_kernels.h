@@ -111,13 +111,15 @@ struct fc_winograd_few_taps {
     bool lacks;
 };
 
-/* A row of x to v[tile][point * v_point + l] for l below run, from the numbers x[j * step + l] from a tile's first
- * output on; tiles are `outputs` * step apart, but for the last, which begins at `last`. Whole 16 bytes are read and
- * written. */
+enum { FC_WINOGRAD_FEW_BYTES = 32 };
+
+/* A row of x to v[tile * v_tile + point * v_point + l] for l below run, from the numbers x[j * step + l] from a tile's
+ * first output on; tiles are `outputs` * step apart, but for the last, which begins at `last`. Beyond the last number
+ * fewer than FC_WINOGRAD_FEW_BYTES are read, and written; points or tiles, whichever are nearer, may lie that near. */
 struct fc_winograd_few_row {
     const void *x;
     void *v;
-    ptrdiff_t step, last, v_point;
+    ptrdiff_t step, last, v_point, v_tile;
     int64_t tiles, run;
     int points, outputs;
 };
@@ -143,6 +145,27 @@ struct fc_winograd_few_tiles {
     int points, taps;
     fc_activation activation;
     bool stream; /* past the caches (stream.h) */
+};
+
+/* A row of dy to d[t * d_tile + i * d_point + k]: the polynomial of 4 pixels from the 4 * t-th on, zeros beyond them,
+ * at point i; whole units of outputs, zeros beyond the channels, d_tile in all. */
+struct fc_winograd_few_dy {
+    const void *dy;
+    void *d;
+    ptrdiff_t dy_pixel, d_point, d_tile;
+    int64_t pixels, channels;
+    int points;
+};
+
+/* Sums over tiles at the points, s[i * s_point + k], to the gradients of taps, y[j * columns + k], of which the last
+ * may be lacking, for k < columns, whole units. Whether all of these are finite. */
+struct fc_winograd_few_sums {
+    const void *s;
+    void *y;
+    ptrdiff_t s_point;
+    int64_t columns;
+    int taps;
+    bool lacks;
 };
 
 /* Along rows with tiles in the lanes (winograd_lanes.c): planes of every 4th column of x to the points of 3 to 5 taps,
@@ -189,6 +212,8 @@ struct fc_winograd_kernels {
     void (*few_kernel)(const struct fc_winograd_few_taps *);
     void (*few_row)(const struct fc_winograd_few_row *);
     void (*few_tile)(const struct fc_winograd_few_tiles *);
+    void (*few_dy)(const struct fc_winograd_few_dy *);
+    bool (*few_sums)(const struct fc_winograd_few_sums *);
     void (*lanes_points)(const struct fc_winograd_lanes_points *);
     void (*lanes_sums)(const struct fc_winograd_lanes_sums *);
     bool (*lanes_row)(const struct fc_winograd_lanes_row *);

@@ -15,11 +15,11 @@ ONE = ""  # there are no tiles: all algorithms are one
 # (layer, called, packed, dx, dkernel)
 TABLE = {
     "lenet conv1": (Conv2DProblem(1, 28, 28, 1, 6, 5, 5, 1, 2), PLAIN, PLAIN, PLAIN, PLAIN),
-    "lenet conv2": (Conv2DProblem(1, 14, 14, 6, 16, 5, 5), FAST, FAST, FAST, PLAIN),
-    "vgg conv1_1, wide": (Conv2DProblem(1, 9, 48, 3, 64, 3, 3, 1, 1), FAST, FAST, FAST, PLAIN),
-    "vgg conv1_1": (Conv2DProblem(1, 32, 32, 3, 64, 3, 3, 1, 1), FAST, FAST, PLAIN, PLAIN),
-    "resnet conv1": (Conv2DProblem(1, 56, 56, 3, 64, 7, 7, 2, 3), FAST, FAST, FAST, ONE),
-    "alexnet conv1": (Conv2DProblem(1, 63, 63, 3, 64, 11, 11, 4, 2), FAST, FAST, ONE, ONE),
+    "lenet conv2": (Conv2DProblem(1, 14, 14, 6, 16, 5, 5), *[FAST] * 4),
+    "vgg conv1_1, wide": (Conv2DProblem(1, 9, 48, 3, 64, 3, 3, 1, 1), *[FAST] * 4),
+    "vgg conv1_1": (Conv2DProblem(1, 32, 32, 3, 64, 3, 3, 1, 1), FAST, FAST, PLAIN, FAST),
+    "resnet conv1": (Conv2DProblem(1, 56, 56, 3, 64, 7, 7, 2, 3), *[FAST] * 4),
+    "alexnet conv1": (Conv2DProblem(1, 63, 63, 3, 64, 11, 11, 4, 2), FAST, FAST, ONE, FAST),
     "mobilenet conv1": (Conv2DProblem(1, 32, 32, 3, 32, 3, 3, 2, 1), *[PLAIN] * 4),
     "mnist conv1": (Conv2DProblem(1, 28, 28, 1, 32, 3, 3), *[PLAIN] * 4),
     "3 to 24": (Conv2DProblem(1, 32, 32, 3, 24, 3, 3, 1, 1), *[PLAIN] * 4),

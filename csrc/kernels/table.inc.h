@@ -41,6 +41,7 @@
 #include "reduce.inc.h"
 #include "winograd.inc.h"
 #include "winograd_few.inc.h"
+#include "winograd_few_dkernel.inc.h"
 #include "winograd_lanes.inc.h"
 
 extern const struct fc_kernels FC_TABLE;
@@ -93,6 +94,8 @@ const struct fc_kernels FC_TABLE = {
                  .few_kernel = winograd_few_kernel,
                  .few_row = winograd_few_row,
                  .few_tile = winograd_few_tile,
+                 .few_dy = winograd_few_dy,
+                 .few_sums = winograd_few_sums,
                  .lanes_points = winograd_lanes_points,
                  .lanes_sums = winograd_lanes_sums,
                  .lanes_row = winograd_lanes_row},

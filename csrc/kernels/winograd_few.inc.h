@@ -51,61 +51,28 @@ static void winograd_few_kernel(const struct fc_winograd_few_taps *taps)
 
 /* --------------------------------------------------------------------- row */
 
-/* The channels of a phase are so few that vectors of 16 bytes hold them best: 8 cycles a tile on Zen 4, where whole
- * vectors of AVX-512 take 24. */
-typedef real vnarrow __attribute__((vector_size(16)));
-enum { NARROW_LANES = 16 / sizeof(real) };
-
-/* winograd_input, in narrow vectors, which have no multiply-add of one rounding on every instruction set. */
-FC_INLINE void narrow_input(const int points, const vnarrow *x, vnarrow *y)
-{
-    const int pairs = (points - 1) / 2, set = winograd_set(points), zero = 1 - points % 2;
-    vnarrow first = x[2 * pairs], last = x[2 * pairs + zero];
-    FC_UNROLL (i, pairs) {
-        const real c = (real)winograd_product_of_all[set][pairs - 1 - i];
-        first += c * x[2 * (pairs - 1 - i)];
-        last += c * x[2 * (pairs - 1 - i) + zero];
-    }
-    if (zero)
-        y[0] = first;
-    y[points - 1] = last;
-    FC_UNROLL (j, pairs) {
-        vnarrow even = x[2 * (pairs - 1 + zero)], odd = x[2 * pairs - 1];
-        FC_UNROLL (i, pairs - 1) {
-            const real c = (real)winograd_product_but[set][j][pairs - 2 - i];
-            even += c * x[2 * (pairs - 2 - i + zero)];
-            odd += c * x[2 * (pairs - 2 - i) + 1];
-        }
-        const vnarrow whole = zero ? even : odd;
-        const vnarrow part = (real)winograd_point[set][j] * (zero ? odd : even);
-        y[zero + 2 * j] = whole + part;
-        y[zero + 1 + 2 * j] = whole - part;
-    }
-}
+#define FEW_ROW_BYTES 16
+#include "winograd_few_row.inc.h"
+#define FEW_ROW_BYTES 32
+#include "winograd_few_row.inc.h"
 
 FC_INLINE void few_row(const struct fc_winograd_few_row *row, const int points)
 {
-    vnarrow from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
-    real *v = row->v;
-    for (int64_t t = 0; t < row->tiles; t++, v += points * row->v_point) {
-        const real *x =
-            (const real *)row->x + (t < row->tiles - 1 ? t * row->outputs * row->step : row->last);
-        for (int64_t l = 0; l < row->run; l += NARROW_LANES) {
-            FC_UNROLL (i, points)
-                memcpy(&from[i], x + i * row->step + l, sizeof from[i]);
-            narrow_input(points, from, to);
-            FC_UNROLL (i, points)
-                memcpy(v + i * row->v_point + l, &to[i], sizeof to[i]);
-        }
-    }
+    const int64_t last = (row->run - 1) % (32 / (int64_t)sizeof(real));
+    if (last >= 16 / (int64_t)sizeof(real))
+        few_row_32(row, points);
+    else
+        few_row_16(row, points);
 }
 
 static void winograd_few_row(const struct fc_winograd_few_row *row)
 {
     if (row->points == 6)
         few_row(row, 6);
-    else
+    else if (row->points == 7)
         few_row(row, 7);
+    else
+        few_row(row, 8);
 }
 
 /* ------------------------------------------------------------------- tiles */
