@@ -76,23 +76,26 @@ FC_INLINE void halves_put(real *y, vreal a, int n, const bool stream)
 }
 
 /* Three columns of each window of a row of x, from the strip's first column on. Beyond the image lies on the left
- * what never wins, a NaN, and on the right what never beats. */
+ * what never wins, a NaN, and on the right what never beats; it lies beside the strip that is `last` on the way there. */
 FC_INLINE struct three halves_three(const struct fc_pool2d_halves_planes *halves,
-                                    const struct halves_strip *strip, const real *x, vmask *nans,
-                                    const bool before, fc_pooling pooling)
+                                    const struct halves_strip *strip, vreal a, vreal b,
+                                    const real *x, const bool last, const bool before,
+                                    fc_pooling pooling)
 {
-    const vreal a = vload_first(x, strip->first);
-    const vreal b = vload_first(x + strip->x_second, strip->second);
-    const vreal even = vevens(a, b), odd = vodds(a, b), edge = vset1(x[strip->edge]);
+    const vreal even = vevens(a, b), odd = vodds(a, b);
+    const vreal none = before ? vset1(NAN) : pool_identity(pooling);
+    const vreal edge = last ? none : vset1(x[strip->edge]);
     __builtin_prefetch((const char *)x + halves->ahead, 0, 2);
     __builtin_prefetch((const char *)(x + strip->x_second) + halves->ahead, 0, 2);
-    *nans = vnans_of(a, b);
     vreal third = before ? odd : vafter(even, edge);
     if (strip->beyond)
         third = vselect(strip->right, pool_identity(pooling), third);
-    if (before)
-        return three_of(vselect(strip->left, vset1(NAN), vbefore(edge, odd)), even, third, pooling);
-    return three_of(even, odd, third, pooling);
+    if (!before)
+        return three_of(even, odd, third, pooling);
+    vreal first = vbefore(edge, odd);
+    if (!last || halves->two)
+        first = vselect(strip->left, none, first);
+    return three_of(first, even, third, pooling);
 }
 
 /* What stored indices tell of row h of windows, of rows and of their columns. Not true: one is none of its
@@ -182,14 +185,23 @@ FC_INLINE void halves_row(const struct fc_pool2d_halves_planes *halves,
 }
 
 FC_INLINE vreal halves_dy(const struct fc_pool2d_halves_planes *halves,
-                          const struct halves_strip *strip, int64_t h)
+                          const struct halves_strip *strip, const real *dy)
 {
-    const real *dy = (const real *)halves->dy + h * halves->dy_row + strip->w;
     const vreal a = vload_first(dy, strip->windows);
     __builtin_prefetch(dy + FC_POOL2D_HALVES * halves->dy_row, 0, 2);
     const vreal both =
         halves->two ? vhalves(a, vload_first(dy + halves->dy_plane, strip->windows)) : a;
     return vadd(both, vzero());
+}
+
+FC_INLINE struct three halves_search(const struct fc_pool2d_halves_planes *halves,
+                                     const struct halves_strip *strip, const real *x, vmask *nans,
+                                     const bool before, fc_pooling pooling)
+{
+    const vreal a = vload_first(x, strip->first);
+    const vreal b = vload_first(x + strip->x_second, strip->second);
+    *nans = vnans_of(a, b);
+    return halves_three(halves, strip, a, b, x, false, before, pooling);
 }
 
 /* Nothing waits but the winners of the first row of windows h: none, where that row lies above the image. */
@@ -205,7 +217,7 @@ static bool halves_begin(const struct fc_pool2d_halves_planes *halves,
     if (pooling == FC_AVG || top < 0)
         return true;
     const real *x = (const real *)halves->x + top * halves->x_row + 2 * strip->w;
-    const struct three row = halves_three(halves, strip, x, &nans, halves->before, pooling);
+    const struct three row = halves_search(halves, strip, x, &nans, halves->before, pooling);
     state->best = row.best;
     state->won = three_won(&row, pooling);
     return !vany(nans, nans);
@@ -230,7 +242,8 @@ FC_INLINE bool halves_windows(const struct fc_pool2d_halves_planes *halves,
     struct three three[2];
     struct three_won rows, columns[3];
     struct halves_sums own;
-    vreal dy = halves_dy(halves, strip, h), to[3], *other[3];
+    const real *given = (const real *)halves->dy + h * halves->dy_row + strip->w;
+    vreal dy = halves_dy(halves, strip, given), to[3], *other[3];
     vmask nans[2];
     bool fine = true;
     FC_UNROLL (i, 3)
@@ -242,8 +255,8 @@ FC_INLINE bool halves_windows(const struct fc_pool2d_halves_planes *halves,
     } else {
         const real *x = (const real *)halves->x + (row + 1) * halves->x_row + 2 * strip->w;
         const ptrdiff_t below = row + 2 < halves->height ? halves->x_row : 0;
-        three[0] = halves_three(halves, strip, x, &nans[0], before, pooling);
-        three[1] = halves_three(halves, strip, x + below, &nans[1], before, pooling);
+        three[0] = halves_search(halves, strip, x, &nans[0], before, pooling);
+        three[1] = halves_search(halves, strip, x + below, &nans[1], before, pooling);
         const struct three of = three_of(state->best, three[0].best, three[1].best, pooling);
         fine = !vany(nans[0], nans[1]);
         rows = three_won(&of, pooling);
@@ -357,11 +370,6 @@ FC_INLINE bool halves_planes(const struct fc_pool2d_halves_planes *given, fc_poo
         halves.dx = (real *)halves.dx + step * halves.dx_plane;
     }
     return true;
-}
-
-static bool halves_max_planes(const struct fc_pool2d_halves_planes *halves)
-{
-    return halves_planes(halves, FC_MAX);
 }
 
 static bool halves_min_planes(const struct fc_pool2d_halves_planes *halves)

@@ -20,6 +20,7 @@
 #include "pool2d_three.inc.h"
 #include "pool2d_halves.inc.h"
 #include "pool2d_halves_planes.inc.h"
+#include "pool2d_halves_few.inc.h"
 #include "pool2d_halves_forward.inc.h"
 #include "pool2d_halves_pixels.inc.h"
 #include "pool2d_rows.inc.h"
