@@ -4,8 +4,9 @@
  * Then all that waits is in registers, and a row of windows is 110 instructions of AVX-512 where strips that know of
  * others are 150: since each row takes some 60 cycles from its loads to its stores, what counts is how many rows the
  * CPU has begun. 27 x 27 takes 40 cycles a row and not 48, and with two strips, of which the first is known to be full,
- * 55 x 55 takes 76 and not 115, doubles of 27 x 27 78 and not 125. NaNs are told when the plane is done. */
-enum { HALVES_FEW = LANES * sizeof(real) > 16 ? 2 : 0 };
+ * 55 x 55 takes 76 and not 115, doubles of 27 x 27 78 and not 125. NaNs are told when the plane is done. Vectors of
+ * four fill a strip or two with 8 columns or 16, and gained a fifth of 13 for 14 KB. */
+enum { HALVES_FEW = LANES >= 8 ? 2 : 0 };
 
 /* A row of windows: where its second row of x lies, and the first of dx, which is row number `row`. */
 struct few_row {

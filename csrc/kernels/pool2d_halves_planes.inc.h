@@ -1,12 +1,12 @@
 /* pool2d_halves_planes.inc.h: the way back of windows of 3 x 3 that step by two over planes: columns are lanes.
  *
  * Columns come apart into even and odd ones as they are loaded, and dx comes together as it is stored. A row of
- * windows is searched, or told from indices, and gives its gradients to three rows of dx at once: the first of
- * them is whole, the second belongs to no other, and the third waits in registers, with the winners of its columns,
- * for the next row of windows. 16 windows of AVX-512 take 8 comparisons, two of them a look for NaNs, 5 maxima, 7
- * additions, 13 permutations and 12 selections, 23 cycles of Zen 4's ports, and with some 150 instructions 47; in
- * three times the code 41. Rows of a vector or less come from two planes at once, side by side, so that 13 x 13 has 12
- * windows in 16 lanes and not 6. */
+ * windows is searched, or told from indices, and gives its gradients to three rows of dx at once: the first of them
+ * is whole, the second belongs to no other, and the third waits in registers, with the winners of its columns, for
+ * the next row of windows. 16 windows of AVX-512 take 8 comparisons, two of them a look for NaNs, 5 maxima, 7
+ * additions, 13 permutations and 12 selections, 23 cycles of Zen 4's ports, and with some 150 instructions 48: rows
+ * of few strips have their own walk. Rows of a vector or less come from two planes at once, side by side, so that 13
+ * x 13 has 12 windows in 16 lanes and not 6. */
 
 /* A vector of windows, from w on, and of pairs of columns, from 2 * w on. */
 struct halves_strip {
@@ -76,7 +76,7 @@ FC_INLINE void halves_put(real *y, vreal a, int n, const bool stream)
 }
 
 /* Three columns of each window of a row of x, from the strip's first column on. Beyond the image lies on the left
- * what never wins, a NaN, and on the right what never beats; it lies beside the strip that is `last` on the way there. */
+ * what never wins, a NaN, and on the right what never beats; the strip beside that is `last` on the way there. */
 FC_INLINE struct three halves_three(const struct fc_pool2d_halves_planes *halves,
                                     const struct halves_strip *strip, vreal a, vreal b,
                                     const real *x, const bool last, const bool before,
