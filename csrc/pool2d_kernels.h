@@ -241,7 +241,7 @@ struct fc_pool2d_quads {
  *   y[p * y_plane + h * y_row + w] = pool over the window around x[p * x_plane + h * x_row + w]
  * or, on the way back, y is dx, and dy and index are rows as those are; with index x is not read. An element
  * adds up the gradients of the windows it has won in their order, one chain that begins with zero. Indices
- * of a plane fit 31 bits. */
+ * of a plane fit 31 bits. False: one is none of its window's, or x, where lines_dx searches it, has a NaN. */
 enum { FC_POOL2D_LINE = 16 };
 struct fc_pool2d_lines {
     const void *x, *dy;

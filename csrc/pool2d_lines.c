@@ -22,7 +22,7 @@ struct work {
     int64_t share, shares, items;     /* planes of an item, items of an image, and all */
     bool pixels;                      /* channels lie together */
     struct fc_pool2d_lines lines;
-    atomic_bool stray;
+    atomic_bool stray; /* an index lies outside its window, or planes of x have a NaN */
 };
 
 static bool make_plan(struct work *work)
