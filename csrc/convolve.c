@@ -11,6 +11,7 @@
 #include "convolve.h"
 
 #include "convolve_columns.h"
+#include "convolve_crossed.h"
 #include "convolve_groups.h"
 #include "convolve_one_tap.h"
 #include "convolve_planes.h"
@@ -341,7 +342,8 @@ fc_status fc_convolve(const struct fc_convolution *given)
         return status;
     fc_merge_pixels(&convolution);
     if (fc_fits_rows(&convolution))
-        return fc_convolve_rows(&convolution);
+        return fc_fits_crossed(&convolution) ? fc_convolve_crossed(&convolution)
+                                             : fc_convolve_rows(&convolution);
     if (fc_fits_pointwise(&convolution))
         return fc_convolve_pointwise(&convolution);
     if (!fc_plan_convolve(&convolution, &plan))
