@@ -67,15 +67,6 @@ FC_INLINE void quad_load(const real *x, ptrdiff_t pixel, const struct quad_order
     *right = PERMUTES_TWO ? vpermute_two(a, b, pairs->right) : vodds(a, b);
 }
 
-/* Whole vectors, past the caches where the result is large. */
-FC_INLINE void quad_put(real *x, vreal a, bool stream)
-{
-    if (stream)
-        vstream(x, a);
-    else
-        vstore(x, a);
-}
-
 FC_INLINE void quad_store(real *x, ptrdiff_t pixel, const struct quad_order *pairs,
                           const bool partial, int lanes, vreal left, vreal right, bool stream)
 {
@@ -170,28 +161,6 @@ FC_INLINE vreal quad_pool(const vreal tap[4], fc_pooling pooling)
         pool_row_ends(&state, 1, pooling);
     }
     return pool_result(&state, 4, pooling, false);
-}
-
-/* The maximum too, and what the way back needs to know: a number of 4 bytes for 16 of x. One body for all lines,
- * which marks that few ask for do not make longer; a minimum, though never marked, has the same: so it is packed in
- * a wheel for nothing. */
-static __attribute__((noinline)) vreal quad_mark(real *mark, int lanes, vreal a, vreal b, vreal c,
-                                                 vreal d)
-{
-    vreal best = a;
-    vint number = viset1(0);
-    vmask numbers = visnumber(best);
-    pool_wins_next(b, viset1(1), &best, &number, &numbers, FC_MAX);
-    pool_wins_next(c, viset1(2), &best, &number, &numbers, FC_MAX);
-    pool_wins_next(d, viset1(3), &best, &number, &numbers, FC_MAX);
-    number = vior(number, viselect(vgreater(best, vzero()), viset1(0), viset1(FC_STOPPED_BY_RELU)));
-    number =
-        vior(number, viselect(vgreater(vset1(6), best), viset1(0), viset1(FC_STOPPED_BY_RELU6)));
-    if (lanes < LANES)
-        vstore_first(mark, vas_real(number), lanes);
-    else
-        vstore(mark, vas_real(number));
-    return vselect(numbers, best, vset1(NAN));
 }
 
 FC_INLINE void quad_forward(const struct fc_pool2d_quads *quads, const struct quad_at *at,
@@ -368,11 +337,16 @@ FC_INLINE bool quads_of(const struct fc_pool2d_quads *quads, const bool forward,
 #define QUADS(pooling, POOLING)                                                  \
     static void quads_##pooling(const struct fc_pool2d_quads *quads)             \
     {                                                                            \
-        quads_of(quads, true, POOLING, false);                                   \
+        if (POOLING != FC_AVG && quads->mark && quads->lanes % LANES == 0)       \
+            quad_marks(quads);                                                   \
+        else                                                                     \
+            quads_of(quads, true, POOLING, false);                               \
     }                                                                            \
     static bool quads_##pooling##_dx(const struct fc_pool2d_quads *quads)        \
     {                                                                            \
         const bool indexed = POOLING != FC_AVG && (quads->index || quads->mark); \
+        if (POOLING != FC_AVG && quads->mark && quads->lanes % LANES == 0)       \
+            return quad_marks_dx(quads);                                         \
         return indexed ? quads_of(quads, false, POOLING, true)                   \
                        : quads_of(quads, false, POOLING, false);                 \
     }

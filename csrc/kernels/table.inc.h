@@ -29,6 +29,7 @@
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"
+#include "pool2d_marks.inc.h"
 #include "pool2d_quads.inc.h"
 #include "pool2d_lines.inc.h"
 #include "pool2d_slide.inc.h"
