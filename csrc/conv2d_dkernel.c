@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "choose.h"
-#include "conv2d.h"
 #include "conv2d_dkernel_sums.h"
+#include "conv2d_pooled.h"
 #include "convolve_one_tap.h"
 #include "dense_dkernel.h"
 #include "depthwise_dkernel.h"
@@ -85,14 +85,17 @@ static void sum_chunk(void *context, int64_t item, int worker)
 {
     struct fc_dkernel_job *job = context;
     const struct fc_dkernel_plan *plan = job->plan;
+    struct fc_dkernel_own own;
     const int64_t chunk = item % plan->chunks, blocks = fc_block_count(&plan->blocks);
     struct fc_dkernel_part part = find_part(job, item / plan->chunks);
-    part.x = job->scratch + (size_t)worker * plan->worker_bytes;
+    part.x = job->scratch + (size_t)worker * job->worker_bytes;
     part.dy = part.x + plan->x_bytes;
     part.offset = (ptrdiff_t *)(part.dy + plan->dy_bytes);
     part.sums = plan->chunks > 1 ? job->sums + (size_t)item * plan->sums_bytes
                                  : (char *)part.offset + plan->offset_bytes;
     part.first = part.finite = true;
+    if (job->unpooled)
+        fc_dkernel_own_dy(&part, part.x + plan->worker_bytes, &own);
     int64_t end = plan->steps * (chunk + 1) / plan->chunks;
     const int64_t begin = plan->steps * chunk / plan->chunks;
     while (end > begin && !fc_block_at(plan->axis, &plan->blocks, (end - 1) % blocks).rows)
@@ -100,6 +103,8 @@ static void sum_chunk(void *context, int64_t item, int worker)
     for (int64_t step = begin; step < end; step++) {
         part.patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
         part.last = step + 1 == end;
+        if (job->unpooled)
+            fc_dkernel_unpool(&own, step / blocks, &part.patch);
         fc_dkernel_look_ahead(&part, part.last ? begin : step + 1);
         if (part.patch.rows) {
             fc_dkernel_add(&part, step / blocks * plan->images);
@@ -110,7 +115,7 @@ static void sum_chunk(void *context, int64_t item, int worker)
     if (part.first) /* no block had a row */
         memset(part.sums, 0, plan->sums_bytes);
     if (!part.finite)
-        atomic_store(&job->not_finite, true);
+        atomic_store(job->not_finite, true);
     for (int64_t p = part.panel; plan->chunks == 1 && p < part.panel + part.panels; p++)
         if (part.first || !fc_dkernel_lands(job, p))
             store_panel(&part, p, part.sums);
@@ -145,6 +150,7 @@ static void images_to_columns(struct fc_convolution *convolution)
 struct bias {
     const fc_image *dy;
     void *sums;
+    const struct fc_unpooled *unpooled; /* what dy is made of, or NULL */
 };
 
 static void end_bias(void *context, int64_t item, int worker)
@@ -167,13 +173,20 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
         bias_bytes = fc_channel_sums_bytes(&sums, plan->width);
         bias->sums = NULL;
     }
+    if (bias->unpooled && (bias->sums || depthwise || plan->images > 1 || plan->parts > 1 ||
+                           plan->blocks.row_phases > 1)) {
+        *finite = false; /* whoever asks has it another way */
+        return FC_OK;
+    }
     if (depthwise)
         return fc_depthwise_dkernel(convolution, &plan->blocks, plan->steps, plan->chunks,
                                     fits ? &sums : NULL, dbias, finite);
+    const size_t own = bias->unpooled ? fc_unpooled_bytes(bias->unpooled, plan->blocks.rows) : 0;
     char *scratch;
     if (__builtin_add_overflow(plan->all_sums_bytes, bias_bytes, &shared))
         return FC_OVERFLOW;
-    const fc_status status = fc_workspace_divide(shared, plan->worker_bytes, plan->width, &scratch);
+    const size_t each = plan->worker_bytes + own;
+    const fc_status status = fc_workspace_divide(shared, each, plan->width, &scratch);
     if (status != FC_OK)
         return status;
     const struct fc_kernels *all = fc_current_kernels(convolution->dtype);
@@ -184,6 +197,7 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
         turned.kernel.stride_c_out = convolution->kernel.stride_c_in;
     }
     const bool mixes = plan->channels.lanes || plan->merged;
+    atomic_bool not_finite = false;
     struct fc_dkernel_job job = {
         .convolution = &turned,
         .plan = plan,
@@ -193,10 +207,13 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .sums = scratch,
         .scratch = scratch + shared,
+        .worker_bytes = each,
+        .unpooled = bias->unpooled,
         .in_place =
             plan->chunks == 1 && !mixes && !plan->exact && convolution->kernel.stride_c_out == 1,
         .bias = fits ? &sums : NULL,
         .dbias = dbias,
+        .not_finite = &not_finite,
     };
     if (fits)
         fc_begin_channel_sums(&sums, scratch + plan->all_sums_bytes);
@@ -206,7 +223,7 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
     if (job.bias)
         fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &job);
     fc_workspace_release(scratch);
-    *finite = !mixes || !fc_pads_with_zero(convolution) || !job.not_finite;
+    *finite = !mixes || !fc_pads_with_zero(convolution) || !not_finite;
     return FC_OK;
 }
 
@@ -232,7 +249,7 @@ static bool swap(const struct fc_convolution *convolution, const struct fc_dkern
            swapped_plan->steps == plan->steps && swapped_plan->images == plan->images;
 }
 
-/* Directly; *finite as in sum_parts. */
+/* Directly; *finite as in sum_parts, or false where dy, not there as a whole, is not read block by block. */
 static fc_status sum_directly(const struct fc_convolution *convolution, bool exact,
                               struct bias *bias, bool *finite)
 {
@@ -257,7 +274,7 @@ static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolu
     if (form != FC_DIRECT_FORM && !empty)
         return fc_winograd_dkernel(form, convolution, finite);
     if (!empty && fc_fits_few_dkernel(convolution))
-        return fc_few_dkernel(convolution, &bias->sums, finite);
+        return fc_few_dkernel(convolution, NULL, &bias->sums, finite);
     fc_make_dense(convolution);
     images_to_columns(convolution);
     if (!empty && fc_fits_dense_dkernel(convolution))
@@ -265,13 +282,11 @@ static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolu
     return sum_directly(convolution, false, bias, finite);
 }
 
-/* Tiles of several taps multiply what is not finite in one of x and dy by the zeros that pad the
- * other, or spread it to other taps: what comes out so is computed again, tap by tap. */
-fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
-                            const fc_image *dy, const fc_image *x, const fc_weights *dkernel,
-                            void *dbias)
+static struct fc_convolution convolution_of(const fc_conv2d_params *params,
+                                            const struct fc_window *window, const fc_image *dy,
+                                            const fc_image *x, const fc_weights *dkernel)
 {
-    struct fc_convolution convolution = {
+    return (struct fc_convolution){
         .dtype = params->dtype,
         .x = *x,
         .y = *dy,
@@ -280,6 +295,15 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
         .padding_mode = params->padding_mode,
         .padding_value = params->padding_value,
     };
+}
+
+/* Tiles of several taps multiply what is not finite in one of x and dy by the zeros that pad the
+ * other, or spread it to other taps: what comes out so is computed again, tap by tap. */
+fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
+                            const fc_image *dy, const fc_image *x, const fc_weights *dkernel,
+                            void *dbias)
+{
+    struct fc_convolution convolution = convolution_of(params, window, dy, x, dkernel);
     struct bias bias = {.dy = dy, .sums = dbias};
     fc_status status = FC_OK;
     if (dkernel->kh * dkernel->kw * dkernel->c_in * dkernel->c_out > 0) {
@@ -289,4 +313,19 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
             status = sum_directly(&convolution, true, &bias, &finite);
     }
     return status == FC_OK && bias.sums ? fc_sum_channels(params->dtype, dy, bias.sums) : status;
+}
+
+fc_status fc_conv2d_pooled_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
+                                   const struct fc_unpooled *dy, const fc_image *x,
+                                   const fc_weights *dkernel, void *dbias, bool *done)
+{
+    const struct fc_convolution convolution =
+        convolution_of(params, window, &dy->image, x, dkernel);
+    struct bias bias = {.dy = &dy->image, .sums = dbias, .unpooled = dy};
+    *done = fc_choose_form(params->algorithm, FC_PASS_DKERNEL, &convolution) == FC_DIRECT_FORM;
+    if (*done && fc_fits_few_dkernel(&convolution))
+        return fc_few_dkernel(&convolution, dy, &bias.sums, done);
+    *done = *done && convolution.kernel.kh * convolution.kernel.kw > 1 &&
+            convolution.kernel.c_in * convolution.kernel.c_out > 0;
+    return *done ? sum_directly(&convolution, false, &bias, done) : FC_OK;
 }

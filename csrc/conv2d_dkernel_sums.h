@@ -6,6 +6,7 @@
 
 #include "conv2d_dkernel_ahead.h"
 #include "conv2d_dkernel_plan.h"
+#include "conv2d_pooled.h"
 #include "few_kernels.h"
 #include "sum_channels.h"
 
@@ -17,10 +18,12 @@ struct fc_dkernel_job {
     struct fc_padded padded;
     ptrdiff_t element;
     char *sums, *scratch;
+    size_t worker_bytes;
+    const struct fc_unpooled *unpooled; /* what dy is made of image by image, or NULL */
     bool in_place;                      /* finished sums of whole panels go straight to dkernel */
     const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
     void *dbias;
-    atomic_bool not_finite;
+    atomic_bool *not_finite;
 };
 
 /* One part, and one worker's scratch. */
@@ -38,6 +41,19 @@ struct fc_dkernel_part {
     struct fc_dkernel_tile tile;
     struct fc_dkernel_ahead ahead;
 };
+
+/* A worker's view of a job whose dy it makes for itself, block by block in one place. */
+struct fc_dkernel_own {
+    struct fc_dkernel_job job;
+    struct fc_convolution convolution;
+    struct fc_channel_sums bias;
+    char *dy;
+};
+
+/* Makes it the part's. */
+void fc_dkernel_own_dy(struct fc_dkernel_part *part, char *dy, struct fc_dkernel_own *own);
+/* The dy of a block of image n. */
+void fc_dkernel_unpool(struct fc_dkernel_own *own, int64_t n, const struct fc_patch *patch);
 
 /* Where a panel's sums begin within those of its part: [panel][slab][kh][kw][channel][width]. */
 static inline int64_t fc_dkernel_panel(const struct fc_dkernel_part *part, int64_t p)

@@ -42,6 +42,7 @@ struct job {
     char *sums, *scratch;
     const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
     void *dbias;
+    const struct fc_unpooled *unpooled; /* what dy is made of, row by row, or NULL */
 };
 
 bool fc_fits_few_dkernel(const struct fc_convolution *convolution)
@@ -62,7 +63,7 @@ bool fc_fits_few_dkernel(const struct fc_convolution *convolution)
 /* -------------------------------------------------------------------- plan */
 
 /* False where a count of bytes overflows. */
-static bool make_plan(const struct fc_convolution *convolution, struct plan *plan)
+static bool make_plan(const struct fc_convolution *convolution, bool unpooled, struct plan *plan)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const fc_image *dy = &convolution->y;
@@ -76,12 +77,12 @@ static bool make_plan(const struct fc_convolution *convolution, struct plan *pla
     plan->dy_row = (plan->blocks.columns + 2 * (kernel->kw - 1)) * kernel->c_out;
     plan->sums_bytes = (size_t)(plan->elements * plan->columns * element);
     const int64_t pixels = fc_block_pixels(convolution->axis, &plan->blocks);
+    const int64_t rows = plan->blocks.rows + (unpooled ? 2 : 0);
     if (pixels < 0)
         return false;
     plan->x_bytes = fc_round_to_line((size_t)(pixels * kernel->c_in * element));
     plan->worker_bytes =
-        plan->x_bytes +
-        fc_round_to_line((size_t)((plan->blocks.rows * plan->dy_row + plan->columns) * element));
+        plan->x_bytes + fc_round_to_line((size_t)((rows * plan->dy_row + plan->columns) * element));
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)kernel->c_out *
                         (double)plan->elements * (double)kernel->kw;
     plan->width = fc_parallel_width(plan->chunks, work);
@@ -149,9 +150,17 @@ static void pack_dy(const struct job *job, int64_t n, const struct fc_patch *pat
             .pixels = patch->columns,
             .channels = dy->c});
     }
-    if (job->bias)
-        fc_add_packed_rows(job->bias, n * dy->h + patch->row, patch->rows, 0, dy->c,
-                           to + edge * job->element, job->plan->dy_row, dy->c);
+}
+
+/* The same as the way back of a pooling makes them, whose pairs of rows may begin with one before the block's: what
+ * lies around them is zero already. Returns where the block's begin. */
+static char *unpool_dy(const struct job *job, int64_t n, const struct fc_patch *patch, char *to)
+{
+    fc_image dy = job->convolution->y;
+    const int64_t edge = (job->convolution->kernel.kw - 1) * dy.c;
+    dy.stride_h = job->plan->dy_row;
+    fc_unpool_rows(job->unpooled, n, patch->row, patch->rows, to + edge * job->element, &dy);
+    return to + patch->row % 2 * job->plan->dy_row * job->element;
 }
 
 static void add_block(const struct job *job, int64_t n, const struct fc_patch *patch, char *x,
@@ -164,7 +173,14 @@ static void add_block(const struct job *job, int64_t n, const struct fc_patch *p
     const int64_t tiles = fc_ceil_div(plan->elements, job->kernels->conv2d.dkernel_elements);
     const struct fc_inside inside = fc_patch_inside(patch, image->h, image->w);
     pack_x(job, n, patch, &inside, x);
-    pack_dy(job, n, patch, dy);
+    if (job->unpooled)
+        dy = unpool_dy(job, n, patch, dy);
+    else
+        pack_dy(job, n, patch, dy);
+    if (job->bias)
+        fc_add_packed_rows(job->bias, n * job->bias->image.h + patch->row, patch->rows, 0, c_out,
+                           dy + (job->convolution->kernel.kw - 1) * c_out * job->element,
+                           plan->dy_row, c_out);
     struct fc_row_dkernel tile = {
         .x_step = patch->x_rows * image->c,
         .x_row = plan->blocks.row_stride * image->c,
@@ -251,14 +267,19 @@ static void store_sums(void *context, int64_t item, int worker)
                 .channels = kernel->c_out});
 }
 
-fc_status fc_few_dkernel(const struct fc_convolution *convolution, void **dbias, bool *done)
+fc_status fc_few_dkernel(const struct fc_convolution *convolution,
+                         const struct fc_unpooled *unpooled, void **dbias, bool *done)
 {
     struct plan plan;
-    if (!make_plan(convolution, &plan))
+    if (!make_plan(convolution, unpooled, &plan))
         return FC_OVERFLOW;
     struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y);
     const bool fits = *dbias && fc_blocks_fit_channel_sums(&bias, convolution->axis, &plan.blocks,
                                                            1, plan.steps, plan.chunks);
+    *done = false;
+    if (unpooled &&
+        ((*dbias && !fits) || plan.blocks.row_phases > 1 || plan.blocks.column_blocks > 1))
+        return FC_OK;
     const size_t bias_bytes = fits ? fc_channel_sums_bytes(&bias, plan.width) : 0;
     const size_t sums_bytes = fc_round_to_line(plan.all_sums_bytes);
     char *scratch;
@@ -275,6 +296,7 @@ fc_status fc_few_dkernel(const struct fc_convolution *convolution, void **dbias,
         .scratch = scratch + sums_bytes + bias_bytes,
         .bias = fits ? &bias : NULL,
         .dbias = *dbias,
+        .unpooled = unpooled,
     };
     if (fits) {
         fc_begin_channel_sums(&bias, scratch + sums_bytes);

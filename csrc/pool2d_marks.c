@@ -33,16 +33,21 @@ fc_status fc_pool2d_marked(const fc_pool2d_params *params, const fc_image *x, co
     return *done || status != FC_OK ? status : fc_pool2d_quads_forward(&pass, y, marks, done);
 }
 
+int64_t fc_pool2d_stops(fc_activation activation)
+{
+    return activation == FC_RELU    ? FC_STOPPED_BY_RELU
+           : activation == FC_RELU6 ? FC_STOPPED_BY_RELU | FC_STOPPED_BY_RELU6
+                                    : 0;
+}
+
 fc_status fc_pool2d_marked_backward(const fc_pool2d_params *params, const fc_image *dy,
                                     const fc_image *marks, fc_activation activation,
                                     const fc_image *dx, bool *done)
 {
-    const int64_t stops = activation == FC_RELU    ? FC_STOPPED_BY_RELU
-                          : activation == FC_RELU6 ? FC_STOPPED_BY_RELU | FC_STOPPED_BY_RELU6
-                                                   : 0;
     struct fc_pool2d_pass pass;
     const fc_status status = check(params, dx, dy, marks, &pass);
     *done = status == FC_OK && (dx->n == 0 || dx->c == 0);
-    return *done || status != FC_OK ? status
-                                    : fc_pool2d_quads_marked_dx(&pass, dy, marks, stops, dx, done);
+    return *done || status != FC_OK
+               ? status
+               : fc_pool2d_quads_marked_dx(&pass, dy, marks, fc_pool2d_stops(activation), dx, done);
 }

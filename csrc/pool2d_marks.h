@@ -13,6 +13,9 @@
 fc_status fc_pool2d_marked(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
                            const fc_image *marks, bool *done);
 
+/* The bits of marks by which an activation's way back stops what goes to a window. */
+int64_t fc_pool2d_stops(fc_activation activation);
+
 /* dx of fc_pool2d, of what fc_activation_backward lets through: x is the activation's result. *done as before. */
 fc_status fc_pool2d_marked_backward(const fc_pool2d_params *params, const fc_image *dy,
                                     const fc_image *marks, fc_activation activation,

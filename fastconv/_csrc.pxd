@@ -158,6 +158,17 @@ cdef extern from "pool2d_marks.h" nogil:
                                         c_bool *)
 
 
+cdef extern from "conv2d_pooled.h" nogil:
+    fc_status fc_conv2d_pooled(const fc_conv2d_params *, const fc_pool2d_params *,
+                               const fc_image *, const fc_weights *, const fc_epilogue *,
+                               const fc_image *, const fc_image *, c_bool *)
+    c_bool fc_fits_conv2d_pooled(const fc_conv2d_params *, const fc_image *, const fc_weights *,
+                                 const fc_image *)
+    fc_status fc_conv2d_pooled_backward(const fc_conv2d_params *, const fc_image *,
+                                        const fc_image *, fc_activation, const fc_image *,
+                                        const fc_weights *, void *, c_bool *)
+
+
 cdef extern from "parallel.h" nogil:
     void fc_force_worker_share(int64_t)
 

@@ -207,6 +207,23 @@ def marked_max_pool2d_backward(
     padding: Any,
     data_format: _DataFormat,
 ) -> NDArray[Any]: ...
+def pooled_conv2d(
+    x: NDArray[Any],
+    kernel: NDArray[Any],
+    bias: NDArray[Any] | None,
+    activation: _Activation,
+    words: dict[str, Any],
+    pool_words: dict[str, Any],
+) -> tuple[NDArray[Any], NDArray[Any], tuple[int, ...]] | None: ...
+def pooled_conv2d_backward(
+    dy: NDArray[Any],
+    marks: NDArray[Any],
+    x: NDArray[Any],
+    kernel: NDArray[Any],
+    activation: _Activation,
+    needs: Sequence[str],
+    words: dict[str, Any],
+) -> Conv2DGradients | None: ...
 def min_pool2d_backward(
     dy: NDArray[_Real],
     x: NDArray[_Real],

@@ -119,11 +119,11 @@ def test_a_layer_gives_the_bits_it_gave(data_format: str, activation: str | None
 
 @pytest.mark.usefixtures("empty_pool")
 def test_what_was_pooled_is_given_back_before_the_way_back() -> None:
-    """Of a training step, the output of a first layer is gone once it is pooled."""
+    """Of a training step, the output of a layer is gone once it is pooled."""
     model = Sequential(
-        [Conv2D(32, 3, activation="relu", input_shape=(66, 66, 1)), MaxPooling2D()], seed=0
+        [Conv2D(32, 3, activation="relu", input_shape=(66, 66, 16)), MaxPooling2D()], seed=0
     )
-    x = np.zeros((32, 66, 66, 1), np.float32)
+    x = np.zeros((32, 66, 66, 16), np.float32)
     _, back = model.forward(x, training=True)
     assert output_pool_held() >= 32 * 64 * 64 * 32 * x.itemsize
     del back

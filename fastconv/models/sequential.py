@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fastconv import _checks
 from fastconv._checks import Array, Shape
-from fastconv.layers import Backprop, Input, Layer, Step
+from fastconv.layers import Backprop, Input, Layer, Step, _pooled
 from fastconv.layers._gates import swapped
 from fastconv.models import _architecture, _random, _summary
 from fastconv.models.model import Model, Predictor
@@ -300,6 +300,12 @@ class Sequential(Model):
         trainable = (index for index, layer in enumerate(self._layers) if layer.trainable_weights)
         first = next(trainable, len(self._layers))
         for index, layer in enumerate(self._layers):
+            if index < len(steps):
+                continue  # it was called with the layer before it
+            if training and (pair := _pooled.forward(self._layers[index : index + 2], y)):
+                y, *ways = pair
+                steps += ways
+                continue
             own = training.of_layer(index) if isinstance(training, Step) else training
             y, step = layer.forward(y, training=own)
             if index:
