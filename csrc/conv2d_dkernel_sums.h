@@ -6,9 +6,9 @@
 
 #include "conv2d_dkernel_ahead.h"
 #include "conv2d_dkernel_plan.h"
-#include "conv2d_pooled.h"
 #include "few_kernels.h"
 #include "sum_channels.h"
+#include "unpooled.h"
 
 struct fc_dkernel_job {
     const struct fc_convolution *convolution; /* y stands for dy, kernel for dkernel */

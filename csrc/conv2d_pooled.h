@@ -6,8 +6,8 @@
 #define FC_CONV2D_POOLED_H
 
 #include "conv2d.h"
-#include "pool2d_kernels.h"
 #include "pool2d_marks.h"
+#include "unpooled.h"
 
 /* Whether a convolution of x that is pooled to y gains by it: of large batches, unless it transforms its kernel, or
  * packs much of it, which it would do for every few images. */
@@ -27,21 +27,6 @@ fc_status fc_conv2d_pooled_backward(const fc_conv2d_params *params, const fc_ima
                                     const fc_image *marks, fc_activation activation,
                                     const fc_image *x, const fc_weights *dkernel, void *dbias,
                                     bool *done);
-
-/* The gradient of a convolution's result, whose channels lie together, as the way back of its pooling: `image` has its
- * sizes and strides, and no data. */
-struct fc_unpooled {
-    const struct fc_pool2d_kernels *kernels;
-    ptrdiff_t element;
-    fc_image dy, marks, image;
-    int64_t stops; /* windows whose marks have these bits give nothing */
-};
-
-/* Some rows of image n, y->stride_h apart, to memory for so many and one more at either end; *y becomes an image that
- * has them there. */
-void fc_unpool_rows(const struct fc_unpooled *unpooled, int64_t n, int64_t row, int64_t rows,
-                    char *to, fc_image *y);
-size_t fc_unpooled_bytes(const struct fc_unpooled *unpooled, int64_t rows);
 
 /* conv2d_dkernel.c's part of fc_conv2d_pooled_backward. */
 fc_status fc_conv2d_pooled_dkernel(const fc_conv2d_params *params, const struct fc_window *window,

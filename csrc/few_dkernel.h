@@ -2,7 +2,8 @@
 #ifndef FC_FEW_DKERNEL_H
 #define FC_FEW_DKERNEL_H
 
-#include "conv2d_pooled.h"
+#include "convolve.h"
+#include "unpooled.h"
 
 /* Whether a row of taps fills the lanes better than the outputs of one, from the shape of one sample
  * and the dtype. y stands for dy, kernel for dkernel. */
