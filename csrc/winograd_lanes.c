@@ -221,7 +221,7 @@ static void plan_scratch(struct fc_lanes_job *job)
     job->s_bytes = fc_round_to_line((size_t)((sums * job->s_plane + beyond) * element));
     job->a_bytes = fc_round_to_line((size_t)((job->planes * job->a_plane + beyond) * element));
     const int64_t rows = job->wide / job->tiles + 2;
-    if (spread->x.stride_w == 1 && spread->x.w < FC_LANES_NARROW)
+    if (fc_lanes_narrow(&spread->x))
         job->pixel_bytes =
             fc_round_to_line((size_t)(rows * spread->x.w * FC_LANES_CHANNELS * element));
     job->row_bytes = (size_t)(job->planes * job->row_plane * element);

@@ -46,6 +46,12 @@ static inline int64_t fc_lanes_plane(const struct fc_lanes_job *job)
     return FC_LANES_CHANNELS * job->wide + job->unit;
 }
 
+/* Whether they are planes of narrow rows, which become pixels first. */
+static inline bool fc_lanes_narrow(const fc_image *x)
+{
+    return x->stride_w == 1 && x->w < FC_LANES_NARROW;
+}
+
 /* The products of rows [row, row + count) of x to m, from row `at` of it on: of rows beyond the image zeros. */
 void fc_multiply_lanes(const struct fc_lanes_item *item, int64_t row, int64_t count, int64_t at);
 

@@ -18,7 +18,7 @@ struct block {
 /* Whether tiles of a row and the next follow each other in planes. */
 static bool is_run(const fc_image *x)
 {
-    return x->stride_h == x->w && x->w % FC_LANES_COLUMNS == 0;
+    return x->stride_w == 1 && x->stride_h == x->w && x->w % FC_LANES_COLUMNS == 0;
 }
 
 /* Pixels that lie together to planes of every 4th: in halves, and those again. */
@@ -32,31 +32,44 @@ static void part_pixels(const struct fc_lanes_job *job, const char *x, int64_t p
                                          (pixels + 1 - i) / 2);
 }
 
-/* Tiles [tile, tile + count) of a row of planes, or of rows that are a run, to planes of every column, from lane
- * `lane` on: zeros beyond the row. */
+/* Tiles [tile, tile + count) of a row, or of rows that are a run, to planes of every column, from lane `lane` on:
+ * zeros beyond the row. */
 static void part_columns(const struct fc_lanes_item *item, const struct block *block, int64_t row,
                          int64_t tile, int64_t count, int64_t lane)
 {
     const struct fc_lanes_job *job = item->job;
     const fc_image *x = &job->spread->x;
+    const bool planes = x->stride_w == 1;
     const int64_t wide = job->wide, most = count * FC_LANES_COLUMNS;
     const int64_t pixels = is_run(x) ? most : fc_min(x->w - tile * FC_LANES_COLUMNS, most);
-    const char *from = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                                tile * FC_LANES_COLUMNS + block->c * x->stride_c) *
-                                                   job->element;
+    const char *from =
+        (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
+                                 tile * FC_LANES_COLUMNS * x->stride_w + block->c * x->stride_c) *
+                                    job->element;
     char *to = item->x + lane * job->element;
-    for (int64_t c = 0; c < block->channels; c++)
+    for (int64_t c = 0; c < block->channels && planes; c++)
         part_pixels(job, from + c * x->stride_c * job->element, pixels,
                     to + c * wide * job->element);
     for (int64_t i = 0; i < FC_LANES_COLUMNS; i++) {
         char *column = to + i * fc_lanes_plane(job) * job->element;
         const int64_t some = fc_ceil_div(pixels - i, FC_LANES_COLUMNS);
+        if (!planes)
+            job->kernels->conv2d.copy_block(&(struct fc_block){
+                .x = from + i * x->stride_w * job->element,
+                .y = column,
+                .x_pixel = FC_LANES_COLUMNS * x->stride_w,
+                .x_channel = x->stride_c,
+                .y_pixel = 1,
+                .y_channel = wide,
+                .pixels = some,
+                .channels = block->channels,
+            });
         for (int64_t c = 0; c < block->channels && some < count; c++)
             memset(column + (c * wide + some) * job->element, 0, (size_t)job->element);
     }
 }
 
-static void turn_planes(const struct fc_lanes_item *item, const struct block *block)
+static void turn_rows(const struct fc_lanes_item *item, const struct block *block)
 {
     const struct fc_lanes_job *job = item->job;
     for (int64_t t = 0, count; t < block->tiles; t += count) {
@@ -124,6 +137,7 @@ static void turn_narrow(const struct fc_lanes_item *item, const struct block *bl
     turn_pixels(item, &some, &pixels);
 }
 
+/* In whichever way they lie: of neither the channels nor the columns together, as arrays may have it, row by row. */
 static void turn_block(const struct fc_lanes_item *item, const struct block *block)
 {
     const fc_image *x = &item->job->spread->x;
@@ -131,12 +145,12 @@ static void turn_block(const struct fc_lanes_item *item, const struct block *blo
     from.data = (char *)x->data +
                 (item->n * x->stride_n + block->row * x->stride_h + block->c * x->stride_c) *
                     item->job->element;
-    if (x->stride_w > 1 || x->c == 1)
+    if (x->stride_c == 1)
         turn_pixels(item, block, &from);
-    else if (x->w < FC_LANES_NARROW)
+    else if (fc_lanes_narrow(x))
         turn_narrow(item, block, &from);
     else
-        turn_planes(item, block);
+        turn_rows(item, block);
 }
 
 /* ---------------------------------------------------------------- products */

@@ -67,11 +67,9 @@ FC_INLINE struct line_lanes line_load(const int vectors, const struct line *line
     struct line_lanes lanes;
     lanes.at[0] = lanes.at[vectors + 1] = padding;
     LINE_EACH(v)
-    if (v < full)
-        lanes.at[v + 1] = vload(x + v * LANES);
-    else
-        lanes.at[v + 1] =
-            vselect(line->inside[v], vload_first(x + v * LANES, line->first[v]), padding);
+    lanes.at[v + 1] =
+        v < full ? vload(x + v * LANES)
+                 : vselect(line->inside[v], vload_first(x + v * LANES, line->first[v]), padding);
     return lanes;
 }
 
