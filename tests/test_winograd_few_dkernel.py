@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 import reference
 import strategies
 from closeness import assert_close, assert_same_bits
-from fastconv import _fastconv_core as _core
-from fastconv import functional, threads
+from fastconv import functional
 from guards import guarded_input
 from strategies import Conv2DProblem, Draw
+from test_winograd import ROUNDING, check_bits
 
 Array = npt.NDArray[Any]
-
-FMA_ISAS = tuple(isa for isa in _core.available_isas() if isa != "generic")
-
-# Rounding errors beside those of a direct sum (tests/test_winograd.py).
-ROUNDING = {"float32": 2.0, "float64": 8.0}
 
 # n, h, w, c_in, c_out, kh, kw, strides, padding
 LAYERS = {
@@ -113,32 +108,22 @@ def test_named_layers_are_taken_along_rows(layer: str) -> None:
     assert (gradients(problem, a)[0] != gradients(problem, a, algorithm="direct")[0]).any()
 
 
-def check_bits(problem: Conv2DProblem) -> None:
-    """Compare every instruction set that fuses, threads, and both layouts."""
-    last = dataclasses.replace(problem, data_format="channels_last")
-    first = dataclasses.replace(problem, data_format="channels_first")
-    a = last.draw_arrays()
-    planes = {k: np.ascontiguousarray(a[k].transpose(0, 3, 1, 2)) for k in ("x", "dy")}
-    expected = gradients(last, a)
-    for isa in FMA_ISAS:
-        with _core.forced_isa(isa), threads(3), _core.forced_worker_share(1):
-            for got, right in zip(gradients(last, a), expected, strict=True):
-                assert_same_bits(got, right, isa)
-            for got, right in zip(gradients(first, {**a, **planes}), expected, strict=True):
-                assert_same_bits(got, right, f"{isa} in channels_first")
+def results(problem: Conv2DProblem, a: dict[str, Array]) -> dict[str, Array]:
+    """Return both by name."""
+    return dict(zip(("dkernel", "dbias"), gradients(problem, a), strict=True))
 
 
 @settings(max_examples=settings().max_examples // 3)
 @given(problem=gradients_along_rows())
 def test_same_bits(problem: Conv2DProblem) -> None:
     """On every instruction set that fuses, any thread count, both layouts."""
-    check_bits(problem)
+    check_bits(problem, results)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_named_layers_have_the_same_bits(layer: str) -> None:
     """Blocks of images, of rows, and of columns."""
-    check_bits(LAYERS[layer])
+    check_bits(LAYERS[layer], results)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -14,17 +14,12 @@ from hypothesis import strategies as st
 import reference
 import strategies
 from closeness import assert_close, assert_same_bits
-from fastconv import _fastconv_core as _core
-from fastconv import functional, threads
+from fastconv import functional
 from guards import GuardedOutput, guarded_input
 from strategies import Conv2DProblem, Draw
+from test_winograd import ROUNDING, check_bits
 
 Array = npt.NDArray[Any]
-
-FMA_ISAS = tuple(isa for isa in _core.available_isas() if isa != "generic")
-
-# Rounding errors beside those of a direct sum (tests/test_winograd.py).
-ROUNDING = {"float32": 2.0, "float64": 8.0}
 
 # n, h, w, c_in, c_out, kh, kw, strides, padding
 LAYERS = {
@@ -117,33 +112,23 @@ def test_named_layers_are_taken_along_rows(layer: str) -> None:
     assert (dx_of(problem, a) != dx_of(problem, a, algorithm="direct")).any()
 
 
-def check_bits(problem: Conv2DProblem) -> None:
-    """Compare every instruction set that fuses, threads, both layouts, an image alone."""
-    last = dataclasses.replace(problem, data_format="channels_last")
-    first = dataclasses.replace(problem, data_format="channels_first")
-    a = last.draw_arrays()
-    planes = {k: np.ascontiguousarray(a[k].transpose(0, 3, 1, 2)) for k in ("x", "dy")}
-    alone = {**a, "x": a["x"][-1:], "dy": a["dy"][-1:]}
-    expected = dx_of(last, a)
-    for isa in FMA_ISAS:
-        with _core.forced_isa(isa), threads(3), _core.forced_worker_share(1):
-            assert_same_bits(dx_of(last, a), expected, isa)
-            other = dx_of(first, {**a, **planes}).transpose(0, 2, 3, 1)
-            assert_same_bits(other, expected, f"{isa} in channels_first")
-            assert_same_bits(dx_of(last, alone), expected[-1:], f"{isa} alone")
+def results(problem: Conv2DProblem, a: dict[str, Array]) -> dict[str, Array]:
+    """Return dx with the channels last."""
+    last = (0, 1, 2, 3) if problem.data_format == "channels_last" else (0, 2, 3, 1)
+    return {"dx": dx_of(problem, a).transpose(last)}
 
 
 @settings(max_examples=settings().max_examples // 3)
 @given(problem=gradients_along_rows())
 def test_same_bits(problem: Conv2DProblem) -> None:
     """On every instruction set that fuses, any thread count, both layouts, alone or in company."""
-    check_bits(problem)
+    check_bits(problem, results)
 
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_named_layers_have_the_same_bits(layer: str) -> None:
     """Blocks of rows, of several workers and of one."""
-    check_bits(LAYERS[layer])
+    check_bits(LAYERS[layer], results)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
