@@ -32,9 +32,8 @@
  * 0.96, and 0.7 to 0.9 from 28x28 on; GROUPED was 1.3 for that, before tiles asked for x ahead (1.3 where it
  * came from memory), and left 5x5 at 28x28 to direct sums, which take twice as long.
  *
- * Few channels of x take tiles along rows wherever these fit, in y and dx (winograd_few_kernel.c) and in dkernel
- * (winograd_few_dkernel.c); few channels of dx take others, which are chosen apart (winograd_lanes_kernel.c), before
- * its phases are convolutions.
+ * Few channels of x take tiles along rows wherever these fit (winograd_few_kernel.c), in y, dx and dkernel; few
+ * channels of dx take others, which are chosen apart (winograd_lanes_kernel.c), before its phases are convolutions.
  *
  * A batch of one pays for what a batch needs where kernels are large and maps small: 512 x 512 channels
  * at 7 x 7 and below. */

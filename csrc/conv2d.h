@@ -34,6 +34,13 @@ fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_wind
                             const fc_image *dy, const fc_image *x, const fc_weights *dkernel,
                             void *dbias);
 
+/* The same of a dy that is made of what was pooled (unpooled.h). *done is false, and nothing of use written, where
+ * blocks of it do not do, or a sum is not finite. */
+struct fc_unpooled;
+fc_status fc_conv2d_pooled_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
+                                   const struct fc_unpooled *dy, const fc_image *x,
+                                   const fc_weights *dkernel, void *dbias, bool *done);
+
 /* sums[c] = sum over n, h, w of image, in an order that its sizes alone decide. */
 fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *sums);
 

@@ -15,8 +15,8 @@
 #include <string.h>
 
 #include "choose.h"
+#include "conv2d.h"
 #include "conv2d_dkernel_sums.h"
-#include "conv2d_pooled.h"
 #include "convolve_one_tap.h"
 #include "dense_dkernel.h"
 #include "depthwise_dkernel.h"
@@ -282,28 +282,13 @@ static fc_status sum_fast(fc_algorithm algorithm, struct fc_convolution *convolu
     return sum_directly(convolution, false, bias, finite);
 }
 
-static struct fc_convolution convolution_of(const fc_conv2d_params *params,
-                                            const struct fc_window *window, const fc_image *dy,
-                                            const fc_image *x, const fc_weights *dkernel)
-{
-    return (struct fc_convolution){
-        .dtype = params->dtype,
-        .x = *x,
-        .y = *dy,
-        .kernel = fc_view_kernel(dkernel, params->groups),
-        .axis = {window->axis[0], window->axis[1]},
-        .padding_mode = params->padding_mode,
-        .padding_value = params->padding_value,
-    };
-}
-
 /* Tiles of several taps multiply what is not finite in one of x and dy by the zeros that pad the
  * other, or spread it to other taps: what comes out so is computed again, tap by tap. */
 fc_status fc_conv2d_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
                             const fc_image *dy, const fc_image *x, const fc_weights *dkernel,
                             void *dbias)
 {
-    struct fc_convolution convolution = convolution_of(params, window, dy, x, dkernel);
+    struct fc_convolution convolution = fc_convolution_of(params, window, x, dkernel, NULL, dy);
     struct bias bias = {.dy = dy, .sums = dbias};
     fc_status status = FC_OK;
     if (dkernel->kh * dkernel->kw * dkernel->c_in * dkernel->c_out > 0) {
@@ -320,7 +305,7 @@ fc_status fc_conv2d_pooled_dkernel(const fc_conv2d_params *params, const struct 
                                    const fc_weights *dkernel, void *dbias, bool *done)
 {
     const struct fc_convolution convolution =
-        convolution_of(params, window, &dy->image, x, dkernel);
+        fc_convolution_of(params, window, x, dkernel, NULL, &dy->image);
     struct bias bias = {.dy = &dy->image, .sums = dbias, .unpooled = dy};
     *done = fc_choose_form(params->algorithm, FC_PASS_DKERNEL, &convolution) == FC_DIRECT_FORM;
     if (*done && fc_fits_few_dkernel(&convolution))

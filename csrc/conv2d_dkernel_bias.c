@@ -12,17 +12,10 @@ bool fc_dkernel_fits_bias(const struct fc_dkernel_plan *plan, const struct fc_ch
                           const fc_image *y, bool depthwise)
 {
     const fc_image *dy = &bias->image;
-    const int64_t blocks = fc_block_count(&plan->blocks), across = plan->blocks.column_blocks;
-    const bool whole = plan->direct ? across == 1 : !plan->channels.lanes;
-    bool fits = (depthwise || whole) && plan->blocks.row_phases == 1 && plan->steps > 0 &&
-                dy->n == y->n && dy->h == y->h;
-    for (int64_t chunk = 1; fits && chunk < plan->chunks; chunk++) {
-        const int64_t step = plan->steps * chunk / plan->chunks;
-        const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
-        fits = step % across == 0 &&
-               fc_is_chunk_end(bias, step / blocks * plan->images * dy->h + patch.row);
-    }
-    return fits;
+    const bool whole = plan->direct ? plan->blocks.column_blocks == 1 : !plan->channels.lanes;
+    return (depthwise || whole) && plan->steps > 0 && dy->n == y->n && dy->h == y->h &&
+           fc_chunks_fit_channel_sums(bias, plan->axis, &plan->blocks, plan->images, plan->steps,
+                                      plan->chunks);
 }
 
 /* Of the parts, those that share no channel of dy add it. */

@@ -28,9 +28,4 @@ fc_status fc_conv2d_pooled_backward(const fc_conv2d_params *params, const fc_ima
                                     const fc_image *x, const fc_weights *dkernel, void *dbias,
                                     bool *done);
 
-/* conv2d_dkernel.c's part of fc_conv2d_pooled_backward. */
-fc_status fc_conv2d_pooled_dkernel(const fc_conv2d_params *params, const struct fc_window *window,
-                                   const struct fc_unpooled *dy, const fc_image *x,
-                                   const fc_weights *dkernel, void *dbias, bool *done);
-
 #endif

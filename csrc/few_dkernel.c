@@ -274,8 +274,9 @@ fc_status fc_few_dkernel(const struct fc_convolution *convolution,
     if (!make_plan(convolution, unpooled, &plan))
         return FC_OVERFLOW;
     struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y);
-    const bool fits = *dbias && fc_blocks_fit_channel_sums(&bias, convolution->axis, &plan.blocks,
-                                                           1, plan.steps, plan.chunks);
+    const bool fits = *dbias && plan.blocks.column_blocks == 1 &&
+                      fc_chunks_fit_channel_sums(&bias, convolution->axis, &plan.blocks, 1,
+                                                 plan.steps, plan.chunks);
     *done = false;
     if (unpooled &&
         ((*dbias && !fits) || plan.blocks.row_phases > 1 || plan.blocks.column_blocks > 1))

@@ -34,6 +34,12 @@ fc_status fc_conv2d_transpose_window(const fc_conv2d_params *params, const int64
                                      int64_t h, int64_t w, int64_t kh, int64_t kw,
                                      struct fc_window *window);
 
+/* Rows or columns of x that a window reads over `outputs` outputs, first to last. */
+static inline int64_t fc_window_reach(const struct fc_axis *axis, int64_t outputs)
+{
+    return (outputs - 1) * axis->stride + (axis->taps - 1) * axis->dilation + 1;
+}
+
 /* The first output whose taps from tap on all read at or beyond input 0, and the end of those that
  * read below in: [*begin, *end) are the outputs for which tap reads the image, not padding. */
 void fc_axis_outputs(const struct fc_axis *axis, int64_t tap, int64_t *begin, int64_t *end);

@@ -16,12 +16,6 @@ struct fc_pixel_table {
     const void *const **pixel; /* what is handed to kernels: the entries of row r of a strip */
 };
 
-/* Rows or columns of x that a window reads over `outputs` outputs, first to last. */
-static inline int64_t fc_window_reach(const struct fc_axis *axis, int64_t outputs)
-{
-    return (outputs - 1) * axis->stride + (axis->taps - 1) * axis->dilation + 1;
-}
-
 size_t fc_pixel_table_bytes(int64_t rows, int64_t columns);
 
 /* A table in scratch memory that holds no row yet. */

@@ -47,16 +47,17 @@ bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row)
     return rows * fc_ceil_div(row * sums->chunks, rows) / sums->chunks == row;
 }
 
-bool fc_blocks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
+bool fc_chunks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
                                 const struct fc_blocks *blocks, int64_t images, int64_t steps,
                                 int64_t chunks)
 {
     const int64_t count = fc_block_count(blocks);
-    bool fits = blocks->column_blocks == 1 && blocks->row_phases == 1;
+    bool fits = blocks->row_phases == 1;
     for (int64_t chunk = 1; fits && chunk < chunks; chunk++) {
         const int64_t step = steps * chunk / chunks;
         const struct fc_patch patch = fc_block_at(axis, blocks, step % count);
-        fits = fc_is_chunk_end(sums, step / count * images * sums->image.h + patch.row);
+        fits = step % blocks->column_blocks == 0 &&
+               fc_is_chunk_end(sums, step / count * images * sums->image.h + patch.row);
     }
     return fits;
 }

@@ -23,8 +23,9 @@ void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch);
 /* Whether no chunk has rows before this one and others from it on; there are rows. */
 bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row);
 
-/* Whether blocks of so many images are whole rows, in order, and chunks of `steps` of them end where ours do. */
-bool fc_blocks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
+/* Whether blocks of so many images have their rows in order, and chunks of `steps` of them begin with a row, where ours
+ * do. */
+bool fc_chunks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
                                 const struct fc_blocks *blocks, int64_t images, int64_t steps,
                                 int64_t chunks);
 

@@ -83,31 +83,19 @@ static int64_t block_columns(const struct job *job, const struct block *block)
     return tile_column(job, block, block->tiles - 1) + job->few.outputs;
 }
 
-static int64_t input_rows(const struct job *job, int64_t rows)
-{
-    const struct fc_axis *axis = &job->convolution->axis[0];
-    return (rows - 1) * axis->stride + axis->taps;
-}
-
-/* Columns of x that so many tiles read. */
-static int64_t input_columns(const struct job *job, int64_t tiles)
-{
-    const struct fc_axis *axis = &job->convolution->axis[1];
-    return (tiles * job->few.outputs - 1) * axis->stride + axis->taps;
-}
-
 /* A block's x, padded, to the points. */
 static void spread_block(const struct job *job, const struct block *block, char *x, char *v)
 {
     const struct fc_axis *axis = job->convolution->axis;
-    const int64_t c_in = job->convolution->kernel.c_in, rows = input_rows(job, block->rows);
+    const int64_t c_in = job->convolution->kernel.c_in,
+                  rows = fc_window_reach(&axis[0], block->rows);
     const int64_t columns = block_columns(job, block);
     const struct fc_patch patch = {
         .x_row = block->row * axis[0].stride - axis[0].before,
         .x_row_gap = 1,
         .x_rows = rows,
         .x_column = block->column * axis[1].stride - axis[1].before,
-        .x_columns = (columns - 1) * axis[1].stride + axis[1].taps,
+        .x_columns = fc_window_reach(&axis[1], columns),
     };
     fc_pack_slabs(&job->padded, block->n, &patch, FC_SLAB, 0, c_in, x);
     struct fc_winograd_few_row row = {
@@ -268,12 +256,14 @@ static void plan_blocks(struct job *job, int width)
 /* What is read behind a row's last pixel, in whole tiles and vectors, is for products that no output takes. */
 static void plan_scratch(struct job *job)
 {
-    const int64_t rows = input_rows(job, job->rows), c_in = job->convolution->kernel.c_in;
+    const struct fc_axis *axis = job->convolution->axis;
+    const int64_t rows = fc_window_reach(&axis[0], job->rows);
+    const int64_t columns = fc_window_reach(&axis[1], job->tiles * job->few.outputs);
+    const int64_t c_in = job->convolution->kernel.c_in;
     const int64_t tiles = job->rows * job->tiles;
-    const int64_t step = job->convolution->axis[1].stride * c_in;
-    job->x_bytes = fc_round_to_line(
-        (size_t)((rows * input_columns(job, job->tiles) * c_in + step) * job->element) +
-        FC_WINOGRAD_FEW_BYTES);
+    const int64_t step = axis[1].stride * c_in;
+    job->x_bytes = fc_round_to_line((size_t)((rows * columns * c_in + step) * job->element) +
+                                    FC_WINOGRAD_FEW_BYTES);
     job->v_bytes = fc_round_to_line((size_t)(rows * job->tiles * job->v_tile * job->element) +
                                     FC_WINOGRAD_FEW_BYTES);
     job->strip_bytes =

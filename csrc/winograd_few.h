@@ -3,6 +3,7 @@
 #define FC_WINOGRAD_FEW_H
 
 #include "convolve.h"
+#include "winograd_kernels.h"
 
 /* The form, and what of it follows from the kernel. */
 struct fc_winograd_few {
@@ -31,7 +32,6 @@ fc_status fc_winograd_few_convolve(const struct fc_convolution *convolution,
                                    const void *transformed);
 
 /* The same of kernel gradients, from dy and x as few_dkernel.h has them, in tiles of FC_FEW_COLUMNS of dy. */
-enum { FC_FEW_COLUMNS = 4 };
 bool fc_winograd_few_dkernel_of(const struct fc_convolution *convolution,
                                 struct fc_winograd_few *few);
 bool fc_fits_winograd_few_dkernel(const struct fc_convolution *convolution);

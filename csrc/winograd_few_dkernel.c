@@ -30,17 +30,6 @@ enum {
 
 /* -------------------------------------------------------------------- plan */
 
-static int64_t tiles_of(const struct fc_few_dkernel_plan *plan, int64_t columns)
-{
-    return fc_ceil_div(columns, plan->few.outputs);
-}
-
-/* Rows of x that so many rows of outputs read. */
-static int64_t input_rows(const struct fc_axis *axis, int64_t rows)
-{
-    return (rows - 1) * axis->stride + axis->taps;
-}
-
 /* Elements of a tile's v: what the last row's whole vectors write beyond it is no other tile's. */
 static int64_t v_of_tile(const struct fc_few_dkernel_plan *plan, int64_t rows, int64_t element)
 {
@@ -51,9 +40,10 @@ static void plan_scratch(const struct fc_convolution *convolution, struct fc_few
 {
     const struct fc_axis *axis = convolution->axis;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t tiles = tiles_of(plan, plan->blocks.columns);
-    const int64_t rows = input_rows(&axis[0], plan->blocks.rows), points = plan->few.points;
-    const int64_t x = rows * fc_few_input_columns(&axis[1], tiles) * convolution->kernel.c_in;
+    const int64_t tiles = fc_ceil_div(plan->blocks.columns, FC_FEW_COLUMNS);
+    const int64_t rows = fc_window_reach(&axis[0], plan->blocks.rows), points = plan->few.points;
+    const int64_t x =
+        rows * fc_window_reach(&axis[1], tiles * FC_FEW_COLUMNS) * convolution->kernel.c_in;
     const int64_t v = plan->images * points * tiles * v_of_tile(plan, rows, element);
     const int64_t d = plan->images * points * plan->blocks.rows * tiles * plan->columns;
     const bool packs = convolution->y.stride_c != 1;
@@ -88,7 +78,7 @@ static void make_plan(const struct fc_convolution *convolution, struct fc_few_dk
     plan->elements = kernel->kh * plan->few.run;
     const int64_t tile = plan->few.points * plan->columns * element;
     const int64_t columns = fc_min(dy->w, BLOCK_COLUMNS);
-    const int64_t line = tile * tiles_of(plan, columns), image = line * dy->h;
+    const int64_t line = tile * fc_ceil_div(columns, FC_FEW_COLUMNS), image = line * dy->h;
     const int64_t rows = block_rows(dy->h, fc_max(D_BYTES / line, 1));
     fc_cut_blocks(convolution->axis, BLOCK_COLUMNS, rows * columns, INT64_MAX, &plan->blocks);
     const int64_t blocks = fc_block_count(&plan->blocks);
@@ -179,7 +169,7 @@ static void sum_chunk(void *context, int64_t chunk, int worker)
         block.n = step / blocks * plan->images;
         block.images = fc_min(plan->images, job->convolution->y.n - block.n);
         block.patch = fc_block_at(job->convolution->axis, &plan->blocks, step % blocks);
-        block.tiles = tiles_of(plan, block.patch.columns);
+        block.tiles = fc_ceil_div(block.patch.columns, FC_FEW_COLUMNS);
         block.v_tile = v_of_tile(plan, block.patch.x_rows, job->element);
         block.v_image = block.tiles * block.v_tile;
         block.d_image = block.patch.rows * block.tiles * plan->columns;
@@ -251,8 +241,9 @@ fc_status fc_winograd_few_dkernel(const struct fc_convolution *convolution, void
     struct fc_few_dkernel_plan plan;
     make_plan(convolution, &plan);
     struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y);
-    const bool fits = *dbias && fc_blocks_fit_channel_sums(&bias, convolution->axis, &plan.blocks,
-                                                           plan.images, plan.steps, plan.chunks);
+    const bool fits = *dbias && plan.blocks.column_blocks == 1 &&
+                      fc_chunks_fit_channel_sums(&bias, convolution->axis, &plan.blocks,
+                                                 plan.images, plan.steps, plan.chunks);
     const size_t bias_bytes = fits ? fc_channel_sums_bytes(&bias, plan.width) : 0;
     const size_t sums_bytes = fc_round_to_line((size_t)plan.chunks * plan.sums_bytes);
     const size_t taps_bytes =

@@ -41,12 +41,6 @@ struct fc_few_dkernel_block {
     int worker;
 };
 
-/* Columns of x that so many tiles read. */
-static inline int64_t fc_few_input_columns(const struct fc_axis *axis, int64_t tiles)
-{
-    return (tiles * FC_FEW_COLUMNS - 1) * axis->stride + axis->taps;
-}
-
 /* x of an image of the block, padded, to v[point][image][tile][row][phase, channel]. */
 void fc_spread_few_x(const struct fc_few_dkernel_block *block, int64_t image);
 

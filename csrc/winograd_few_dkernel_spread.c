@@ -8,7 +8,7 @@ void fc_spread_few_x(const struct fc_few_dkernel_block *block, int64_t image)
     const struct fc_axis *axis = &job->convolution->axis[1];
     const int64_t c_in = job->convolution->kernel.c_in;
     struct fc_patch patch = block->patch;
-    patch.x_columns = fc_few_input_columns(axis, block->tiles);
+    patch.x_columns = fc_window_reach(axis, block->tiles * FC_FEW_COLUMNS);
     fc_pack_slabs(&job->padded, block->n + image, &patch, FC_SLAB, 0, c_in, block->x);
     struct fc_winograd_few_row row = {
         .step = axis->stride * c_in,

@@ -147,8 +147,11 @@ struct fc_winograd_few_tiles {
     bool stream; /* past the caches (stream.h) */
 };
 
-/* A row of dy to d[t * d_tile + i * d_point + k]: the polynomial of 4 pixels from the 4 * t-th on, zeros beyond them,
- * at point i; whole units of outputs, zeros beyond the channels, d_tile in all. */
+/* Pixels of dy in a tile of a kernel gradient along rows. */
+enum { FC_FEW_COLUMNS = 4 };
+
+/* A row of dy to d[t * d_tile + i * d_point + k]: the polynomial of a tile's pixels, zeros beyond the last, at point
+ * i; whole units of outputs, zeros beyond the channels, d_tile in all. */
 struct fc_winograd_few_dy {
     const void *dy;
     void *d;

@@ -45,8 +45,7 @@ def pooled_conv2d(x, kernel, bias, activation, dict words, dict pool_words):
         b = vector_array(bias, "bias", y_image.c, a, "x")
         epilogue.bias = cnp.PyArray_DATA(b)
     y = output_image(None, "y", &y_image, last, cnp.PyArray_TYPE(a))
-    marks = output_image(None, "marks", &y_image, last,
-                         cnp.NPY_INT32 if params.dtype == FC_FLOAT32 else cnp.NPY_INT64)
+    marks = marks_array(&y_image, last, params.dtype)
     y_image, mark_image = image_of(y, last), image_of(marks, last)
     with nogil:
         status = fc_conv2d_pooled(&params, &pool, &x_image, &weights, &epilogue, &y_image,

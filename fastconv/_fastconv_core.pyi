@@ -221,7 +221,7 @@ def pooled_conv2d_backward(
     x: NDArray[Any],
     kernel: NDArray[Any],
     activation: _Activation,
-    needs: Sequence[str],
+    needs: Collection[str],
     words: dict[str, Any],
 ) -> Conv2DGradients | None: ...
 def min_pool2d_backward(

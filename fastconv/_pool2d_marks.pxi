@@ -1,6 +1,12 @@
 # Maxima of windows that share nothing, for training: what the way back needs is kept instead of x.
 
 
+cdef cnp.ndarray marks_array(fc_image *image, bint last, fc_dtype dtype):
+    """Return an array for the marks of y: integers as wide as its numbers."""
+    cdef int integer = cnp.NPY_INT32 if dtype == FC_FLOAT32 else cnp.NPY_INT64
+    return output_image(None, "marks", image, last, integer)
+
+
 def marked_max_pool2d(x, pool_size, *, strides, padding, data_format):
     """Return (y, marks) of max_pool2d, or None where marks are not to be had.
 
@@ -23,8 +29,7 @@ def marked_max_pool2d(x, pool_size, *, strides, padding, data_format):
     if status != FC_OK:
         return None  # max_pool2d says why
     y = output_image(None, "y", &y_image, last, cnp.PyArray_TYPE(a))
-    marks = output_image(None, "marks", &y_image, last,
-                         cnp.NPY_INT32 if params.dtype == FC_FLOAT32 else cnp.NPY_INT64)
+    marks = marks_array(&y_image, last, params.dtype)
     y_image, mark_image = image_of(y, last), image_of(marks, last)
     with nogil:
         status = fc_pool2d_marked(&params, &x_image, &y_image, &mark_image, &done)

@@ -67,12 +67,7 @@ FC_INLINE void few_row(const struct fc_winograd_few_row *row, const int points)
 
 static void winograd_few_row(const struct fc_winograd_few_row *row)
 {
-    if (row->points == 6)
-        few_row(row, 6);
-    else if (row->points == 7)
-        few_row(row, 7);
-    else
-        few_row(row, 8);
+    FC_ALONG_ROWS(few_row, row, row->points);
 }
 
 /* ------------------------------------------------------------------- tiles */

@@ -1,21 +1,19 @@
 /* winograd_few_dkernel.inc.h: what Winograd's kernel gradients along rows do with dy and with the sums; these are
- * row_dkernel's. Outputs in the lanes: 4 loads, 6 to 8 stores, a cycle or two each, for a dozen operations. */
-
-enum { FEW_PIXELS = 4 };
+ * dkernel_tile's. Outputs in the lanes: 4 loads, 6 to 8 stores, a cycle or two each, for a dozen operations. */
 
 FC_INLINE void few_dy(const struct fc_winograd_few_dy *row, const int points)
 {
     real *d = row->d;
-    for (int64_t p = 0; p < row->pixels; p += FEW_PIXELS, d += row->d_tile)
+    for (int64_t p = 0; p < row->pixels; p += FC_FEW_COLUMNS, d += row->d_tile)
         for (int64_t k = 0; k < row->d_tile; k += LANES) {
             const real *dy = (const real *)row->dy + p * row->dy_pixel + k;
             const int64_t left = row->channels - k;
-            vreal from[FEW_PIXELS], to[WINOGRAD_MOST_POINTS];
-            FC_UNROLL (j, FEW_PIXELS)
+            vreal from[FC_FEW_COLUMNS], to[WINOGRAD_MOST_POINTS];
+            FC_UNROLL (j, FC_FEW_COLUMNS)
                 from[j] = p + j >= row->pixels || left <= 0 ? vzero()
                           : left >= LANES                   ? vload(dy + j * row->dy_pixel)
                                           : vload_first(dy + j * row->dy_pixel, (int)left);
-            winograd_evaluate(points, FEW_PIXELS, false, from, to);
+            winograd_evaluate(points, FC_FEW_COLUMNS, false, from, to);
             FC_UNROLL (i, points)
                 vstore(d + i * row->d_point + k, to[i]);
         }
@@ -23,17 +21,13 @@ FC_INLINE void few_dy(const struct fc_winograd_few_dy *row, const int points)
 
 static void winograd_few_dy(const struct fc_winograd_few_dy *row)
 {
-    if (row->points == 6)
-        few_dy(row, 6);
-    else if (row->points == 7)
-        few_dy(row, 7);
-    else
-        few_dy(row, 8);
+    FC_ALONG_ROWS(few_dy, row, row->points);
 }
 
 /* At infinity there is the last tap alone. */
-FC_INLINE bool few_taps(const struct fc_winograd_few_sums *sums, const int points, const int taps)
+FC_INLINE bool few_taps(const struct fc_winograd_few_sums *sums, const int points)
 {
+    const int taps = points - FC_FEW_COLUMNS + 1;
     vreal check = vzero();
     for (int64_t k = 0; k < sums->columns; k += LANES) {
         vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
@@ -52,9 +46,5 @@ FC_INLINE bool few_taps(const struct fc_winograd_few_sums *sums, const int point
 
 static bool winograd_few_sums(const struct fc_winograd_few_sums *sums)
 {
-    if (sums->taps == 3)
-        return few_taps(sums, 6, 3);
-    if (sums->taps == 4)
-        return few_taps(sums, 7, 4);
-    return few_taps(sums, 8, 5);
+    return FC_ALONG_ROWS(few_taps, sums, sums->taps + FC_FEW_COLUMNS - 1);
 }

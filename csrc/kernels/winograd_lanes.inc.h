@@ -23,12 +23,7 @@ FC_INLINE void lanes_points(const struct fc_winograd_lanes_points *lanes, const 
 
 static void winograd_lanes_points(const struct fc_winograd_lanes_points *lanes)
 {
-    if (lanes->taps == 3)
-        lanes_points(lanes, 6);
-    else if (lanes->taps == 4)
-        lanes_points(lanes, 7);
-    else
-        lanes_points(lanes, 8);
+    FC_ALONG_ROWS(lanes_points, lanes, lanes->taps + FC_LANES_COLUMNS - 1);
 }
 
 /* Loads cross a line at most offsets; the sums of the points are chains for the additions' latency. */
@@ -55,12 +50,7 @@ FC_INLINE void lanes_sums(const struct fc_winograd_lanes_sums *sums, const int p
 
 static void winograd_lanes_sums(const struct fc_winograd_lanes_sums *sums)
 {
-    if (sums->taps == 3)
-        lanes_sums(sums, 6);
-    else if (sums->taps == 4)
-        lanes_sums(sums, 7);
-    else
-        lanes_sums(sums, 8);
+    FC_ALONG_ROWS(lanes_sums, sums, sums->taps + FC_LANES_COLUMNS - 1);
 }
 
 /* A tile's columns of y, of which the first `both` elements are the tile's before, too. What is stored beyond them the

@@ -24,6 +24,10 @@
  * piece of one tap then has at each of the points is the tap. */
 enum { WINOGRAD_MOST_POINTS = 8, WINOGRAD_MOST_PAIRS = 3 };
 
+/* A body for each number of points that tiles along rows have. */
+#define FC_ALONG_ROWS(body, argument, points) \
+    ((points) == 6 ? body(argument, 6) : (points) == 7 ? body(argument, 7) : body(argument, 8))
+
 /* Of 5, 6, 7 and 8 points. */
 FC_INLINE int winograd_set(const int points) { return points - 5; }
 

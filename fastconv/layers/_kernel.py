@@ -119,18 +119,25 @@ class KernelLayer(BiasLayer):
         kernel = self.kernel_initializer(self._kernel_shape(shape), self.dtype, rng)
         return {"kernel": kernel, **self._first_bias(self._units(shape), rng)}
 
-    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
-        kernel, bias, trainable = self.kernel, self.bias, self.trainable
-        y, pull = self._activate(self._apply(x, kernel, bias))
-        of_weights = ("kernel", "bias")[: 1 + self.use_bias] if trainable else ()
+    def _linear(
+        self, gradients: Callable[[Array, Collection[str]], functional.Conv2DGradients]
+    ) -> Callable[[Array, bool], tuple[Array | None, list[Array]]]:
+        """Return the way back through the operation, of the gradients that `gradients` gives."""
+        of_weights = ("kernel", "bias")[: 1 + self.use_bias] if self.trainable else ()
 
         def linear(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
             needs = (*of_weights, "x") if need_dx else of_weights
             if not needs:
                 return None, []
-            dx, *of_both = self._gradients(dy, x, kernel, needs)
+            dx, *of_both = gradients(dy, needs)
             return dx, [gradient for gradient in of_both if gradient is not None]
 
+        return linear
+
+    def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
+        kernel, bias = self.kernel, self.bias
+        y, pull = self._activate(self._apply(x, kernel, bias))
+        linear = self._linear(lambda dy, needs: self._gradients(dy, x, kernel, needs))
         if self.activation.fused is not None:
             return y, Gated(self.activation, y, linear)
         return y, lambda dy, need_dx: linear(pull(dy), need_dx)

@@ -6,6 +6,8 @@ Of a first layer that is the largest array of a step, as is its gradient: of 32 
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy.typing as npt
 
 from fastconv import activations, functional
@@ -27,7 +29,7 @@ def forward(layers: list[Layer], x: npt.ArrayLike) -> tuple[Array, Backprop, Bac
 
     The way back through the pooling passes its gradient on to that of the convolution.
     """
-    if type(layers[0]) is not Conv2D or len(layers) < 2:
+    if len(layers) < 2:
         return None
     conv, pool = layers
     if (
@@ -46,23 +48,18 @@ def forward(layers: list[Layer], x: npt.ArrayLike) -> tuple[Array, Backprop, Bac
     if found is None:
         return None
     y, marks, shape = found
-    of_weights = ("kernel", "bias")[: 1 + conv.use_bias] if conv.trainable else ()
 
-    def both(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
-        needs = (*of_weights, "x") if need_dx else of_weights
-        if not needs:
-            return None, []
-        gradients = None
-        if not need_dx:
-            gradients = pooled_conv2d_backward(dy, marks, x, kernel, word, needs, words)
-        if gradients is None:
+    def gradients(dy: Array, needs: Collection[str]) -> functional.Conv2DGradients:
+        found = None
+        if "x" not in needs:
+            found = pooled_conv2d_backward(dy, marks, x, kernel, word, needs, words)
+        if found is None:
             dy = marked_max_pool2d_backward(dy, marks, shape, word, **pool_words)
-            gradients = functional.conv2d_backward(dy, x, kernel, needs=needs, **words)
-        dx, *grads = gradients
-        return dx, [gradient for gradient in grads if gradient is not None]
+            found = functional.conv2d_backward(dy, x, kernel, needs=needs, **words)
+        return found
 
     return (
         y,
-        Backprop(conv.name, y.shape, conv.dtype, both),
+        Backprop(conv.name, y.shape, conv.dtype, conv._linear(gradients)),
         Backprop(pool.name, y.shape, pool.dtype, lambda dy, need_dx: (dy, [])),
     )
