@@ -12,6 +12,7 @@ import numpy.typing as npt
 from fastconv._checks import Shape
 from fastconv.layers import Backprop, Layer
 from fastconv.layers._gates import swapped
+from fastconv.models import _reach
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def _counted(chain: Sequence[Layer], shape: Shape) -> list[Memory]:
     known = {id(_owner(weight)) for layer in chain for weight in layer.weights}
     x = np.zeros([size or 0 for size in shape], chain[0].dtype)
     known.add(id(x))
+    x = x[_reach.reached(chain, x.shape)]
     made: list[npt.NDArray[Any]] = []  # keeps the outputs alive, so that no id is used twice
     ways: list[Backprop] = []
     for layer in chain:

@@ -14,7 +14,7 @@ from fastconv import _checks
 from fastconv._checks import Array, Shape
 from fastconv.layers import Backprop, Input, Layer, Step, _pooled
 from fastconv.layers._gates import swapped
-from fastconv.models import _architecture, _random, _summary
+from fastconv.models import _architecture, _random, _reach, _summary
 from fastconv.models.model import Model, Predictor
 
 __all__ = ["Sequential"]
@@ -284,6 +284,7 @@ class Sequential(Model):
     def __call__(self, x: npt.ArrayLike) -> Array:
         """Return the output for x, with nothing packed and nothing kept."""
         y: npt.NDArray[Any] = self._accept(x)
+        y = y[_reach.reached(self._layers, y.shape)]
         for layer in self._layers:
             y = layer(y)
         return y
@@ -292,10 +293,13 @@ class Sequential(Model):
         """Return ``(y, backprop)``, in the protocol of `Layer.forward`.
 
         The grads are in the order of `trainable_weights`. Without `need_dx`, nothing is computed
-        that only the layers before the first trainable weight would need. A `Step` is told to each
-        layer as its own: the layers are numbered from 0.
+        that only the layers before the first trainable weight would need; and nothing at all of
+        pixels that y does not depend on. A `Step` is told to each layer as its own: the layers are
+        numbered from 0.
         """
-        y: npt.NDArray[Any] = self._accept(x)
+        whole: npt.NDArray[Any] = self._accept(x)
+        part = _reach.reached(self._layers, whole.shape)
+        y, shape = whole[part], whole.shape
         steps: list[Backprop] = []
         trainable = (index for index, layer in enumerate(self._layers) if layer.trainable_weights)
         first = next(trainable, len(self._layers))
@@ -319,6 +323,9 @@ class Sequential(Model):
                 assert isinstance(gradient, np.ndarray)
                 gradient, own = steps[index](gradient, need_dx=need_dx or index > first)
                 grads = own + grads
+            if need_dx and part:
+                assert isinstance(gradient, np.ndarray)
+                gradient = _reach.embedded(gradient, part, shape)
             return gradient if need_dx else None, grads
 
         updates = {name: value for step in steps for name, value in step.updates.items()}
@@ -326,7 +333,8 @@ class Sequential(Model):
 
     def _prepare(self, size: tuple[int, ...]) -> Predictor:
         functions: list[Callable[[Array], Array]] = []
-        shape: Shape = (None, *size)
+        part = _reach.reached(self._layers, (1, *size))
+        shape: Shape = (None, *np.broadcast_to(0, (1, *size))[part].shape[1:])
         dtype: np.dtype[Any] | None = None
         for layer in self._layers:
             if layer.dtype != dtype:
@@ -335,6 +343,7 @@ class Sequential(Model):
             shape, dtype = layer.compute_output_shape(shape), layer.dtype
 
         def predictor(x: npt.NDArray[Any]) -> Array:
+            x = x[part]
             for function in functions:
                 x = function(x)
             return x
