@@ -24,6 +24,10 @@
  * of stride 2 STRIDED times, fitted to 21 shapes of 3x3, 16 to 1024 channels to 3x3 to 28x28, on Zen 4: direct sums
  * take 1.25 to 1.45 times as long from 32 channels on, also beside other work, in float64 1.07 to 1.35 times, and
  * 0.6 to 1.1 times where their outputs are one tile of 512 channels or more, for which the kernel is too large.
+ * Kernel gradients of stride 2 cost STRIDED_DKERNEL times as much, their transforms STRIDED_SPREAD, whose INPUT and
+ * OUTPUT count all 25 positions of each piece, and the way back from a sum for each piece and position STRIDED_SUMS:
+ * fitted to 27 shapes of 3x3 and 4x4, 16 to 512 channels to 4x4 to 56x56, on Zen 4. Where they choose tiles these take
+ * 0.54 to 1.02 times as long, on AVX2 0.47 to 0.93, in planes up to 1.1 times.
  *
  * Groups of 16 channels cost GROUPED times as much but in kernel gradients, and maps of fewer than FEW_PIXELS
  * are left to direct sums: of 8 images of 7x7 tiles take 0.8 to 1 times as long, of one 1.2 to 1.5. On Zen 4
@@ -52,6 +56,8 @@ static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
                     LINES = 1.15, GROUPED = 1.1;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.1, [FC_FLOAT64] = 1.2};
+static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.13, [FC_FLOAT64] = 1.25},
+                    STRIDED_SPREAD = 0.5, STRIDED_SUMS = 1.7;
 
 /* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
  * thirds of one they hold their own: 3x3 to 8 channels they take 0.86 to 1.15 times as long as tiles, to 10
@@ -95,13 +101,6 @@ static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     return pass == FC_PASS_DKERNEL && shape.pieces == 1 && shape.points[0] != shape.points[1] &&
            shape.points[0] > 1 && shape.points[1] > 1 && has_few_pixels(convolution);
-}
-
-/* Whether a form computes no kernel gradients: of stride 2 they were 1.0 to 1.2 times as fast in channels
- * last, and 0.7 to 0.8 times in planes, which are read again for each phase. */
-static bool lacks(int form, enum fc_pass pass)
-{
-    return pass == FC_PASS_DKERNEL && fc_winograd_form_at(form).taps[0] == 2;
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */
@@ -154,18 +153,19 @@ static double transforms_cost(const struct fc_winograd_form *form, enum fc_pass 
     if (pass != FC_PASS_DKERNEL)
         return input + output;
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const int64_t of_inputs =
-        form->pieces * fc_ceil_div(channels.c_in, fc_winograd_part_channels(form));
+    const int64_t of_inputs = fc_winograd_pieces_apart(form) *
+                              fc_ceil_div(channels.c_in, fc_winograd_part_channels(form));
     const int64_t of_outputs =
         fc_ceil_div(fc_panel_count(&channels), fc_winograd_part_panels(form));
-    return input * (double)of_outputs + output * (double)of_inputs;
+    const double cost = input * (double)of_outputs + output * (double)of_inputs;
+    return form->stride > 1 ? STRIDED_SPREAD * cost : cost;
 }
 
 /* What the sums of pieces cost beside those of a whole kernel. */
 static double pieces_cost(const struct fc_winograd_form *form, enum fc_pass pass, fc_dtype dtype)
 {
     if (form->stride > 1)
-        return STRIDED[dtype];
+        return pass == FC_PASS_DKERNEL ? STRIDED_DKERNEL[dtype] : STRIDED[dtype];
     if (form->pieces == 1)
         return 1;
     if (fc_winograd_is_line(form))
@@ -187,7 +187,8 @@ static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolu
     const double products = (double)fc_winograd_products(&cut);
     const double of_pieces = (double)fc_winograd_products_of_pieces(&shape, &cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
-    const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels;
+    const double sums = pass == FC_PASS_DKERNEL && shape.stride > 1 ? STRIDED_SUMS : 1;
+    const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels * sums;
     return (of_pieces * channels * product + products * transforms_cost(&shape, pass, convolution) +
             (double)fc_winograd_matrices_before(&shape, shape.pieces) * kernel) *
            pieces_cost(&shape, pass, convolution->dtype) * groups_cost(pass, convolution);
@@ -234,8 +235,7 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
     int best = FC_DIRECT_FORM;
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
-        if (!form_fits(form, convolution) || lacks(form, pass) ||
-            rounds_much(form, pass, convolution))
+        if (!form_fits(form, convolution) || rounds_much(form, pass, convolution))
             continue;
         const double cost = winograd_cost(form, pass, convolution);
         if (best == FC_DIRECT_FORM || cost < least) {

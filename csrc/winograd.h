@@ -46,7 +46,14 @@ static inline int64_t fc_winograd_part_channels(const struct fc_winograd_form *f
 
 static inline int64_t fc_winograd_part_panels(const struct fc_winograd_form *form)
 {
-    return fc_winograd_is_line(form) ? 4 : 2;
+    return fc_winograd_is_line(form) || form->stride > 1 ? 4 : 2;
+}
+
+/* Pieces whose kernel gradients are summed one after the other. Those of a stride share dy at its positions, which
+ * to make for each took a tenth of the time. */
+static inline int64_t fc_winograd_pieces_apart(const struct fc_winograd_form *form)
+{
+    return form->stride > 1 ? 1 : form->pieces;
 }
 
 /* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. One tap of 2 has
@@ -61,6 +68,8 @@ struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *for
  * lacking. The first piece has them all. */
 bool fc_winograd_piece_has(const struct fc_winograd_form *form,
                            const struct fc_winograd_piece *piece, int64_t position);
+int64_t fc_winograd_positions_of_piece(const struct fc_winograd_form *form,
+                                       const struct fc_winograd_piece *piece);
 
 /* How many matrices a piece stores, and position i in an order in which as many have the first, the second,
  * and so on. */

@@ -7,46 +7,24 @@
  * An owner holds the positions of a part, 128 channels x 2 panels, for F(4x4,3x3) 1.2 MB, and adds block
  * after block of tiles in order; for each position
  *     sums[c][k] += sum over the tiles of a block of V[tile][c] * D[tile][k]
- * in one chain, by the tiles of the direct kernel gradient. A part of 128 x 64 channels and a block of
- * 28 tiles move 85 KB in 7168 cycles of multiply-adds, 12 bytes a cycle, mostly from the second-level
- * cache. x is taken to positions again for every 64 outputs, dy for every 128 channels: 8 / 64 and
- * 8 / 128 of the work.
- *
- * Where there are few parts, the blocks are divided into chunks with sums of their own, added in
- * order. Parts, blocks and chunks follow from the sizes alone. */
+ * in one chain, by the tiles of the direct kernel gradient. A kernel of stride 2 is four pieces of 1 or 2 taps each
+ * way, each of every second pixel of x: 81 products of a tile's 16 outputs for 144. They share D, and the x of each is
+ * asked for while the one before is multiplied: without, four fifths of the time that taking it to positions took were
+ * waiting, and tiles won nothing over direct sums. */
 #include <string.h>
 
 #include "dispatch.h"
 #include "parallel.h"
 #include "sum_channels.h"
 #include "winograd_ahead.h"
+#include "winograd_dkernel_plan.h"
 #include "workspace.h"
-
-enum {
-    BLOCK_TILES = 42,
-    PARTS_WANTED = 8,
-    CHUNK_BLOCKS = 4 /* at least, so that sums are not most of the memory moved */
-};
-
-struct plan {
-    struct fc_channels channels;
-    struct fc_winograd_form form;
-    struct fc_winograd_cut cut;
-    int64_t part_channels, channel_parts, part_panels, panel_parts, parts;
-    int64_t steps, chunks;
-    int64_t v_tile, d_tile, s_row, s_position; /* elements from one to the next */
-    size_t x_bytes, v_bytes, d_bytes, s_bytes, staging_bytes, worker_bytes;
-    int width;
-};
 
 struct job {
     const struct fc_convolution *convolution; /* y stands for dy, kernel for dkernel */
-    const struct plan *plan;
+    const struct fc_winograd_dkernel_plan *plan;
     const struct fc_conv2d_kernels *kernels;
-    const struct fc_winograd_transforms *transforms;
     void (*outer)(const struct fc_winograd_outer *);
-    struct fc_winograd_kernel kernel; /* whose taps are the result */
-    struct fc_winograd_source x, dy;
     ptrdiff_t element;
     char *sums, *scratch;
     int finite;
@@ -55,74 +33,24 @@ struct job {
 /* One part, and one worker's scratch. */
 struct part {
     struct job *job;
-    int64_t group, piece, c, channels, panel, panels;
+    int64_t group, piece, end_piece, c, channels, panel, panels;
     char *x, *v, *d, *sums, *staging;
 };
 
-/* -------------------------------------------------------------------- plan */
-
-static void plan_parts(const struct fc_convolution *convolution, struct plan *plan)
-{
-    const struct fc_channels *channels = &plan->channels;
-    const int64_t panels = fc_panel_count(channels);
-    plan->part_channels = fc_min(fc_winograd_part_channels(&plan->form), channels->c_in);
-    plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
-    plan->panel_parts = fc_ceil_div(panels, fc_winograd_part_panels(&plan->form));
-    plan->part_panels = fc_ceil_div(panels, plan->panel_parts);
-    plan->parts = channels->groups * plan->form.pieces * plan->channel_parts * plan->panel_parts;
-    plan->cut = fc_winograd_find_images(&plan->form, convolution);
-    fc_winograd_cut_blocks(&plan->cut, BLOCK_TILES);
-    plan->steps = plan->cut.line_blocks * plan->cut.column_blocks;
-    plan->chunks = fc_min(fc_ceil_div(PARTS_WANTED, plan->parts), plan->steps / CHUNK_BLOCKS);
-    plan->chunks = fc_max(plan->chunks, 1);
-    const double work = 2.0 * (double)(plan->steps * plan->form.positions) *
-                        (double)(plan->cut.lines * plan->cut.columns) * (double)channels->c_in *
-                        (double)(channels->c_out * channels->groups * plan->form.pieces);
-    plan->width = fc_parallel_width(plan->parts * plan->chunks, work);
-}
-
-static void plan_layout(struct plan *plan)
-{
-    plan->v_tile = fc_whole_units(plan->part_channels, FC_SLAB);
-    plan->d_tile = fc_whole_units(plan->part_panels * plan->channels.panel, FC_SLAB);
-    plan->s_row = plan->part_panels * plan->channels.panel;
-    plan->s_position = plan->part_channels * plan->s_row + plan->channels.unit;
-}
-
-static struct fc_winograd_layout layout_of(const struct plan *plan, int64_t tile)
-{
-    const int64_t tiles = plan->cut.lines * plan->cut.columns;
-    return (struct fc_winograd_layout){.few = tiles,
-                                       .v_slab = FC_SLAB,
-                                       .v_tile = tile,
-                                       .v_position = tiles * tile + plan->channels.unit};
-}
-
-static void plan_scratch(const struct job *job, struct plan *plan)
-{
-    const size_t element = (size_t)job->element, positions = (size_t)plan->form.positions;
-    const size_t x = fc_winograd_spread_bytes(&job->x, plan->part_channels);
-    const size_t dy = fc_winograd_spread_bytes(&job->dy, plan->s_row);
-    plan->x_bytes = fc_round_to_line(x > dy ? x : dy);
-    plan->v_bytes = fc_round_to_line(positions * (size_t)job->x.layout.v_position * element);
-    plan->d_bytes = fc_round_to_line(positions * (size_t)job->dy.layout.v_position * element);
-    plan->s_bytes = fc_round_to_line(positions * (size_t)plan->s_position * element);
-    plan->staging_bytes = fc_round_to_line((size_t)fc_winograd_staging(&job->kernel) * element);
-    plan->worker_bytes = plan->x_bytes + plan->v_bytes + plan->d_bytes + plan->staging_bytes;
-}
-
 static struct part find_part(struct job *job, int64_t index, int worker)
 {
-    const struct plan *plan = job->plan;
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
     const int64_t rest = index / plan->panel_parts;
+    const int64_t pieces = fc_winograd_pieces_apart(&plan->form);
     struct part part = {
         .job = job,
-        .group = rest / plan->channel_parts / plan->form.pieces,
-        .piece = rest / plan->channel_parts % plan->form.pieces,
+        .group = rest / plan->channel_parts / pieces,
+        .piece = rest / plan->channel_parts % pieces * plan->part_pieces,
         .c = rest % plan->channel_parts * plan->part_channels,
         .panel = index % plan->panel_parts * plan->part_panels,
         .x = job->scratch + (size_t)worker * plan->worker_bytes,
     };
+    part.end_piece = part.piece + plan->part_pieces;
     part.channels = fc_min(plan->part_channels, plan->channels.c_in - part.c);
     part.panels = fc_min(plan->part_panels, fc_panel_count(&plan->channels) - part.panel);
     part.v = part.x + plan->x_bytes;
@@ -138,7 +66,7 @@ static void add_position(const struct part *part, int64_t at, int64_t first_tile
                          int64_t columns, bool begin)
 {
     const struct job *job = part->job;
-    const struct plan *plan = job->plan;
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
     const int64_t most = job->kernels->tile_units * plan->channels.unit;
     const int64_t pieces = fc_ceil_div(part->channels, job->kernels->dkernel_elements);
     struct fc_winograd_outer outer = {
@@ -153,8 +81,8 @@ static void add_position(const struct part *part, int64_t at, int64_t first_tile
             const int64_t first = part->channels * i / pieces;
             outer.v =
                 part->v +
-                (at * job->x.layout.v_position + first_tile * plan->v_tile + first) * job->element;
-            outer.d = part->d + (at * job->dy.layout.v_position + first_tile * plan->d_tile + k) *
+                (at * plan->x.layout.v_position + first_tile * plan->v_tile + first) * job->element;
+            outer.d = part->d + (at * plan->dy.layout.v_position + first_tile * plan->d_tile + k) *
                                     job->element;
             outer.s = part->sums + (at * plan->s_position + first * plan->s_row + k) * job->element;
             outer.channels = (int)(part->channels * (i + 1) / pieces - first);
@@ -166,7 +94,7 @@ static void add_position(const struct part *part, int64_t at, int64_t first_tile
 /* Positions that a piece lacks hold nothing, for taps that it lacks. */
 static void clear_lacking(const struct part *part)
 {
-    const struct plan *plan = part->job->plan;
+    const struct fc_winograd_dkernel_plan *plan = part->job->plan;
     const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, part->piece);
     for (int64_t at = 0; at < plan->form.positions; at++)
         if (!fc_winograd_piece_has(&plan->form, &piece, at))
@@ -185,55 +113,92 @@ static int64_t part_outputs(const struct part *part, int64_t *columns)
     return before + fc_panel_outputs(channels, last);
 }
 
-/* The x or the dy of the block after, where blocks are rows of the images; of 32 channels and 32 outputs the asking
- * takes 3 % and gains none. */
-static struct fc_winograd_ahead ask_for(const struct part *part, int64_t step, bool of_dy)
+/* A piece's share of a part of several. */
+static struct part of_piece(const struct part *part, int64_t piece)
+{
+    struct part one = *part;
+    one.piece = piece;
+    one.end_piece = piece + 1;
+    one.sums += (piece - part->piece) * part->job->plan->s_piece * part->job->element;
+    return one;
+}
+
+/* The x that a piece slides over. */
+static struct fc_winograd_source x_under(const struct job *job, int64_t piece)
+{
+    struct fc_winograd_source x = job->plan->x;
+    x.piece = fc_winograd_piece_at(&job->plan->form, piece);
+    return x;
+}
+
+/* What is read next, the x of a piece or the dy of a block, asked for in so many steps where blocks are rows of the
+ * images. Of 32 channels and 32 outputs the asking takes 3 % and gains none. */
+static struct fc_winograd_ahead ask_for(const struct part *part, int64_t step, int64_t piece,
+                                        bool of_dy, int64_t steps)
 {
     const struct job *job = part->job;
-    const struct plan *plan = job->plan;
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
     const struct fc_channels *channels = &plan->channels;
     const struct fc_axis *axis = job->convolution->axis;
-    if ((part->panels == 1 && part->channels <= channels->panel) || plan->form.pieces > 1 ||
-        axis[0].dilation > 1 || axis[1].dilation > 1)
+    if ((part->panels == 1 && part->channels <= channels->panel) ||
+        plan->form.pieces > plan->part_pieces || axis[0].dilation > 1 || axis[1].dilation > 1)
         return (struct fc_winograd_ahead){0};
     const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, step);
+    const struct fc_winograd_source x = x_under(job, piece);
     int64_t columns;
     const int64_t outputs = part_outputs(part, &columns);
-    return fc_winograd_ahead_of(&job->x, &block, of_dy,
+    return fc_winograd_ahead_of(&x, &block, of_dy,
                                 of_dy
                                     ? part->group * channels->c_out + part->panel * channels->panel
                                     : part->group * channels->c_in + part->c,
-                                of_dy ? outputs : part->channels, plan->form.positions);
+                                of_dy ? outputs : part->channels, steps);
 }
 
-/* A step's block, while that of the step after is asked for, where there is one. */
-static void add_block(const struct part *part, int64_t step, bool begin, bool last)
+/* The products of a piece with a block whose dy is at its positions, while what is read next is asked for. */
+static void add_piece(const struct part *part, const struct fc_winograd_block *block, bool begin,
+                      struct fc_winograd_ahead *of_x, struct fc_winograd_ahead *of_dy)
 {
     const struct job *job = part->job;
-    const struct fc_channels *channels = &job->plan->channels;
-    const struct fc_winograd_block now = fc_winograd_block_at(&job->plan->cut, step), *block = &now;
+    const struct fc_winograd_source x = x_under(job, part->piece);
     int64_t columns;
-    const int64_t outputs = part_outputs(part, &columns);
-    struct fc_winograd_ahead of_x = {0}, of_dy = {0};
-    if (!last) {
-        of_x = ask_for(part, step + 1, false);
-        of_dy = ask_for(part, step + 1, true);
-    }
-    struct fc_winograd_source x = job->x;
-    x.piece = fc_winograd_piece_at(&job->plan->form, part->piece);
-    fc_winograd_spread_block(&x, block, part->group * channels->c_in + part->c, part->channels,
-                             part->x, part->v);
-    fc_winograd_spread_block(&job->dy, block,
-                             part->group * channels->c_out + part->panel * channels->panel, outputs,
-                             part->x, part->d);
+    part_outputs(part, &columns);
+    fc_winograd_spread_block(&x, block, part->group * job->plan->channels.c_in + part->c,
+                             part->channels, part->x, part->v);
     for (int64_t at = 0; at < job->plan->form.positions; at++) {
         int64_t first, end;
         if (!fc_winograd_piece_has(&job->plan->form, &x.piece, at))
             continue;
         fc_winograd_tiles_with(&job->plan->cut, block, at, &first, &end);
         add_position(part, at, first, end, columns, begin);
-        fc_winograd_ahead_step(&of_x);
-        fc_winograd_ahead_step(&of_dy);
+        fc_winograd_ahead_step(of_x);
+        fc_winograd_ahead_step(of_dy);
+    }
+}
+
+/* A step's block, piece by piece, while that of the step after is asked for, where there is one. */
+static void add_block(const struct part *part, int64_t step, bool begin, bool last)
+{
+    const struct job *job = part->job;
+    const struct fc_channels *channels = &job->plan->channels;
+    const struct fc_winograd_block block = fc_winograd_block_at(&job->plan->cut, step);
+    int64_t columns;
+    const int64_t outputs = part_outputs(part, &columns);
+    const struct fc_winograd_form *form = &job->plan->form;
+    struct fc_winograd_ahead of_x = {0}, of_dy = {0};
+    fc_winograd_spread_block(&job->plan->dy, &block,
+                             part->group * channels->c_out + part->panel * channels->panel, outputs,
+                             part->x, part->d);
+    for (int64_t piece = part->piece; piece < part->end_piece; piece++) {
+        const struct part one = of_piece(part, piece);
+        const struct fc_winograd_piece now = fc_winograd_piece_at(form, piece);
+        const int64_t steps = fc_winograd_positions_of_piece(form, &now);
+        if (piece + 1 < part->end_piece) {
+            of_x = ask_for(part, step, piece + 1, false, steps);
+        } else if (!last) {
+            of_x = ask_for(part, step + 1, part->piece, false, steps);
+            of_dy = ask_for(part, step + 1, part->piece, true, steps);
+        }
+        add_piece(&one, &block, begin, &of_x, &of_dy);
     }
 }
 
@@ -243,10 +208,10 @@ static void add_block(const struct part *part, int64_t step, bool begin, bool la
 static bool gather_taps(const struct part *part, int64_t p, int64_t c, int64_t rows)
 {
     const struct job *job = part->job;
-    const struct plan *plan = job->plan;
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
     const struct fc_channels *channels = &plan->channels;
     const int64_t width = fc_panel_width(channels, p), taps = plan->form.taps[1];
-    const bool finite = job->transforms->dkernel(&(struct fc_winograd_gather){
+    const bool finite = plan->kernel.transforms->dkernel(&(struct fc_winograd_gather){
         .x = part->sums + (c * plan->s_row + (p - part->panel) * channels->panel) * job->element,
         .x_position = plan->s_position,
         .x_tile = plan->s_row,
@@ -259,7 +224,7 @@ static bool gather_taps(const struct part *part, int64_t p, int64_t c, int64_t r
         .rows = plan->form.taps[0],
         .columns = rows * taps,
     });
-    fc_winograd_copy_taps(&job->kernel, part->group, p,
+    fc_winograd_copy_taps(&plan->kernel, part->group, p,
                           &(struct fc_winograd_chunk){part->piece, part->c + c, rows, 0},
                           part->staging, false);
     return finite;
@@ -268,10 +233,13 @@ static bool gather_taps(const struct part *part, int64_t p, int64_t c, int64_t r
 static void store_sums(const struct part *part)
 {
     struct job *job = part->job;
-    for (int64_t p = part->panel; p < part->panel + part->panels; p++)
-        for (int64_t c = 0; c < part->channels; c += FC_SLAB)
-            if (!gather_taps(part, p, c, fc_min(FC_SLAB, part->channels - c)))
-                __atomic_store_n(&job->finite, 0, __ATOMIC_RELAXED);
+    for (int64_t piece = part->piece; piece < part->end_piece; piece++) {
+        const struct part one = of_piece(part, piece);
+        for (int64_t p = part->panel; p < part->panel + part->panels; p++)
+            for (int64_t c = 0; c < part->channels; c += FC_SLAB)
+                if (!gather_taps(&one, p, c, fc_min(FC_SLAB, part->channels - c)))
+                    __atomic_store_n(&job->finite, 0, __ATOMIC_RELAXED);
+    }
 }
 
 /* ------------------------------------------------------------------- items */
@@ -280,13 +248,16 @@ static void store_sums(const struct part *part)
 static void sum_chunk(void *context, int64_t item, int worker)
 {
     struct job *job = context;
-    const struct plan *plan = job->plan;
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
     const int64_t chunk = item % plan->chunks, sums = plan->chunks > 1 ? item : worker;
     struct part part = find_part(job, item / plan->chunks, worker);
     part.sums = job->sums + (size_t)sums * plan->s_bytes;
     const int64_t first = plan->steps * chunk / plan->chunks;
     const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
-    clear_lacking(&part);
+    for (int64_t piece = part.piece; piece < part.end_piece; piece++) {
+        const struct part one = of_piece(&part, piece);
+        clear_lacking(&one);
+    }
     for (int64_t step = first; step < end; step++)
         add_block(&part, step, step == first, step == end - 1);
     if (plan->chunks == 1)
@@ -297,7 +268,7 @@ static void sum_chunk(void *context, int64_t item, int worker)
 static void add_chunks(void *context, int64_t item, int worker)
 {
     struct job *job = context;
-    const struct plan *plan = job->plan;
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
     struct part part = find_part(job, item, worker);
     const int64_t elements = (int64_t)plan->s_bytes / job->element;
     part.sums = job->sums + (size_t)(item * plan->chunks) * plan->s_bytes;
@@ -310,28 +281,16 @@ static void add_chunks(void *context, int64_t item, int worker)
 fc_status fc_winograd_dkernel(int form, const struct fc_convolution *convolution, bool *finite)
 {
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
-    struct plan plan = {.channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
-                        .form = fc_winograd_form_at(form)};
-    plan_parts(convolution, &plan);
-    plan_layout(&plan);
+    struct fc_winograd_dkernel_plan plan;
+    fc_winograd_make_dkernel_plan(form, convolution, &plan);
     struct job job = {
         .convolution = convolution,
         .plan = &plan,
         .kernels = &table->conv2d,
-        .transforms = &table->winograd.transforms[plan.form.transforms],
         .outer = table->winograd.outer,
-        .element = (ptrdiff_t)fc_element_size(convolution->dtype),
+        .element = plan.kernel.panels.element,
         .finite = 1,
     };
-    job.kernel = (struct fc_winograd_kernel){
-        {&convolution->kernel, &plan.channels, &table->conv2d, job.element},
-        job.transforms,
-        plan.form};
-    job.x = fc_winograd_source_of(convolution, &plan.cut, form, false);
-    job.dy = fc_winograd_source_of(convolution, &plan.cut, form, true);
-    job.x.layout = layout_of(&plan, plan.v_tile);
-    job.dy.layout = layout_of(&plan, plan.d_tile);
-    plan_scratch(&job, &plan);
     const size_t workers = plan.worker_bytes * (size_t)plan.width;
     const int64_t sums = plan.chunks > 1 ? plan.parts * plan.chunks : plan.width;
     size_t total;

@@ -54,6 +54,15 @@ bool fc_winograd_piece_has(const struct fc_winograd_form *form,
     return true;
 }
 
+int64_t fc_winograd_positions_of_piece(const struct fc_winograd_form *form,
+                                       const struct fc_winograd_piece *piece)
+{
+    int64_t positions = 1;
+    for (int a = 0; a < 2; a++)
+        positions *= form->points[a] - (piece->taps[a] < form->taps[a]);
+    return positions;
+}
+
 int64_t fc_winograd_matrices(const struct fc_winograd_piece *piece)
 {
     return piece->stored[0] * piece->stored[1];

@@ -224,11 +224,10 @@ FC_SPILL_TO_STACK static void winograd_outer(const struct fc_winograd_outer *out
     }
 FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_BODIES)
 
-/* What no form takes is left out: 8 points both ways in float32, kernel gradients of 2 taps, and of others
- * what is for pieces of 1 or 2. */
+/* What no form takes is left out: 8 points both ways in float32, and of more than 2 taps what is for pieces of 1 or
+ * 2. */
 #define FC_TAKEN(mh, rh, mw, rw, name) \
     (FC_REAL == 64 || mh + rh < 9 || mw + rw < 9 ? FC_NAMED(name, mh, rh, mw, rw) : NULL)
-#define FC_TAKEN_BACK(mh, rh, mw, rw, name) (rh == 2 ? NULL : FC_TAKEN(mh, rh, mw, rw, name))
 
 #define FC_OF_TWO(rh, name) (rh == 2 ? name : NULL)
 
@@ -238,6 +237,6 @@ FC_WINOGRAD_TRANSFORMS(FC_WINOGRAD_BODIES)
      .unscaled = FC_OF_TWO(rh, FC_NAMED(winograd_unscaled, mh, rh, mw, rw)), \
      .line = FC_OF_TWO(rh, FC_NAMED(winograd_line, mh, rh, mw, rw)),         \
      .factors = FC_OF_TWO(rh, winograd_factors_of_two),                      \
-     .dy = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dy),                       \
+     .dy = FC_TAKEN(mh, rh, mw, rw, winograd_dy),                            \
      .output = FC_TAKEN(mh, rh, mw, rw, winograd_output),                    \
-     .dkernel = FC_TAKEN_BACK(mh, rh, mw, rw, winograd_dkernel)},
+     .dkernel = FC_TAKEN(mh, rh, mw, rw, winograd_dkernel)},
