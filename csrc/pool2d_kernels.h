@@ -34,6 +34,7 @@ struct fc_pool2d_tile {
     int64_t number, number_row, number_tap, number_column;
     double divisor;
     bool resume;
+    struct fc_lines_ahead ahead; /* of a window of few taps: see there */
 };
 
 /* The same for windows of few taps:
@@ -41,7 +42,7 @@ struct fc_pool2d_tile {
  * with number[i * taps + j] of the winner, where numbers is not NULL; of a window that nothing wins,
  * number[0], or first[l] where first is not NULL. y may then be NULL. Lanes are computed in any
  * order, some of them twice: y is not x. Whole vectors of numbers are written, and of first read. */
-enum { FC_POOL2D_TAPS = 32 };
+enum { FC_POOL2D_TAPS = 32, FC_POOL2D_VECTORS = 4 /* of a block of lanes */ };
 struct fc_pool2d_window {
     const void *x, *first;
     void *y, *numbers;

@@ -272,6 +272,7 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
     tile->taps = taps;
     tile->x = empty ? NULL : source(run, rows->first, first, &tile->phase);
     tile->y = target(run, rows->row, column);
+    tile->ahead = fc_pool2d_rows_ahead(pass, run->block, rows->first + rows->count, count);
     tile->divisor = 1;
     if (pass->pooling == FC_AVG && !pass->adjoint && !empty)
         tile->divisor = rows->divisor * (column >= horizontal->begin && column < horizontal->end

@@ -1,5 +1,31 @@
 /* pool2d_window.c: windows of few taps as tables, which a kernel of their own walks. */
 #include "pool2d_pass.h"
+#include "workspace.h"
+
+/* Of what the cache does not hold, where channels come a block of lanes at a time: no prefetcher follows that in two
+ * or three rows. On Zen 4 8x112x112x64 with 3x3 by strides of 2 takes 1.09 ms, not 1.50, 8x56x56x256 0.94 and not 2.4;
+ * 12 MB gain 4 %, and 6 MB would lose 7. */
+enum { LEAST_FETCHED = 8 << 20 };
+
+struct fc_lines_ahead fc_pool2d_rows_ahead(const struct fc_pool2d_pass *pass,
+                                           const struct fc_pool2d_block *block, int64_t row,
+                                           int64_t columns)
+{
+    const fc_image *image = &pass->x;
+    const int64_t element = (int64_t)fc_element_size(pass->dtype);
+    const bool together = image->stride_c == 1 && image->stride_w == image->c &&
+                          image->stride_h == image->w * image->c;
+    const bool whole = columns > 1 && block->column == 0 && block->channels == image->c;
+    if (!pass->wide || pass->adjoint || !pass->direct_x || pass->axis[0].step > 1 || !together ||
+        !whole || image->n * image->h * image->stride_h * element < LEAST_FETCHED)
+        return (struct fc_lines_ahead){0};
+    const int64_t bytes = pass->axis[0].axis.stride * image->stride_h * element;
+    const int64_t steps =
+        columns *
+        fc_ceil_div(image->c * element, FC_POOL2D_VECTORS * pass->kernels->depthwise.vector_bytes);
+    return (struct fc_lines_ahead){fc_pool2d_at(image, (size_t)element, block->image, row, 0, 0),
+                                   fc_ceil_div(bytes, FC_CACHE_LINE * steps)};
+}
 
 static void set_table(const struct fc_pool2d_tile *tile, struct fc_pool2d_table *table)
 {
@@ -44,6 +70,6 @@ bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_tab
     window->y_column = tile->y_column;
     window->number_column = tile->number_column;
     window->divisor = tile->divisor;
-    window->ahead.lines = 0;
+    window->ahead = tile->ahead;
     return true;
 }

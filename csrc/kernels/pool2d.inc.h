@@ -7,7 +7,7 @@
  * a > b ? a : b, which x86 has as its max instruction; NEON's does something else to NaN and to zeros
  * of both signs, and so compares and selects. Where no number is asked for, the first NaN need not be
  * told from the others: lanes without one are kept in a mask, off the chain of the maximum. */
-enum { POOL_VECTORS = 4 };
+enum { POOL_VECTORS = FC_POOL2D_VECTORS };
 
 FC_INLINE vreal pool_identity(fc_pooling pooling)
 {
