@@ -22,7 +22,7 @@ enum {
  * lies together in memory: the channels of a tap, or of a whole row of taps. */
 struct fc_runs {
     const ptrdiff_t *offset, *kernel_offset;
-    int64_t count, length;
+    int64_t count;
     ptrdiff_t step;
 };
 
@@ -53,13 +53,14 @@ struct fc_fetch {
  * added in their order. Rows of kernel are kernel_step apart and hold whole units, as does partial,
  * which may be the same memory as y. lane_tile reads whole units of x. columns are those stored,
  * pixels at most tile_pixels, units (whole units that cover the columns) at most tile_units. Where `stream`
- * is set, each pixel of y begins with a line, columns are whole units, and y may be stored past the caches. */
+ * is set, each pixel of y begins with a line, columns are whole units, and y may be stored past the caches. What
+ * has been fetched of `ahead` is left behind: `at` moves on. */
 struct fc_tile {
     const void *x, *kernel, *partial, *bias, *residual;
     void *y;
     void *total; /* room for FC_TILE_UNITS */
     struct fc_runs runs;
-    const struct fc_chain *chains; /* NULL: all runs are one, as in lane_tile */
+    const struct fc_chain *chains; /* not of lane_tile, whose runs are one */
     int64_t chain_count;
     ptrdiff_t kernel_step, partial_step, residual_step, y_step;
     ptrdiff_t x_second, partial_second, residual_second, y_second;
@@ -152,10 +153,10 @@ struct fc_finish {
 struct fc_conv2d_kernels {
     int tile_pixels, tile_units, dkernel_elements;
     int chain_pixels; /* of a tile whose sums are several chains, as all are between Winograd's transforms */
-    void (*conv_tile)(const struct fc_tile *tile);
-    void (*conv_pair)(const struct fc_tile *tile);
-    void (*conv_shared)(const struct fc_tile *tile);
-    void (*lane_tile)(const struct fc_tile *tile);
+    void (*conv_tile)(struct fc_tile *tile);
+    void (*conv_pair)(struct fc_tile *tile);
+    void (*conv_shared)(struct fc_tile *tile);
+    void (*lane_tile)(struct fc_tile *tile);
     void (*dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*plane_dkernel_tile)(const struct fc_dkernel_tile *tile);
     void (*rows_dkernel_tile)(const struct fc_dkernel_tile *tile);

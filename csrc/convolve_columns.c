@@ -172,12 +172,14 @@ static void add_products(struct item *item, const char *x, const char *weights, 
     const struct plan *plan = job->plan;
     const int64_t most = job->kernels->conv2d.tile_units * plan->unit;
     const int64_t tiles = fc_ceil_div(item->inside.columns, job->kernels->conv2d.tile_pixels);
+    const struct fc_chain chain = {kernel_rows, count};
     struct fc_tile tile = {
         .runs = {.offset = item->offset,
                  .kernel_offset = item->kernel_offset,
                  .count = kernel_rows,
-                 .length = count,
                  .step = item->x_step},
+        .chains = &chain,
+        .chain_count = 1,
         .kernel_step = plan->columns,
         .partial_step = plan->columns,
         .y_step = plan->columns,

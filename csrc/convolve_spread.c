@@ -168,8 +168,11 @@ static void multiply_row(const struct item *item, int64_t r)
     const int64_t c_in = job->spread->kernel.c_in, pixels = item->end - item->begin;
     const int64_t tiles = fc_ceil_div(pixels, kernels->tile_pixels);
     ptrdiff_t offset[FC_BLOCK_TERMS], kernel_offset[FC_BLOCK_TERMS];
+    struct fc_chain chain;
     struct fc_tile tile = {
         .runs = {.offset = offset, .kernel_offset = kernel_offset},
+        .chains = &chain,
+        .chain_count = 1,
         .partial_step = plan->columns,
         .y_step = plan->columns,
     };
@@ -182,10 +185,10 @@ static void multiply_row(const struct item *item, int64_t r)
         tile.columns = tile.units * (int)plan->unit;
         for (int64_t c = 0; c < c_in; c += FC_BLOCK_TERMS) {
             const int64_t count = fc_min(FC_BLOCK_TERMS, c_in - c);
-            tile.runs.length = run_length(count);
-            tile.runs.count = count / tile.runs.length;
-            for (int64_t run = 0; run < tile.runs.count; run++) {
-                offset[run] = run * tile.runs.length;
+            chain.length = run_length(count);
+            chain.end = tile.runs.count = count / chain.length;
+            for (int64_t run = 0; run < chain.end; run++) {
+                offset[run] = run * chain.length;
                 kernel_offset[run] = offset[run] * tile.kernel_step;
             }
             tile.kernel =

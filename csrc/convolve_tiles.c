@@ -166,7 +166,7 @@ static int64_t tile_pixels(const struct fc_convolve_item *item)
 }
 
 /* The outputs of one line, or of each line of a pair, in tiles of near-equal size. A pair whose second line
- * shares rows of x with the first is as wide as one. */
+ * shares rows of x with the first is as wide as one. No tile divides: one of AVX2 has 160 cycles for 27 terms. */
 static void compute_line(struct fc_convolve_item *item, const struct line *line, int64_t count,
                          const struct line *pair, bool shared)
 {
@@ -174,31 +174,30 @@ static void compute_line(struct fc_convolve_item *item, const struct line *line,
     const ptrdiff_t element = item->job->element;
     struct fc_tile *tile = &item->tile;
     const int64_t most = tile_pixels(item) / (pair && !shared ? 2 : 1);
-    const int64_t tiles = fc_ceil_div(count, most);
-    int64_t first = 0;
-    for (int64_t t = 1; t <= tiles; t++) {
-        const int64_t next = count * t / tiles;
-        tile->pixels = (int)(next - first) * (pair ? 2 : 1);
-        tile->x = line->x + first * tile->runs.step * element;
-        tile->y = line->y + first * tile->y_step * element;
+    const int64_t tiles = fc_ceil_div(count, most), least = count / tiles;
+    const ptrdiff_t x_step = tile->runs.step * element, y_step = tile->y_step * element;
+    void (*compute)(struct fc_tile *) = pair ? kernels->conv_pair : kernels->conv_tile;
+    if (item->job->plan->channels.lanes)
+        compute = kernels->lane_tile;
+    else if (shared)
+        compute = kernels->conv_shared;
+    int64_t first = 0, larger = count % tiles;
+    while (first < count) {
+        const int64_t pixels = least + (larger-- > 0);
+        tile->pixels = (int)pixels * (pair ? 2 : 1);
+        tile->x = line->x + first * x_step;
+        tile->y = line->y + first * y_step;
         if (line->partial)
             tile->partial = line->partial + first * tile->partial_step * element;
         if (line->residual)
             tile->residual = line->residual + first * tile->residual_step * element;
-        fetch_planes(item, line->planes, first, next - first);
+        fetch_planes(item, line->planes, first, pixels);
         if (pair)
-            fetch_planes(item, pair->planes, first, next - first);
+            fetch_planes(item, pair->planes, first, pixels);
         fc_ahead_share(&item->kernel_ahead, tile->runs.count, &tile->ahead[0]);
         fc_ahead_share(&item->x_ahead, tile->runs.count, &tile->ahead[1]);
-        if (item->job->plan->channels.lanes)
-            kernels->lane_tile(tile);
-        else if (shared)
-            kernels->conv_shared(tile);
-        else if (pair)
-            kernels->conv_pair(tile);
-        else
-            kernels->conv_tile(tile);
-        first = next;
+        compute(tile);
+        first += pixels;
     }
 }
 
@@ -260,10 +259,15 @@ static void compute_region(struct fc_convolve_item *item, const struct aim *aim,
     const int64_t lengths[3] = {columns, rows, images}, all = images * rows * columns;
     enum way way = ALONG;
     choose_terms(item, aim->source, taps);
-    for (enum way other = UPRIGHT; other <= ACROSS; other++)
-        if (saves_tiles(item, tiles_of(item, all / lengths[way], lengths[way]),
-                        tiles_of(item, all / lengths[other], lengths[other])))
+    const int64_t least = fc_ceil_div(all, tile_pixels(item));
+    int64_t tiles = tiles_of(item, all / columns, columns);
+    for (enum way other = UPRIGHT; other <= ACROSS && tiles > least; other++) {
+        const int64_t instead = tiles_of(item, all / lengths[other], lengths[other]);
+        if (saves_tiles(item, tiles, instead)) {
             way = other;
+            tiles = instead;
+        }
+    }
     const int64_t length = lengths[way], lines = all / length;
     aim_tile(item, aim, way);
     const bool shared = way == ALONG && shares_rows(item, aim->source);

@@ -136,9 +136,16 @@ FC_INLINE void finish_tile(const struct fc_tile *tile, const bool stream, const 
  * which no register is left, a tile of 27 terms took 6 cycles more of 198 on Zen 4. */
 FC_INLINE void fetch_lines(struct fc_fetch ahead[2])
 {
-    for (int i = 0; i < 2; i++)
-        for (int64_t lines = ahead[i].lines; lines > 0; lines--, ahead[i].at += ahead[i].step)
-            __builtin_prefetch(ahead[i].at, 0, 2);
+    for (int i = 0; i < 2; i++) {
+        int64_t lines = ahead[i].lines;
+        if (lines <= 0)
+            continue;
+        const char *at = ahead[i].at;
+        const ptrdiff_t step = ahead[i].step;
+        for (; lines > 0; lines--, at += step)
+            __builtin_prefetch(at, 0, 2);
+        ahead[i].at = at;
+    }
 }
 
 /* The lines of y are asked for while the sums are made, so that its stores need not wait for them. */
@@ -198,37 +205,35 @@ FC_INLINE void add_total(const real *total, const int pixels, const int vectors,
 }
 
 /* half: the pixels of the first row, all of them where there is no second. */
-FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int pixels,
-                         const int half, const int vectors)
+FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixels, const int half,
+                         const int vectors)
 {
     const bool kept = TOTALS_IN_REGISTERS && pixels * vectors <= CHAIN_PIXELS * TILE_VECTORS;
+    const bool streams = !lanes && streams_tile(pixels, vectors);
     vreal sum[SUM_PIXELS][TILE_VECTORS], kept_total[SUM_PIXELS][TILE_VECTORS];
-    real *total = tile->total;
-    const struct fc_chain all = {tile->runs.count, tile->runs.length};
-    const struct fc_chain *chain = lanes || !tile->chains ? &all : tile->chains;
-    const struct fc_chain *first = chain,
-                          *last = chain + (chain == &all ? 0 : tile->chain_count - 1);
-    const ptrdiff_t step = tile->runs.step, kernel_step = tile->kernel_step;
-    struct fc_fetch ahead[2] = {tile->ahead[0], tile->ahead[1]};
-    const bool stream = !lanes && streams_tile(pixels, vectors) && tile->stream;
-    const bool adds = first != last || tile->partial;
+    const struct fc_chain *chain = tile->chains;
     if (kept)
         begin_totals(tile, pixels, half, vectors, kept_total);
     for (int64_t r = 0;; chain++) {
-        if (chain == last && !stream)
+        FC_AGAIN(tile);
+        if ((lanes || chain == tile->chains + tile->chain_count - 1) && !(streams && tile->stream))
             fetch_y(tile, pixels, half, vectors);
-        const int64_t length = lanes ? 1 : chain->length, end = chain->end;
+        const int64_t length = lanes ? 1 : chain->length;
         FC_UNROLL (p, pixels)
             FC_UNROLL (v, vectors)
                 sum[p][v] = vzero();
-        for (; r < end; r++) {
+        for (; r < (lanes ? tile->runs.count : chain->end); r++) {
+            FC_AGAIN(tile);
             if (!lanes)
-                fetch_lines(ahead);
+                fetch_lines(tile->ahead);
+            const ptrdiff_t step = tile->runs.step;
             const real *x = (const real *)tile->x + tile->runs.offset[r];
-            const real *kernel = (const real *)tile->kernel + tile->runs.kernel_offset[r];
             const real *second = half < pixels ? x + tile->x_second : x + 9 * step;
             const real *base[6] = {x,      x + 3 * step,      x + 6 * step,
                                    second, second + 3 * step, second + 6 * step};
+            FC_AGAIN(tile);
+            const ptrdiff_t kernel_step = tile->kernel_step;
+            const real *kernel = (const real *)tile->kernel + tile->runs.kernel_offset[r];
             for (int64_t l = 0; l < length; l++, kernel += kernel_step) {
                 if (!lanes)
                     fetch_kernel(kernel, vectors);
@@ -244,32 +249,35 @@ FC_INLINE void conv_sums(const struct fc_tile *tile, const bool lanes, const int
                 }
             }
         }
-        if (kept && adds)
+        FC_AGAIN(tile);
+        real *total = tile->total;
+        const bool first = lanes || chain == tile->chains;
+        const bool last = lanes || chain == tile->chains + tile->chain_count - 1;
+        if (kept && (!first || !last || tile->partial))
             FC_UNROLL (p, pixels)
                 FC_UNROLL (v, vectors)
                     sum[p][v] = kept_total[p][v] = vadd(sum[p][v], kept_total[p][v]);
-        else if (!kept && chain != first)
+        else if (!kept && !first)
             add_total(total, pixels, vectors, sum);
         else if (!kept && tile->partial)
             add_partial(tile, pixels, half, vectors, sum);
-        if (chain == last)
+        if (last)
             break;
         if (!kept)
             FC_UNROLL (p, pixels)
                 FC_UNROLL (v, vectors)
                     vstore(total + (p * vectors + v) * LANES, sum[p][v]);
     }
-    finish_tile(tile, stream, pixels, half, vectors, sum);
+    finish_tile(tile, streams && tile->stream, pixels, half, vectors, sum);
 }
 
 /* What row r of x adds to the first row of outputs, to the second, or to both: `vectors` of the sums, from
  * `first` on. */
-FC_INLINE void shared_run(const struct fc_tile *tile, int64_t r, const int first, const int vectors,
-                          const int pixels, struct fc_fetch ahead[2],
-                          vreal sum[SUM_PIXELS][TILE_VECTORS])
+FC_INLINE void shared_run(struct fc_tile *tile, int64_t r, const int first, const int vectors,
+                          const int pixels, vreal sum[SUM_PIXELS][TILE_VECTORS])
 {
     const struct fc_runs *runs = &tile->runs;
-    const int64_t length = tile->chains ? tile->chains->length : runs->length;
+    const int64_t length = tile->chains->length;
     const int64_t of_first = r < runs->count ? r : r - 1, of_second = r > 0 ? r - 1 : 0;
     const ptrdiff_t step = runs->step, kernel_step = tile->kernel_step;
     const real *x = (const real *)tile->x + runs->offset[of_first];
@@ -280,7 +288,7 @@ FC_INLINE void shared_run(const struct fc_tile *tile, int64_t r, const int first
     const real *rows[2] = {kernel + runs->kernel_offset[of_first],
                            kernel + runs->kernel_offset[of_second]};
     if (of_first == r)
-        fetch_lines(ahead);
+        fetch_lines(tile->ahead);
     for (int64_t l = 0; l < length; l++) {
         vreal k[TILE_VECTORS];
         FC_UNROLL (v, vectors)
@@ -296,19 +304,18 @@ FC_INLINE void shared_run(const struct fc_tile *tile, int64_t r, const int first
 
 /* Two rows of one unit: each number of a row of x that both read is loaded once for two multiply-adds, P + 2
  * loads for 2 x P, where a row alone takes P + 1 for P and is bound by them. */
-FC_INLINE void shared_sums(const struct fc_tile *tile, const int pixels)
+FC_INLINE void shared_sums(struct fc_tile *tile, const int pixels)
 {
     enum { UNIT = UNIT_VECTORS, BOTH = TILE_UNITS > 1 ? 2 * UNIT_VECTORS : UNIT_VECTORS };
-    struct fc_fetch ahead[2] = {tile->ahead[0], tile->ahead[1]};
     vreal both[SUM_PIXELS][TILE_VECTORS], sum[SUM_PIXELS][TILE_VECTORS];
     FC_UNROLL (p, pixels)
         FC_UNROLL (v, BOTH)
             both[p][v] = vzero();
     fetch_y(tile, 2 * pixels, pixels, UNIT);
-    shared_run(tile, 0, 0, UNIT, pixels, ahead, both);
+    shared_run(tile, 0, 0, UNIT, pixels, both);
     for (int64_t r = 1; r < tile->runs.count; r++)
-        shared_run(tile, r, 0, BOTH, pixels, ahead, both);
-    shared_run(tile, tile->runs.count, BOTH - UNIT, UNIT, pixels, ahead, both);
+        shared_run(tile, r, 0, BOTH, pixels, both);
+    shared_run(tile, tile->runs.count, BOTH - UNIT, UNIT, pixels, both);
     FC_UNROLL (p, pixels)
         FC_UNROLL (v, UNIT) {
             sum[p][v] = both[p][v];
@@ -331,14 +338,14 @@ FC_INLINE void shared_sums(const struct fc_tile *tile, const int pixels)
 #define FC_PAIR_CASE(half) FC_TILE_CASE(false, half, 2 * (half))
 #define FC_LANE_CASE(pixels) FC_TILE_CASE(true, pixels, pixels)
 
-FC_SPILL_TO_STACK static void conv_tile(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void conv_tile(struct fc_tile *tile)
 {
     switch (tile->pixels) {
         TILE_CASES(FC_CONV_CASE)
     }
 }
 
-FC_SPILL_TO_STACK static void conv_pair(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void conv_pair(struct fc_tile *tile)
 {
     switch (tile->pixels / 2) {
         PAIR_CASES(FC_PAIR_CASE)
@@ -350,7 +357,7 @@ FC_SPILL_TO_STACK static void conv_pair(const struct fc_tile *tile)
         shared_sums(tile, pixels); \
         return;
 
-FC_SPILL_TO_STACK static void conv_shared(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void conv_shared(struct fc_tile *tile)
 {
     if (TILE_UNITS > 1)
         switch (tile->pixels / 2) {
@@ -358,7 +365,7 @@ FC_SPILL_TO_STACK static void conv_shared(const struct fc_tile *tile)
         }
 }
 
-FC_SPILL_TO_STACK static void lane_tile(const struct fc_tile *tile)
+FC_SPILL_TO_STACK static void lane_tile(struct fc_tile *tile)
 {
     switch (tile->pixels) {
         TILE_CASES(FC_LANE_CASE)
