@@ -94,7 +94,7 @@ struct fc_rows_ahead {
  * are at most plane_outputs, units (whole ones that cover the pixels) plane_units. Where
  * source is not NULL, whole units of term t's x are copied to where it is read, from source[t * source_step].
  * Where `stream` is set, outputs of y begin with a line, pixels are whole units, and y may be stored past the
- * caches. */
+ * caches. What has been asked for of `ahead` is left behind. */
 struct fc_plane_tile {
     const void *x, *weights, *partial, *bias;
     void *y;
@@ -134,7 +134,7 @@ struct fc_wide_rows {
 
 struct fc_few_kernels {
     int plane_outputs, plane_units; /* of a plane_tile, at most */
-    void (*plane_tile)(const struct fc_plane_tile *tile);
+    void (*plane_tile)(struct fc_plane_tile *tile);
     void (*turned_tile)(const struct fc_turned_tile *tile);
     /* finish_block from planes to channels that lie together in pixels that do, for which x may be changed: y_pixel
      * is channels, at most FC_FEW_OUTPUTS; or to planes. No residual. */
