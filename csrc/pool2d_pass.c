@@ -281,14 +281,7 @@ static void run_columns(struct run *run, const struct window_rows *rows, int64_t
     if (pass->tap_numbers)
         number_taps(run, rows, column, first);
     const int side = column < horizontal->begin ? 0 : column < horizontal->end ? 1 : 2;
-    struct fc_pool2d_table *table = &run->tables[side];
-    if (fc_pool2d_window_of(tile, table)) {
-        if (pass->tap_numbers)
-            table->window.y = NULL;
-        pass->kernels->pool2d.window[pass->pooling](&table->window);
-    } else {
-        pass->kernels->pool2d.pool[pass->pooling](tile);
-    }
+    fc_pool2d_run_tile(pass, tile, &run->tables[side]);
     if (pass->numbered && !pass->tap_numbers)
         put_indices(run, rows->row, column, count, empty ? -1 : rows->first * pass->x.w + first);
 }

@@ -87,9 +87,9 @@ struct fc_lines_ahead fc_pool2d_rows_ahead(const struct fc_pool2d_pass *pass,
                                            const struct fc_pool2d_block *block, int64_t row,
                                            int64_t columns);
 
-/* The windows of a tile, by a table that was kept from one of the same steps, or is all zero; false where
- * there are none, or many taps. */
-bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_table *table);
+/* Fills a tile, of few taps by a table that was kept from one of the same steps, or is all zero. */
+void fc_pool2d_run_tile(const struct fc_pool2d_pass *pass, const struct fc_pool2d_tile *tile,
+                        struct fc_pool2d_table *table);
 
 /* The strides of an image's rows and pixels, where there is one. */
 static inline void fc_pool2d_steps(const fc_image *image, ptrdiff_t *row, ptrdiff_t *pixel)

@@ -1,4 +1,4 @@
-/* pool2d_window.c: windows of few taps as tables, which a kernel of their own walks. */
+/* pool2d_window.c: windows of few taps as tables, which a kernel of their own walks, and those of many. */
 #include "pool2d_pass.h"
 #include "workspace.h"
 
@@ -50,9 +50,9 @@ static void set_table(const struct fc_pool2d_tile *tile, struct fc_pool2d_table 
     }
 }
 
-/* A table takes as long as three vectors of 3 x 3 windows: of 14 x 14 x 480 in channels first a sixth of
- * the time, before they were kept. */
-bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_table *table)
+/* False where there are none, or many taps. A table takes as long as three vectors of 3 x 3 windows: of 14 x 14 x 480
+ * in channels first a sixth of the time, before they were kept. */
+static bool set_window(const struct fc_pool2d_tile *tile, struct fc_pool2d_table *table)
 {
     struct fc_pool2d_window *window = &table->window;
     if (tile->rows == 0 || tile->taps <= 1 || tile->rows > FC_POOL2D_TAPS / tile->taps)
@@ -72,4 +72,37 @@ bool fc_pool2d_window_of(const struct fc_pool2d_tile *tile, struct fc_pool2d_tab
     window->divisor = tile->divisor;
     window->ahead = tile->ahead;
     return true;
+}
+
+/* Where pixels lie 2 KB or more apart, a row of the windows at a time: a block of lanes else walks through as many
+ * pages as a window has pixels, for a few lines of each. On Zen 4 60x60x512 of float64 with 10x10 by strides of 10
+ * takes 0.223 ms, not 0.346; of pixels of 1 KB it took 5 % longer. Numbers are written by whole vectors, beyond a
+ * column's, and so are left to one call. */
+static void run_rows(const struct fc_pool2d_pass *pass, const struct fc_pool2d_tile *given)
+{
+    enum { APART = 2048 };
+    const ptrdiff_t size = (ptrdiff_t)fc_element_size(pass->dtype);
+    struct fc_pool2d_tile tile = *given;
+    const bool apart = pass->wide && !tile.numbers && tile.x_tap * size >= APART;
+    for (int64_t i = 1; apart && i < given->rows; i++) {
+        tile.rows = 1;
+        tile.divisor = 1;
+        pass->kernels->pool2d.pool[pass->pooling](&tile);
+        tile.x = (const char *)tile.x + tile.x_row * size;
+        tile.resume = true;
+    }
+    tile.divisor = given->divisor;
+    pass->kernels->pool2d.pool[pass->pooling](&tile);
+}
+
+void fc_pool2d_run_tile(const struct fc_pool2d_pass *pass, const struct fc_pool2d_tile *tile,
+                        struct fc_pool2d_table *table)
+{
+    if (!set_window(tile, table)) {
+        run_rows(pass, tile);
+        return;
+    }
+    if (pass->tap_numbers)
+        table->window.y = NULL;
+    pass->kernels->pool2d.window[pass->pooling](&table->window);
 }

@@ -27,6 +27,7 @@ LAYERS = {
     "3x3 stride 1 in strips": PoolProblem(1, 5, 40, 290, 3, 1, 1),
     "3x3 stride 2 ceil": PoolProblem(1, 28, 28, 35, 3, 2, "valid", 1, True),
     "7x7": PoolProblem(2, 7, 7, 100, 7),
+    "6x6, pixels far apart": PoolProblem(1, 13, 14, 520, 6),
     "whole maps": PoolProblem(3, 8, 8, 64, 8),
     "4x4 of few channels": PoolProblem(5, 32, 32, 8, 4),
     "5x5 stride 3": PoolProblem(1, 19, 17, 40, 5, 3),
