@@ -110,7 +110,7 @@ static void clear(const struct work *work, char *plane, int64_t row, int64_t row
     const size_t size = fc_element_size(work->pass->dtype);
     const int64_t channels = work->columns ? 1 : dx->c;
     const int64_t together = dx->stride_w == channels ? column_end - column : 1;
-    for (int64_t r = row; r < row_end; r++)
+    for (int64_t r = row; column < column_end && r < row_end; r++)
         for (int64_t w = column; w < column_end; w += together)
             memset(plane + (r * dx->stride_h + w * dx->stride_w) * (ptrdiff_t)size, 0,
                    (size_t)(together * channels) * size);
