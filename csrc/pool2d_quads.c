@@ -14,7 +14,12 @@ enum {
     FEW_COLUMNS = 4,       /* of windows: fewer of them fill lanes less than channels would */
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
     LEAST_ALONE =
-        16 << 20 /* bytes of a result that is stored past the caches, where x is not read */
+        16 << 20,    /* bytes of a result that is stored past the caches, where x is not read */
+    FETCHED = 4,     /* windows at a time, whose x is asked for ahead */
+    AHEAD = 1 << 14, /* bytes that it lies ahead */
+    LEAST_FETCHED = 16 << 20, /* bytes of such an x, */
+    LEAST_PIXEL = 1 << 10,    /* and of a pixel of it */
+    MOST_PIXEL = 1 << 12
 };
 
 struct work {
@@ -24,6 +29,7 @@ struct work {
     const fc_image *y;
     struct fc_pool2d_quads quads;
     bool columns;                 /* are lanes */
+    bool fetches;                 /* x ahead */
     bool follow;                  /* do the lines of a plane those of the one before it */
     int64_t planes, lines, share; /* lines of windows of a plane, and of an item */
     atomic_bool stray;
@@ -62,6 +68,18 @@ static bool streams(const struct work *work)
     return (work->x || bytes >= LEAST_ALONE) && fc_streams(to->data, bytes, steps * size);
 }
 
+/* Whether x is fetched before it is read: four runs of lines, of a pixel each, break off when the prefetcher has just
+ * begun. On Zen 4 an average of 8x56x56x128 of float64 takes 1.08 ms so, and 1.28 without, a maximum of 8x56x56x256 of
+ * float32 1.38 and 1.64. Pixels of 8 KB lost up to a tenth, and in the kernel what the cache holds did: to ask by the
+ * vector there took 0.91 ms of the former, but a question more in it 9 % of all others. */
+static bool fetches(const struct work *work)
+{
+    const fc_image *x = work->x;
+    const int64_t pixel = work->quads.lanes * (int64_t)fc_element_size(work->pass->dtype);
+    return x && !work->dx && pixel >= LEAST_PIXEL && pixel <= MOST_PIXEL &&
+           x->n * x->h * x->w >= LEAST_FETCHED / pixel;
+}
+
 /* Whether the lines of windows of all planes follow each other in an image, of `rows` rows each. */
 static bool follow(const struct work *work, const fc_image *image, int64_t rows)
 {
@@ -96,6 +114,7 @@ static bool make_plan(struct work *work, const fc_image *const *images, int coun
     work->planes = images[0]->n * (work->columns ? images[0]->c : 1);
     work->lines = vertical->out;
     quads->stream = streams(work);
+    work->fetches = fetches(work);
     work->share = fc_max(ITEM / (4 * quads->columns * quads->lanes), 1);
     return true;
 }
@@ -123,6 +142,30 @@ static char *plane_of(const struct work *work, const fc_image *image, size_t siz
     return fc_pool2d_at(image, size, plane / channels, row, 0, plane % channels);
 }
 
+/* Pools lines of windows a few at a time, and asks for what comes later in either row of x. */
+static void fetch_lines(const struct work *work, const struct fc_pool2d_quads *lines)
+{
+    const struct fc_pool2d_pass *pass = work->pass;
+    const ptrdiff_t size = (ptrdiff_t)fc_element_size(pass->dtype);
+    for (int64_t line = 0; line < lines->lines; line++)
+        for (int64_t column = 0; column < lines->columns; column += FETCHED) {
+            struct fc_pool2d_quads some = *lines;
+            const ptrdiff_t x = 2 * (line * lines->x_row + column * lines->x_pixel);
+            const ptrdiff_t y = line * lines->y_row + column * lines->y_pixel;
+            const ptrdiff_t mark = line * lines->index_row + column * lines->index_pixel;
+            some.lines = 1;
+            some.columns = fc_min(lines->columns - column, FETCHED);
+            some.x = (const char *)lines->x + x * size;
+            some.y = (char *)lines->y + y * size;
+            some.mark = lines->mark ? (char *)lines->mark + mark * size : NULL;
+            const ptrdiff_t bytes = 2 * some.columns * lines->x_pixel * size;
+            for (ptrdiff_t at = AHEAD; at < AHEAD + bytes; at += FC_CACHE_LINE)
+                for (int i = 0; i < 2; i++)
+                    __builtin_prefetch((const char *)some.x + i * lines->x_row * size + at, 0, 2);
+            pass->kernels->pool2d.quads[pass->pooling](&some);
+        }
+}
+
 /* Lines [line, end) of windows of a plane, or of those from it on. */
 static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t end)
 {
@@ -136,7 +179,10 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
         quads.mark = plane_of(work, work->indices, size, plane, line);
     if (!work->dx) {
         quads.y = plane_of(work, work->y, size, plane, line);
-        pass->kernels->pool2d.quads[pass->pooling](&quads);
+        if (work->fetches)
+            fetch_lines(work, &quads);
+        else
+            pass->kernels->pool2d.quads[pass->pooling](&quads);
         return;
     }
     quads.dy = plane_of(work, work->dy, size, plane, line);

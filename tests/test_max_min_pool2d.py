@@ -70,6 +70,7 @@ LAYERS = {
     "very wide": PoolProblem(1, 2, 2001, 3, 2, 1),
     "very tall": PoolProblem(1, 2001, 2, 3, (3, 1), (2, 1), (1, 0)),
     "windows of many taps": PoolProblem(2, 19, 18, 18, 6),
+    "windows of many taps, pixels far apart": PoolProblem(1, 13, 14, 520, 6),
     "a window": PoolProblem(2, 5, 7, 35, (5, 7)),
     "a large window": PoolProblem(1, 50, 45, 19, (50, 45)),
     "one pixel": PoolProblem(2, 1, 1, 9, 1),
@@ -229,6 +230,14 @@ def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format:
     for given_indices in (None, indices):
         dx = backward(np.ones_like(y), x, indices=given_indices, **words)
         np.testing.assert_array_equal(dx, np.ones(x.shape))
+
+
+@pytest.mark.parametrize("name", [*NAMES, "avg_pool2d"])
+def test_pixels_larger_than_caches(isa: str, name: str) -> None:
+    """Which are asked for before they are read: the bits of images, each of which is not."""
+    x = strategies.hard_to_pool(np.random.default_rng(5), (2, 91, 93, 256), "float32")
+    pool = getattr(functional, name)
+    assert_same_bits(pool(x), np.concatenate([pool(image[None]) for image in x]))
 
 
 @pytest.mark.parametrize("columns", [128, 130])
