@@ -35,6 +35,9 @@ static int64_t set_block(struct fc_pool2d_sweeps *self, int64_t rows, int64_t co
     self->pixel = self->wide ? fc_ceil_div(channels, unit) * unit : channels;
     /* Rows that lie a power of two apart would share sets of the first-level cache. */
     self->row = (fc_ceil_div(columns * self->pixel, 2 * unit) * 2 + 1) * unit;
+    /* Results of planes are one row without gaps, which squares fill better. */
+    const bool ragged = self->staged && !self->numbered && columns % unit > 0;
+    self->result_row = ragged ? columns * self->pixel : self->row;
     self->abreast = fc_min(fc_ceil_div(held_rows, unit), 4) * unit;
     self->elements[0] = 0;
     if (!self->wide)
@@ -311,7 +314,8 @@ static void sweep_results(const struct work *work, char *y)
     sweep.y = self->y ? work->best[1] : NULL;
     sweep.numbers = work->numbers[1];
     sweep.x_column = sweep.y_column = self->pixel;
-    sweep.x_step = sweep.y_step = self->row;
+    sweep.x_step = self->row;
+    sweep.y_step = self->result_row;
     if (self->direct_y) {
         sweep.y = y;
         sweep.y_column = self->y->stride_w;
@@ -324,15 +328,17 @@ static void put_results(const struct work *work, char *y)
 {
     const struct fc_pool2d_sweeps *self = work->self;
     const fc_image *image = self->y;
-    for (int64_t r = 0; r < work->out[0]; r++)
+    const bool one = self->result_row == work->out[1] * self->pixel &&
+                     image->stride_h == work->out[1] * image->stride_w;
+    for (int64_t r = 0; r < (one ? 1 : work->out[0]); r++)
         self->pass->kernels->conv2d.copy_block(
-            &(struct fc_block){.x = work->best[1] + r * bytes(self, self->row),
+            &(struct fc_block){.x = work->best[1] + r * bytes(self, self->result_row),
                                .y = y + r * bytes(self, image->stride_h),
                                .x_pixel = self->pixel,
                                .x_channel = 1,
                                .y_pixel = image->stride_w,
                                .y_channel = image->stride_c,
-                               .pixels = work->out[1],
+                               .pixels = one ? work->out[0] * work->out[1] : work->out[1],
                                .channels = work->block->channels});
 }
 

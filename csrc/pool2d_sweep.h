@@ -25,6 +25,7 @@ struct fc_pool2d_sweeps {
     int64_t groups, bands, column_bands; /* blocks of an image */
     int64_t abreast;                     /* rows that are lanes */
     ptrdiff_t pixel, row;                /* elements from one to the next, of windows of rows */
+    ptrdiff_t result_row;                /* of windows */
     int64_t elements[4];                 /* of arrays in scratch: staged, of rows, results, kept */
     size_t bytes;                        /* of scratch */
 };
