@@ -8,7 +8,8 @@
 
 enum {
     FEW_COLUMNS = 6,       /* fewer of them fill lanes less than channels would */
-    FEW_LANES = 5,         /* of 8, which with indices take longer than to scatter */
+    FEW_LANES = 5,         /* of 8, which with indices take longer than to scatter, */
+    FEW_OF_TWO = 13,       /* and of 16 in two vectors */
     ITEM = 1 << 14,        /* elements of x that an item reads */
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
     TOGETHER = 64,         /* channels of an item, or more, where they lie together */
@@ -47,7 +48,8 @@ static bool make_plan(struct work *work)
             planes = planes && images[i]->stride_w == 1;
             pixels = pixels && images[i]->stride_c == 1;
         }
-    if (work->indices && y->w * 8 <= fc_unit(pass->dtype) * FEW_LANES)
+    if (work->indices && (y->w * 8 <= fc_unit(pass->dtype) * FEW_LANES ||
+                          (y->w > lanes && y->w * 8 <= lanes * FEW_OF_TWO)))
         planes = false;
     struct fc_pool2d_lines *lines = &work->lines;
     lines->rows = y->h;
