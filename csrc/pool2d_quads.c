@@ -14,12 +14,14 @@ enum {
     FEW_COLUMNS = 4,       /* of windows: fewer of them fill lanes less than channels would */
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
     LEAST_ALONE =
-        16 << 20,    /* bytes of a result that is stored past the caches, where x is not read */
-    FETCHED = 4,     /* windows at a time, whose x is asked for ahead */
-    AHEAD = 1 << 14, /* bytes that it lies ahead */
+        16 << 20,        /* bytes of a result that is stored past the caches, where x is not read */
+    FETCHED = 4,         /* windows at a time, whose x is asked for ahead, */
+    FETCHED_LANES = 128, /* or of a row of planes */
+    AHEAD = 1 << 14,     /* bytes that it lies ahead */
     LEAST_FETCHED = 16 << 20, /* bytes of such an x, */
-    LEAST_PIXEL = 1 << 10,    /* and of a pixel of it */
-    MOST_PIXEL = 1 << 12
+    LEAST_PIXEL = 1 << 10,    /* and of a pixel of it, */
+    MOST_PIXEL = 1 << 12,
+    LEAST_ROW = 640 /* or of a row of planes */
 };
 
 struct work {
@@ -68,16 +70,21 @@ static bool streams(const struct work *work)
     return (work->x || bytes >= LEAST_ALONE) && fc_streams(to->data, bytes, steps * size);
 }
 
-/* Whether x is fetched before it is read: four runs of lines, of a pixel each, break off when the prefetcher has just
- * begun. On Zen 4 an average of 8x56x56x128 of float64 takes 1.08 ms so, and 1.28 without, a maximum of 8x56x56x256 of
- * float32 1.38 and 1.64. Pixels of 8 KB lost up to a tenth, and in the kernel what the cache holds did: to ask by the
- * vector there took 0.91 ms of the former, but a question more in it 9 % of all others. */
+/* Whether x is fetched before it is read. Two rows of planes side by side, of 640 bytes and more, are followed so badly
+ * that VGG's first pooling took 10.0 ms on Zen 4 and takes 3.7, in float64 18.9 and 11.6; of 512 bytes the asking takes
+ * a quarter longer. Four runs of lines, of a pixel each, break off when the prefetcher has just begun: an average of
+ * 8x56x56x128 of float64 takes 1.08 ms, and 1.28 without, a maximum of 8x56x56x256 of float32 1.38 and 1.64. Pixels of
+ * 8 KB lost up to a tenth, and in the kernel what the cache holds did: to ask by the vector there took 0.91 ms of the
+ * former, but a question more in it 9 % of all others. */
 static bool fetches(const struct work *work)
 {
     const fc_image *x = work->x;
-    const int64_t pixel = work->quads.lanes * (int64_t)fc_element_size(work->pass->dtype);
-    return x && !work->dx && pixel >= LEAST_PIXEL && pixel <= MOST_PIXEL &&
-           x->n * x->h * x->w >= LEAST_FETCHED / pixel;
+    const int64_t size = (int64_t)fc_element_size(work->pass->dtype);
+    if (!x || work->dx || x->n * x->h * x->w * x->c < LEAST_FETCHED / size)
+        return false;
+    if (work->columns)
+        return 2 * work->quads.columns * size >= LEAST_ROW;
+    return work->quads.lanes >= LEAST_PIXEL / size && work->quads.lanes <= MOST_PIXEL / size;
 }
 
 /* Whether the lines of windows of all planes follow each other in an image, of `rows` rows each. */
@@ -147,14 +154,15 @@ static void fetch_lines(const struct work *work, const struct fc_pool2d_quads *l
 {
     const struct fc_pool2d_pass *pass = work->pass;
     const ptrdiff_t size = (ptrdiff_t)fc_element_size(pass->dtype);
+    const int64_t together = work->columns ? FETCHED_LANES : FETCHED;
     for (int64_t line = 0; line < lines->lines; line++)
-        for (int64_t column = 0; column < lines->columns; column += FETCHED) {
+        for (int64_t column = 0; column < lines->columns; column += together) {
             struct fc_pool2d_quads some = *lines;
             const ptrdiff_t x = 2 * (line * lines->x_row + column * lines->x_pixel);
             const ptrdiff_t y = line * lines->y_row + column * lines->y_pixel;
             const ptrdiff_t mark = line * lines->index_row + column * lines->index_pixel;
             some.lines = 1;
-            some.columns = fc_min(lines->columns - column, FETCHED);
+            some.columns = fc_min(lines->columns - column, together);
             some.x = (const char *)lines->x + x * size;
             some.y = (char *)lines->y + y * size;
             some.mark = lines->mark ? (char *)lines->mark + mark * size : NULL;
