@@ -71,20 +71,22 @@ static bool streams(const struct work *work)
 }
 
 /* Whether x is fetched before it is read. Two rows of planes side by side, of 640 bytes and more, are followed so badly
- * that VGG's first pooling took 10.0 ms on Zen 4 and takes 3.7, in float64 18.9 and 11.6; of 512 bytes the asking takes
- * a quarter longer. Four runs of lines, of a pixel each, break off when the prefetcher has just begun: an average of
- * 8x56x56x128 of float64 takes 1.08 ms, and 1.28 without, a maximum of 8x56x56x256 of float32 1.38 and 1.64. Pixels of
- * 8 KB lost up to a tenth, and in the kernel what the cache holds did: to ask by the vector there took 0.91 ms of the
- * former, but a question more in it 9 % of all others. */
+ * that VGG's first pooling took 10.0 ms on Zen 4 and takes 3.7, in float64 18.9 and 11.6, and back 12.5 and takes 8.6;
+ * of 512 bytes the asking takes a quarter longer, and dy needs none. Four runs of lines, of a pixel each, break off when
+ * the prefetcher has just begun: an average of 8x56x56x128 of float64 takes 1.08 ms, and 1.28 without, a maximum of
+ * 8x56x56x256 of float32 1.38 and 1.64. Pixels of 8 KB lost up to a tenth, the way back a twentieth, and in the kernel
+ * what the cache holds did: to ask by the vector there took 0.91 ms of the former, but a question more in it 9 % of all
+ * others. */
 static bool fetches(const struct work *work)
 {
     const fc_image *x = work->x;
     const int64_t size = (int64_t)fc_element_size(work->pass->dtype);
-    if (!x || work->dx || x->n * x->h * x->w * x->c < LEAST_FETCHED / size)
+    if (!x || x->n * x->h * x->w * x->c < LEAST_FETCHED / size)
         return false;
     if (work->columns)
         return 2 * work->quads.columns * size >= LEAST_ROW;
-    return work->quads.lanes >= LEAST_PIXEL / size && work->quads.lanes <= MOST_PIXEL / size;
+    return !work->dx && work->quads.lanes >= LEAST_PIXEL / size &&
+           work->quads.lanes <= MOST_PIXEL / size;
 }
 
 /* Whether the lines of windows of all planes follow each other in an image, of `rows` rows each. */
@@ -149,36 +151,46 @@ static char *plane_of(const struct work *work, const fc_image *image, size_t siz
     return fc_pool2d_at(image, size, plane / channels, row, 0, plane % channels);
 }
 
-/* Pools lines of windows a few at a time, and asks for what comes later in either row of x. */
-static void fetch_lines(const struct work *work, const struct fc_pool2d_quads *lines)
+static void run_quads(struct work *work, const struct fc_pool2d_quads *quads)
 {
     const struct fc_pool2d_pass *pass = work->pass;
-    const ptrdiff_t size = (ptrdiff_t)fc_element_size(pass->dtype);
+    if (!work->dx)
+        pass->kernels->pool2d.quads[pass->pooling](quads);
+    else if (!pass->kernels->pool2d.quads_dx[pass->pooling](quads) && !work->marks)
+        atomic_store_explicit(&work->stray, true, memory_order_relaxed);
+}
+
+/* Lines of windows a few at a time, while what comes later in either row of x is asked for. */
+static void fetch_lines(struct work *work, const struct fc_pool2d_quads *lines)
+{
+    const ptrdiff_t size = (ptrdiff_t)fc_element_size(work->pass->dtype);
     const int64_t together = work->columns ? FETCHED_LANES : FETCHED;
     for (int64_t line = 0; line < lines->lines; line++)
         for (int64_t column = 0; column < lines->columns; column += together) {
             struct fc_pool2d_quads some = *lines;
             const ptrdiff_t x = 2 * (line * lines->x_row + column * lines->x_pixel);
             const ptrdiff_t y = line * lines->y_row + column * lines->y_pixel;
+            const ptrdiff_t dx = 2 * (line * lines->dx_row + column * lines->dx_pixel);
             const ptrdiff_t mark = line * lines->index_row + column * lines->index_pixel;
             some.lines = 1;
             some.columns = fc_min(lines->columns - column, together);
             some.x = (const char *)lines->x + x * size;
-            some.y = (char *)lines->y + y * size;
+            some.y = work->dx ? NULL : (char *)lines->y + y * size;
+            some.dy = work->dx ? (const char *)lines->dy + y * size : NULL;
+            some.dx = work->dx ? (char *)lines->dx + dx * size : NULL;
             some.mark = lines->mark ? (char *)lines->mark + mark * size : NULL;
             const ptrdiff_t bytes = 2 * some.columns * lines->x_pixel * size;
             for (ptrdiff_t at = AHEAD; at < AHEAD + bytes; at += FC_CACHE_LINE)
                 for (int i = 0; i < 2; i++)
                     __builtin_prefetch((const char *)some.x + i * lines->x_row * size + at, 0, 2);
-            pass->kernels->pool2d.quads[pass->pooling](&some);
+            run_quads(work, &some);
         }
 }
 
 /* Lines [line, end) of windows of a plane, or of those from it on. */
 static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t end)
 {
-    const struct fc_pool2d_pass *pass = work->pass;
-    const size_t size = fc_element_size(pass->dtype);
+    const size_t size = fc_element_size(work->pass->dtype);
     struct fc_pool2d_quads quads = work->quads;
     quads.lines = end - line;
     if (work->x)
@@ -187,10 +199,7 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
         quads.mark = plane_of(work, work->indices, size, plane, line);
     if (!work->dx) {
         quads.y = plane_of(work, work->y, size, plane, line);
-        if (work->fetches)
-            fetch_lines(work, &quads);
-        else
-            pass->kernels->pool2d.quads[pass->pooling](&quads);
+        (work->fetches ? fetch_lines : run_quads)(work, &quads);
         return;
     }
     quads.dy = plane_of(work, work->dy, size, plane, line);
@@ -203,8 +212,7 @@ static void run_lines(struct work *work, int64_t plane, int64_t line, int64_t en
         const bool together = rows_together && quads.index_pixel == quads.lanes;
         quads.together = together ? quads.lines : 0;
     }
-    if (!pass->kernels->pool2d.quads_dx[pass->pooling](&quads) && !work->marks)
-        atomic_store_explicit(&work->stray, true, memory_order_relaxed);
+    (work->fetches ? fetch_lines : run_quads)(work, &quads);
     const fc_image *dx = work->dx;
     char *first = plane_of(work, dx, size, plane, 0);
     clear(work, first, 2 * line, 2 * end, 2 * work->dy->w, dx->w);

@@ -233,11 +233,25 @@ def test_window_of_padding_alone(isa: str, name: str, alone: float, data_format:
 
 
 @pytest.mark.parametrize("name", [*NAMES, "avg_pool2d"])
-def test_pixels_larger_than_caches(isa: str, name: str) -> None:
+@pytest.mark.parametrize(
+    ("shape", "data_format"),
+    [((2, 91, 93, 256), "channels_last"), ((2, 256, 45, 187), "channels_first")],
+)
+def test_images_larger_than_caches(
+    isa: str, name: str, shape: tuple[int, ...], data_format: str
+) -> None:
     """Which are asked for before they are read: the bits of images, each of which is not."""
-    x = strategies.hard_to_pool(np.random.default_rng(5), (2, 91, 93, 256), "float32")
-    pool = getattr(functional, name)
-    assert_same_bits(pool(x), np.concatenate([pool(image[None]) for image in x]))
+    rng = np.random.default_rng(5)
+    x = strategies.hard_to_pool(rng, shape, "float32")
+    pool = functools.partial(getattr(functional, name), data_format=data_format)
+    y = pool(x)
+    assert_same_bits(y, np.concatenate([pool(image[None]) for image in x]))
+    if name == "avg_pool2d":
+        return
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    back = functools.partial(getattr(functional, f"{name}_backward"), data_format=data_format)
+    each = [back(dy[n : n + 1], x[n : n + 1]) for n in range(2)]
+    assert_same_bits(back(dy, x), np.concatenate(each))
 
 
 @pytest.mark.parametrize("columns", [128, 130])
