@@ -27,7 +27,8 @@
  * Kernel gradients of stride 2 cost STRIDED_DKERNEL times as much, their transforms STRIDED_SPREAD, whose INPUT and
  * OUTPUT count all 25 positions of each piece, and the way back from a sum for each piece and position STRIDED_SUMS:
  * fitted to 27 shapes of 3x3 and 4x4, 16 to 512 channels to 4x4 to 56x56, on Zen 4. Where they choose tiles these take
- * 0.54 to 1.02 times as long, on AVX2 0.47 to 0.93, in planes up to 1.1 times.
+ * 0.58 to 0.86 times as long, in planes 0.70 to 0.98, on AVX2 0.49 to 0.87 and up to 1.04; in float64 3x3 breaks even,
+ * and is left to direct sums, where 4x4 takes 0.6 to 0.7 times as long.
  *
  * Groups of 16 channels cost GROUPED times as much but in kernel gradients, and maps of fewer than FEW_PIXELS
  * are left to direct sums: of 8 images of 7x7 tiles take 0.8 to 1 times as long, of one 1.2 to 1.5. On Zen 4
@@ -56,7 +57,7 @@ static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
                     LINES = 1.15, GROUPED = 1.1;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.1, [FC_FLOAT64] = 1.2};
-static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.13, [FC_FLOAT64] = 1.25},
+static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.12, [FC_FLOAT64] = 1.5},
                     STRIDED_SPREAD = 0.5, STRIDED_SUMS = 1.7;
 
 /* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
@@ -153,8 +154,8 @@ static double transforms_cost(const struct fc_winograd_form *form, enum fc_pass 
     if (pass != FC_PASS_DKERNEL)
         return input + output;
     const struct fc_channels channels = fc_plan_channels(&convolution->kernel, convolution->dtype);
-    const int64_t of_inputs = fc_winograd_pieces_apart(form) *
-                              fc_ceil_div(channels.c_in, fc_winograd_part_channels(form));
+    const int64_t of_inputs =
+        form->pieces * fc_ceil_div(channels.c_in, fc_winograd_part_channels(form));
     const int64_t of_outputs =
         fc_ceil_div(fc_panel_count(&channels), fc_winograd_part_panels(form));
     const double cost = input * (double)of_outputs + output * (double)of_inputs;

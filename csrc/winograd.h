@@ -49,13 +49,6 @@ static inline int64_t fc_winograd_part_panels(const struct fc_winograd_form *for
     return fc_winograd_is_line(form) || form->stride > 1 ? 4 : 2;
 }
 
-/* Pieces whose kernel gradients are summed one after the other. Those of a stride share dy at its positions, which
- * to make for each took a tenth of the time. */
-static inline int64_t fc_winograd_pieces_apart(const struct fc_winograd_form *form)
-{
-    return form->stride > 1 ? 1 : form->pieces;
-}
-
 /* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. One tap of 2 has
  * the same value at all points, and is stored once: `stored` rows and columns of matrices. */
 struct fc_winograd_piece {

@@ -8,9 +8,9 @@
  * after block of tiles in order; for each position
  *     sums[c][k] += sum over the tiles of a block of V[tile][c] * D[tile][k]
  * in one chain, by the tiles of the direct kernel gradient. A kernel of stride 2 is four pieces of 1 or 2 taps each
- * way, each of every second pixel of x: 81 products of a tile's 16 outputs for 144. They share D, and the x of each is
- * asked for while the one before is multiplied: without, four fifths of the time that taking it to positions took were
- * waiting, and tiles won nothing over direct sums. */
+ * way, each of every second pixel of x: 81 products of a tile's 16 outputs for 144. What the next block reads is asked
+ * for while one is multiplied: without, two thirds of the time that taking x to positions took were waiting, and tiles
+ * won nothing over direct sums. */
 #include <string.h>
 
 #include "dispatch.h"
@@ -33,7 +33,7 @@ struct job {
 /* One part, and one worker's scratch. */
 struct part {
     struct job *job;
-    int64_t group, piece, end_piece, c, channels, panel, panels;
+    int64_t group, piece, c, channels, panel, panels;
     char *x, *v, *d, *sums, *staging;
 };
 
@@ -41,16 +41,14 @@ static struct part find_part(struct job *job, int64_t index, int worker)
 {
     const struct fc_winograd_dkernel_plan *plan = job->plan;
     const int64_t rest = index / plan->panel_parts;
-    const int64_t pieces = fc_winograd_pieces_apart(&plan->form);
     struct part part = {
         .job = job,
-        .group = rest / plan->channel_parts / pieces,
-        .piece = rest / plan->channel_parts % pieces * plan->part_pieces,
+        .group = rest / plan->channel_parts / plan->form.pieces,
+        .piece = rest / plan->channel_parts % plan->form.pieces,
         .c = rest % plan->channel_parts * plan->part_channels,
         .panel = index % plan->panel_parts * plan->part_panels,
         .x = job->scratch + (size_t)worker * plan->worker_bytes,
     };
-    part.end_piece = part.piece + plan->part_pieces;
     part.channels = fc_min(plan->part_channels, plan->channels.c_in - part.c);
     part.panels = fc_min(plan->part_panels, fc_panel_count(&plan->channels) - part.panel);
     part.v = part.x + plan->x_bytes;
@@ -113,92 +111,65 @@ static int64_t part_outputs(const struct part *part, int64_t *columns)
     return before + fc_panel_outputs(channels, last);
 }
 
-/* A piece's share of a part of several. */
-static struct part of_piece(const struct part *part, int64_t piece)
+/* The x that a part's piece of the kernel slides over. */
+static struct fc_winograd_source x_under(const struct part *part)
 {
-    struct part one = *part;
-    one.piece = piece;
-    one.end_piece = piece + 1;
-    one.sums += (piece - part->piece) * part->job->plan->s_piece * part->job->element;
-    return one;
-}
-
-/* The x that a piece slides over. */
-static struct fc_winograd_source x_under(const struct job *job, int64_t piece)
-{
-    struct fc_winograd_source x = job->plan->x;
-    x.piece = fc_winograd_piece_at(&job->plan->form, piece);
+    struct fc_winograd_source x = part->job->plan->x;
+    x.piece = fc_winograd_piece_at(&part->job->plan->form, part->piece);
     return x;
 }
 
-/* What is read next, the x of a piece or the dy of a block, asked for in so many steps where blocks are rows of the
- * images. Of 32 channels and 32 outputs the asking takes 3 % and gains none. */
-static struct fc_winograd_ahead ask_for(const struct part *part, int64_t step, int64_t piece,
-                                        bool of_dy, int64_t steps)
+/* The x or the dy of the block after, where blocks are rows of the images; of 32 channels and 32 outputs the asking
+ * takes 3 % and gains none. */
+static struct fc_winograd_ahead ask_for(const struct part *part, int64_t step, bool of_dy)
 {
     const struct job *job = part->job;
     const struct fc_winograd_dkernel_plan *plan = job->plan;
     const struct fc_channels *channels = &plan->channels;
     const struct fc_axis *axis = job->convolution->axis;
     if ((part->panels == 1 && part->channels <= channels->panel) ||
-        plan->form.pieces > plan->part_pieces || axis[0].dilation > 1 || axis[1].dilation > 1)
+        (plan->form.pieces > 1 && plan->form.stride == 1) || axis[0].dilation > 1 ||
+        axis[1].dilation > 1)
         return (struct fc_winograd_ahead){0};
     const struct fc_winograd_block block = fc_winograd_block_at(&plan->cut, step);
-    const struct fc_winograd_source x = x_under(job, piece);
+    const struct fc_winograd_source x = x_under(part);
     int64_t columns;
     const int64_t outputs = part_outputs(part, &columns);
-    return fc_winograd_ahead_of(&x, &block, of_dy,
-                                of_dy
-                                    ? part->group * channels->c_out + part->panel * channels->panel
-                                    : part->group * channels->c_in + part->c,
-                                of_dy ? outputs : part->channels, steps);
+    return fc_winograd_ahead_of(
+        &x, &block, of_dy,
+        of_dy ? part->group * channels->c_out + part->panel * channels->panel
+              : part->group * channels->c_in + part->c,
+        of_dy ? outputs : part->channels, fc_winograd_positions_of_piece(&plan->form, &x.piece));
 }
 
-/* The products of a piece with a block whose dy is at its positions, while what is read next is asked for. */
-static void add_piece(const struct part *part, const struct fc_winograd_block *block, bool begin,
-                      struct fc_winograd_ahead *of_x, struct fc_winograd_ahead *of_dy)
-{
-    const struct job *job = part->job;
-    const struct fc_winograd_source x = x_under(job, part->piece);
-    int64_t columns;
-    part_outputs(part, &columns);
-    fc_winograd_spread_block(&x, block, part->group * job->plan->channels.c_in + part->c,
-                             part->channels, part->x, part->v);
-    for (int64_t at = 0; at < job->plan->form.positions; at++) {
-        int64_t first, end;
-        if (!fc_winograd_piece_has(&job->plan->form, &x.piece, at))
-            continue;
-        fc_winograd_tiles_with(&job->plan->cut, block, at, &first, &end);
-        add_position(part, at, first, end, columns, begin);
-        fc_winograd_ahead_step(of_x);
-        fc_winograd_ahead_step(of_dy);
-    }
-}
-
-/* A step's block, piece by piece, while that of the step after is asked for, where there is one. */
+/* A step's block, while that of the step after is asked for, where there is one. */
 static void add_block(const struct part *part, int64_t step, bool begin, bool last)
 {
     const struct job *job = part->job;
-    const struct fc_channels *channels = &job->plan->channels;
-    const struct fc_winograd_block block = fc_winograd_block_at(&job->plan->cut, step);
+    const struct fc_winograd_dkernel_plan *plan = job->plan;
+    const struct fc_channels *channels = &plan->channels;
+    const struct fc_winograd_block now = fc_winograd_block_at(&plan->cut, step), *block = &now;
     int64_t columns;
     const int64_t outputs = part_outputs(part, &columns);
-    const struct fc_winograd_form *form = &job->plan->form;
     struct fc_winograd_ahead of_x = {0}, of_dy = {0};
-    fc_winograd_spread_block(&job->plan->dy, &block,
+    if (!last) {
+        of_x = ask_for(part, step + 1, false);
+        of_dy = ask_for(part, step + 1, true);
+    }
+    const struct fc_winograd_source x = x_under(part);
+    fc_winograd_spread_block(&x, block, part->group * channels->c_in + part->c, part->channels,
+                             part->x, part->v);
+    fc_winograd_spread_block(&plan->dy, block,
                              part->group * channels->c_out + part->panel * channels->panel, outputs,
                              part->x, part->d);
-    for (int64_t piece = part->piece; piece < part->end_piece; piece++) {
-        const struct part one = of_piece(part, piece);
-        const struct fc_winograd_piece now = fc_winograd_piece_at(form, piece);
-        const int64_t steps = fc_winograd_positions_of_piece(form, &now);
-        if (piece + 1 < part->end_piece) {
-            of_x = ask_for(part, step, piece + 1, false, steps);
-        } else if (!last) {
-            of_x = ask_for(part, step + 1, part->piece, false, steps);
-            of_dy = ask_for(part, step + 1, part->piece, true, steps);
-        }
-        add_piece(&one, &block, begin, &of_x, &of_dy);
+    for (int64_t at = 0; at < plan->form.positions; at++) {
+        int64_t first, end;
+        if (!fc_winograd_piece_has(&plan->form, &x.piece, at))
+            continue;
+        fc_winograd_tiles_with(&plan->cut, block, at, &first, &end);
+        add_position(part, at, first, end, columns, begin);
+        fc_winograd_ahead_step(&of_x);
+        fc_winograd_ahead_step(&of_dy);
     }
 }
 
@@ -233,13 +204,10 @@ static bool gather_taps(const struct part *part, int64_t p, int64_t c, int64_t r
 static void store_sums(const struct part *part)
 {
     struct job *job = part->job;
-    for (int64_t piece = part->piece; piece < part->end_piece; piece++) {
-        const struct part one = of_piece(part, piece);
-        for (int64_t p = part->panel; p < part->panel + part->panels; p++)
-            for (int64_t c = 0; c < part->channels; c += FC_SLAB)
-                if (!gather_taps(&one, p, c, fc_min(FC_SLAB, part->channels - c)))
-                    __atomic_store_n(&job->finite, 0, __ATOMIC_RELAXED);
-    }
+    for (int64_t p = part->panel; p < part->panel + part->panels; p++)
+        for (int64_t c = 0; c < part->channels; c += FC_SLAB)
+            if (!gather_taps(part, p, c, fc_min(FC_SLAB, part->channels - c)))
+                __atomic_store_n(&job->finite, 0, __ATOMIC_RELAXED);
 }
 
 /* ------------------------------------------------------------------- items */
@@ -254,10 +222,7 @@ static void sum_chunk(void *context, int64_t item, int worker)
     part.sums = job->sums + (size_t)sums * plan->s_bytes;
     const int64_t first = plan->steps * chunk / plan->chunks;
     const int64_t end = plan->steps * (chunk + 1) / plan->chunks;
-    for (int64_t piece = part.piece; piece < part.end_piece; piece++) {
-        const struct part one = of_piece(&part, piece);
-        clear_lacking(&one);
-    }
+    clear_lacking(&part);
     for (int64_t step = first; step < end; step++)
         add_block(&part, step, step == first, step == end - 1);
     if (plan->chunks == 1)

@@ -2,9 +2,10 @@
  *
  * A part of 128 x 64 channels and a block of 28 tiles move 85 KB in 7168 cycles of multiply-adds, 12 bytes a cycle,
  * mostly from the second-level cache. x is taken to positions again for every 64 outputs, dy for every 128 channels:
- * 8 / 64 and 8 / 128 of the work. Pieces of a stride are one part, which takes dy to its positions once, and have 128
- * outputs, since of the x of each only every second pixel is read: 128 to 128 channels at 28x28 take 14.3 ms on Zen 4,
- * 15.7 with 64, 17.5 with a part a piece. Their sums, up to 6.5 MB, come and go by 3 bytes a cycle of multiply-adds.
+ * 8 / 64 and 8 / 128 of the work. A piece of a stride has 128 outputs, since of its x only every second pixel is read:
+ * with 64, 128 to 128 channels at 28x28 took a tenth longer. One part of all pieces, which takes dy to its positions
+ * once, gained 5 to 15 % with 32 and 64 channels and nothing with more; its sums, 6.5 MB, would leave threads without
+ * work, or take too much memory in chunks.
  *
  * Where there are few parts, the blocks are divided into chunks with sums of their own, added in order. Parts, blocks
  * and chunks follow from the sizes alone. */
@@ -29,9 +30,7 @@ static void plan_parts(const struct fc_convolution *convolution,
     plan->channel_parts = fc_ceil_div(channels->c_in, plan->part_channels);
     plan->panel_parts = fc_ceil_div(panels, fc_winograd_part_panels(&plan->form));
     plan->part_panels = fc_ceil_div(panels, plan->panel_parts);
-    plan->part_pieces = plan->form.pieces / fc_winograd_pieces_apart(&plan->form);
-    plan->parts = channels->groups * fc_winograd_pieces_apart(&plan->form) * plan->channel_parts *
-                  plan->panel_parts;
+    plan->parts = channels->groups * plan->form.pieces * plan->channel_parts * plan->panel_parts;
     plan->cut = fc_winograd_find_images(&plan->form, convolution);
     fc_winograd_cut_blocks(&plan->cut, BLOCK_TILES);
     plan->steps = plan->cut.line_blocks * plan->cut.column_blocks;
@@ -49,7 +48,6 @@ static void plan_layout(struct fc_winograd_dkernel_plan *plan)
     plan->d_tile = fc_whole_units(plan->part_panels * plan->channels.panel, FC_SLAB);
     plan->s_row = plan->part_panels * plan->channels.panel;
     plan->s_position = plan->part_channels * plan->s_row + plan->channels.unit;
-    plan->s_piece = plan->form.positions * plan->s_position;
 }
 
 static struct fc_winograd_layout layout_of(const struct fc_winograd_dkernel_plan *plan,
@@ -70,7 +68,7 @@ static void plan_scratch(struct fc_winograd_dkernel_plan *plan)
     plan->x_bytes = fc_round_to_line(x > dy ? x : dy);
     plan->v_bytes = fc_round_to_line(positions * (size_t)plan->x.layout.v_position * element);
     plan->d_bytes = fc_round_to_line(positions * (size_t)plan->dy.layout.v_position * element);
-    plan->s_bytes = fc_round_to_line((size_t)(plan->part_pieces * plan->s_piece) * element);
+    plan->s_bytes = fc_round_to_line(positions * (size_t)plan->s_position * element);
     plan->staging_bytes = fc_round_to_line((size_t)fc_winograd_staging(&plan->kernel) * element);
     plan->worker_bytes = plan->x_bytes + plan->v_bytes + plan->d_bytes + plan->staging_bytes;
 }

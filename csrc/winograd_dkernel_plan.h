@@ -10,9 +10,9 @@ struct fc_winograd_dkernel_plan {
     struct fc_winograd_cut cut;
     struct fc_winograd_kernel kernel; /* whose taps are the result */
     struct fc_winograd_source x, dy;
-    int64_t part_channels, channel_parts, part_panels, panel_parts, part_pieces, parts;
+    int64_t part_channels, channel_parts, part_panels, panel_parts, parts;
     int64_t steps, chunks; /* blocks of the whole batch; pieces they are divided into */
-    int64_t v_tile, d_tile, s_row, s_position, s_piece; /* elements from one to the next */
+    int64_t v_tile, d_tile, s_row, s_position; /* elements from one to the next */
     size_t x_bytes, v_bytes, d_bytes, s_bytes, staging_bytes, worker_bytes;
     int width;
 };
