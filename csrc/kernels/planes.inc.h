@@ -84,6 +84,18 @@ FC_INLINE void copy_terms(const struct fc_plane_tile *tile, int64_t t, int64_t e
                 vstore(x + offset[t] + v * LANES, vload(from + v * LANES));
 }
 
+/* What the terms of a tile are read by. */
+struct flat_reads {
+    const ptrdiff_t *offset;
+    const real *weights, *x;
+    ptrdiff_t step;
+};
+
+FC_INLINE struct flat_reads flat_reads_of(const struct fc_plane_tile *tile)
+{
+    return (struct flat_reads){tile->offset, tile->weights, tile->x, tile->weight_step};
+}
+
 FC_INLINE void flat_sums(struct fc_plane_tile *tile, const int outputs, const int vectors)
 {
     vreal sum[FLAT_OUTPUTS][FLAT_VECTORS];
@@ -91,6 +103,7 @@ FC_INLINE void flat_sums(struct fc_plane_tile *tile, const int outputs, const in
         FC_UNROLL (v, vectors)
             sum[k][v] = vzero();
 
+    struct flat_reads reads = flat_reads_of(tile);
     for (int64_t t = 0; t < tile->terms;) {
         FC_AGAIN(tile);
         const int64_t terms = tile->terms,
@@ -99,8 +112,10 @@ FC_INLINE void flat_sums(struct fc_plane_tile *tile, const int outputs, const in
         if (tile->source)
             copy_terms(tile, t, stop, vectors);
         FC_AGAIN(tile);
-        const ptrdiff_t step = tile->weight_step, *offset = tile->offset;
-        const real *weights = tile->weights, *second = weights + 3 * step, *x = tile->x;
+        if (FC_READS_AGAIN)
+            reads = flat_reads_of(tile);
+        const ptrdiff_t step = reads.step, *offset = reads.offset;
+        const real *weights = reads.weights, *second = weights + 3 * step, *x = reads.x;
         for (; t < stop; t++) {
             const real *pixels = x + offset[t];
             vreal a[FLAT_VECTORS];

@@ -28,8 +28,10 @@
  * before, and the multiply-adds behind them. So it is 1, and a twentieth less code. The 30 registers of aarch64 hold it
  * all: to read again there is a twentieth more loads of planes. */
 #if defined(__aarch64__)
+enum { FC_READS_AGAIN = 0 };
 #define FC_AGAIN(pointer) (void)(pointer)
 #else
+enum { FC_READS_AGAIN = 1 };
 #define FC_AGAIN(pointer) __asm__("" : "+r"(pointer))
 #endif
 
