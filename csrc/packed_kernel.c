@@ -53,12 +53,8 @@ static fc_status transform_few(struct fc_packed_kernel *packed,
 
 static fc_status transform(struct fc_packed_kernel *packed, const struct fc_panels *panels)
 {
-    const struct fc_winograd_form form = fc_winograd_form_at(packed->form);
-    const struct fc_winograd_kernel kernel = {
-        *panels,
-        &fc_current_kernels(packed->params.dtype)->winograd.transforms[form.transforms],
-        form,
-    };
+    const struct fc_winograd_kernel kernel =
+        fc_winograd_kernel_of(packed->form, packed->params.dtype, panels->kernel, panels->channels);
     const struct fc_channels *channels = panels->channels;
     const int64_t count = fc_panel_count(channels);
     size_t bytes;

@@ -38,7 +38,8 @@ static inline bool fc_winograd_is_line(const struct fc_winograd_form *form)
 
 /* Channels of a kernel gradient that are summed at once, and panels of outputs: of a line, which has a
  * fifth of the positions, twice as many of both. x and dy are taken to positions half as often: 1x7 with
- * 192 channels takes 5.4 ms instead of 6.3, with 128 2.5 instead of 2.7. */
+ * 192 channels takes 5.4 ms instead of 6.3, with 128 2.5 instead of 2.7. Of a piece of a stride, whose x is every
+ * second pixel, twice as many panels. */
 static inline int64_t fc_winograd_part_channels(const struct fc_winograd_form *form)
 {
     return fc_winograd_is_line(form) ? 256 : 128;
@@ -94,6 +95,11 @@ struct fc_winograd_kernel {
     const struct fc_winograd_transforms *transforms;
     struct fc_winograd_form form;
 };
+
+/* A kernel in a form, whose channels outlive it. */
+struct fc_winograd_kernel fc_winograd_kernel_of(int form, fc_dtype dtype,
+                                                const struct fc_kernel_view *kernel,
+                                                const struct fc_channels *channels);
 
 int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int64_t p,
                                    int64_t chunk, int64_t *matrix);

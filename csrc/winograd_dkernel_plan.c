@@ -11,7 +11,6 @@
  * and chunks follow from the sizes alone. */
 #include "winograd_dkernel_plan.h"
 
-#include "dispatch.h"
 #include "parallel.h"
 #include "workspace.h"
 
@@ -76,17 +75,12 @@ static void plan_scratch(struct fc_winograd_dkernel_plan *plan)
 void fc_winograd_make_dkernel_plan(int form, const struct fc_convolution *convolution,
                                    struct fc_winograd_dkernel_plan *plan)
 {
-    const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
     *plan = (struct fc_winograd_dkernel_plan){
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .form = fc_winograd_form_at(form),
     };
-    plan->kernel = (struct fc_winograd_kernel){
-        {&convolution->kernel, &plan->channels, &table->conv2d,
-         (ptrdiff_t)fc_element_size(convolution->dtype)},
-        &table->winograd.transforms[plan->form.transforms],
-        plan->form,
-    };
+    plan->kernel =
+        fc_winograd_kernel_of(form, convolution->dtype, &convolution->kernel, &plan->channels);
     plan_parts(convolution, plan);
     plan_layout(plan);
     plan->x = fc_winograd_source_of(convolution, &plan->cut, form, false);

@@ -85,6 +85,19 @@ struct fc_winograd_chunk fc_winograd_chunk_at(int64_t c_in, int64_t chunk)
 
 /* ------------------------------------------------------------------ layout */
 
+struct fc_winograd_kernel fc_winograd_kernel_of(int form, fc_dtype dtype,
+                                                const struct fc_kernel_view *kernel,
+                                                const struct fc_channels *channels)
+{
+    const struct fc_kernels *table = fc_current_kernels(dtype);
+    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    return (struct fc_winograd_kernel){
+        {kernel, channels, &table->conv2d, (ptrdiff_t)fc_element_size(dtype)},
+        &table->winograd.transforms[shape.transforms],
+        shape,
+    };
+}
+
 int64_t fc_winograd_matrices_before(const struct fc_winograd_form *form, int64_t piece)
 {
     int64_t matrices = 0;

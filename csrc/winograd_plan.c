@@ -183,12 +183,8 @@ bool fc_winograd_make_plan(int form, const struct fc_convolution *convolution, b
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .form = fc_winograd_form_at(form),
     };
-    plan->kernel = (struct fc_winograd_kernel){
-        {&convolution->kernel, &plan->channels, &table->conv2d,
-         (ptrdiff_t)fc_element_size(convolution->dtype)},
-        &table->winograd.transforms[plan->form.transforms],
-        plan->form,
-    };
+    plan->kernel =
+        fc_winograd_kernel_of(form, convolution->dtype, &convolution->kernel, &plan->channels);
     plan->packs = packs_groups(convolution, plan);
     cut_blocks(convolution, plan);
     plan_asking(convolution, plan);

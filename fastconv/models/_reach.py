@@ -29,10 +29,12 @@ from fastconv.layers import (
     SeparableConv2D,
 )
 from fastconv.layers._images import spatial_axes
+from fastconv.models._receptive import window_of
 
 # Of exactly these kinds: one that is derived from them could look at all that it is given.
 _CONVOLUTIONS = (Conv2D, DepthwiseConv2D, SeparableConv2D)
 _POOLINGS = (AveragePooling2D, MaxPooling2D, MinPooling2D)
+_KINDS = _CONVOLUTIONS + _POOLINGS
 _RECTIFIERS = (ELU, LeakyReLU, ReLU)
 
 _OF_EACH_NUMBER = (
@@ -117,14 +119,10 @@ def _is_of_each_number(layer: Layer) -> bool:
 
 def _window_of(layer: Layer) -> _Window | None:
     """Return a layer's window, unless it is padded or y could depend on other pixels as well."""
-    if isinstance(layer, _CONVOLUTIONS) and type(layer) in _CONVOLUTIONS:
-        if layer.padding != "valid" or layer.activation not in _OF_EACH_NUMBER:
-            return None
-        (h, w), (down, across) = layer.kernel_size, layer.dilation_rate
-        spans = (h - 1) * down + 1, (w - 1) * across + 1
-        return _Window(True, spans, layer.strides, layer.data_format)
-    if isinstance(layer, _POOLINGS) and type(layer) in _POOLINGS:
-        if layer.padding != "valid":
-            return None
-        return _Window(False, layer.pool_size, layer.strides, layer.data_format)
-    return None
+    if not isinstance(layer, _KINDS) or type(layer) not in _KINDS or layer.padding != "valid":
+        return None
+    if getattr(layer, "activation", activations.linear) not in _OF_EACH_NUMBER:
+        return None
+    window = window_of(layer)
+    assert window is not None
+    return _Window(isinstance(layer, _CONVOLUTIONS), *window, layer.data_format)

@@ -84,16 +84,24 @@ def _steps(layer: Layer, shape: Shape) -> list[tuple[int, Fraction]] | None:
     if isinstance(layer, layers.UpSampling2D):
         taps = 1 if layer.interpolation == "nearest" else 2
         return [(taps, Fraction(1, factor)) for factor in layer.size]
-    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
-    if window is None or not type(layer).__module__.startswith("fastconv.layers."):
+    window = window_of(layer)
+    if window is None:
         return None
-    strides: tuple[int, int] = getattr(layer, "strides")  # noqa: B009 - no class has it by name
-    dilation: tuple[int, int] = getattr(layer, "dilation_rate", (1, 1))
-    spans = [(k - 1) * d + 1 for k, d in zip(window, dilation, strict=True)]
+    spans, strides = window
     if isinstance(layer, layers.Conv2DTranspose):
         # Every stride-th tap, at most, meets a pixel of x.
         return [(-(-k // s), Fraction(1, s)) for k, s in zip(spans, strides, strict=True)]
     return [(k, Fraction(s)) for k, s in zip(spans, strides, strict=True)]
+
+
+def window_of(layer: Layer) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Return the pixels that a layer's window spans and moves by, or None where it has none."""
+    window = getattr(layer, "kernel_size", None) or getattr(layer, "pool_size", None)
+    if window is None or not type(layer).__module__.startswith("fastconv.layers."):
+        return None
+    strides: tuple[int, int] = getattr(layer, "strides")  # noqa: B009 - no class has it by name
+    (h, w), (down, across) = window, getattr(layer, "dilation_rate", (1, 1))
+    return ((h - 1) * down + 1, (w - 1) * across + 1), strides
 
 
 def _along_channels(layer: Layer, shape: Shape) -> bool:
