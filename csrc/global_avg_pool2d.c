@@ -21,13 +21,15 @@ static fc_status check(fc_dtype dtype, const fc_image *image, const fc_image *pi
 
 /* ---------------------------------------------------------------- forward */
 
+enum { PACKED_CHANNELS = 64 }; /* of FC_POOL2D_FOLDED pixels: 512 KB of float32 */
+
 /* Channels are lanes, packed where they do not lie together; planes are read where they lie. All add up
  * in the same order. */
 struct average {
     const struct fc_kernels *kernels;
     size_t size;
     const fc_image *x, *y;
-    int64_t channel_blocks;
+    int64_t channels, channel_blocks; /* of a block, and blocks of an image */
     bool direct;
     char *scratch;
     size_t sums_bytes, worker_bytes;
@@ -60,9 +62,9 @@ static void average_item(void *context, int64_t item, int worker)
     char *sums = self->scratch + (size_t)worker * self->worker_bytes;
     char *packed = sums + self->sums_bytes;
     const int64_t n = item / self->channel_blocks;
-    const int64_t channel = item % self->channel_blocks * FC_POOL2D_CHANNELS;
-    const int64_t channels = fc_min(FC_POOL2D_CHANNELS, x->c - channel), pixels = x->h * x->w;
-    double line[FC_POOL2D_CHANNELS]; /* of either type */
+    const int64_t channel = item % self->channel_blocks * self->channels;
+    const int64_t channels = fc_min(self->channels, x->c - channel), pixels = x->h * x->w;
+    double line[FC_POOL2D_CHAIN_BYTES / sizeof(double)]; /* of either type */
     for (int64_t pixel = 0; pixel < pixels; pixel += FC_POOL2D_FOLDED) {
         struct fc_pool2d_chains chains = {.x = packed,
                                           .sums = sums,
@@ -96,20 +98,19 @@ fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image
     fc_status status = check(dtype, x, y);
     if (status != FC_OK || x->n == 0 || x->c == 0)
         return status;
-    struct average self = {.kernels = fc_current_kernels(dtype),
-                           .size = fc_element_size(dtype),
-                           .x = x,
-                           .y = y,
-                           .channel_blocks = fc_ceil_div(x->c, FC_POOL2D_CHANNELS)};
+    struct average self = {
+        .kernels = fc_current_kernels(dtype), .size = fc_element_size(dtype), .x = x, .y = y};
     if (fc_pool2d_is_run(x))
         return fc_pool2d_fold_planes(
             &(struct fc_pool2d_pass){
                 .pooling = FC_AVG, .dtype = dtype, .x = *x, .kernels = self.kernels},
             y);
     self.direct = x->stride_c == 1 && (x->h == 1 || x->stride_h == x->w * x->stride_w);
+    self.channels = self.direct ? FC_POOL2D_CHAIN_BYTES / (int64_t)self.size : PACKED_CHANNELS;
+    self.channel_blocks = fc_ceil_div(x->c, self.channels);
     const int64_t packed = self.direct ? 0 : fc_min(FC_POOL2D_FOLDED, x->h * x->w);
-    self.sums_bytes = (size_t)(FC_POOL2D_CHAINS * FC_POOL2D_CHANNELS) * self.size;
-    self.worker_bytes = self.sums_bytes + (size_t)(packed * FC_POOL2D_CHANNELS) * self.size;
+    self.sums_bytes = FC_POOL2D_CHAINS * FC_POOL2D_CHAIN_BYTES;
+    self.worker_bytes = self.sums_bytes + (size_t)(packed * self.channels) * self.size;
     const int64_t items = x->n * self.channel_blocks;
     const double elements = (double)x->n * (double)x->c * (double)x->h * (double)x->w;
     const int width = fc_parallel_width(items, FC_WORK_PER_TAP * elements);

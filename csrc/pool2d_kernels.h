@@ -262,7 +262,7 @@ enum { FC_POOL2D_SLIDE = 32 };
  * elements of x[p * x_plane + i]. Of an average chain k < FC_POOL2D_CHAINS is the sum of the pixels
  * k, k + FC_POOL2D_CHAINS, ... of FC_POOL2D_FOLDED pixels, added to those before; at the end chains k and
  * k + 8 are added, then k and k + 4, k + 2, k + 1. A maximum has FC_POOL2D_CHAINS elements or more. */
-enum { FC_POOL2D_CHAINS = 16, FC_POOL2D_FOLDED = 128 * FC_POOL2D_CHAINS, FC_POOL2D_CHANNELS = 64 };
+enum { FC_POOL2D_CHAINS = 16, FC_POOL2D_FOLDED = 128 * FC_POOL2D_CHAINS };
 struct fc_pool2d_fold {
     const void *x;
     void *y;
@@ -280,9 +280,10 @@ struct fc_pool2d_fold_dx {
     ptrdiff_t x_plane, dy_plane, dx_plane;
 };
 
-/* The same sums where channels, at most FC_POOL2D_CHANNELS, lie together: pixel i is at x + i * x_pixel.
- * sums are those of FC_POOL2D_CHAINS x FC_POOL2D_CHANNELS chains, which `begins` clears; y, if it is not
- * NULL, receives the average of what they hold then. Whole vectors of y are written. */
+/* The same sums where channels, at most FC_POOL2D_CHAIN_BYTES of them, lie together: pixel i is at x + i * x_pixel.
+ * sums are FC_POOL2D_CHAINS times FC_POOL2D_CHAIN_BYTES, which `begins` clears; y, if it is not NULL, receives the
+ * average of what they hold then. Whole vectors of y are written. */
+enum { FC_POOL2D_CHAIN_BYTES = 1024 };
 struct fc_pool2d_chains {
     const void *x;
     void *sums, *y;

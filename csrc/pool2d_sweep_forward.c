@@ -103,7 +103,7 @@ fc_status fc_pool2d_sweep_forward(const struct fc_pool2d_pass *given, const fc_i
     const double pixels = (double)y->h * (double)y->w + (double)pass->x.h * (double)pass->x.w;
     const double operations = (double)y->n * (double)y->c * 4 * pixels;
     sweeps->threads = fc_parallel_width(ENOUGH_ITEMS, operations);
-    *done = pass->x.w > 0 && pass->x.h <= INT32_MAX / pass->x.w && is_worth(pass) &&
+    *done = (pass->axis[0].axis.out > 1 || pass->axis[1].axis.out > 1) && pass->x.w > 0 && pass->x.h <= INT32_MAX / pass->x.w && is_worth(pass) &&
             fc_pool2d_sweep_plan(sweeps);
     if (!*done)
         return FC_OK;

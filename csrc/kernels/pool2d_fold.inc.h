@@ -9,6 +9,7 @@
 enum {
     CHAINS = FC_POOL2D_CHAINS,
     CHAIN_VECTORS = CHAINS / LANES,
+    CHAIN_CHANNELS = FC_POOL2D_CHAIN_BYTES / (int)sizeof(real),
     CHAIN_BLOCK = LANES < 16 ? 8 : 4 /* vectors of channels that walk together: registers hold 8 */
 };
 
@@ -170,41 +171,39 @@ static void fold_min_dx(const struct fc_pool2d_fold_dx *fold) { fold_planes_dx(f
 
 /* ---------------------------------------------------------- channels as lanes */
 
-FC_INLINE void chain_block(const struct fc_pool2d_chains *chains, int64_t l, const int vectors,
-                           const bool partial, int first)
+FC_INLINE void chain_block(const struct fc_pool2d_chains *chains, int64_t k, int64_t l,
+                           const int vectors, const bool partial, int first)
 {
     const real *x = (const real *)chains->x + l;
-    real *sums = (real *)chains->sums + l;
-    for (int64_t k = 0; k < CHAINS; k++, sums += FC_POOL2D_CHANNELS) {
-        vreal chain[CHAIN_BLOCK];
+    real *sums = (real *)chains->sums + k * CHAIN_CHANNELS + l;
+    vreal chain[CHAIN_BLOCK];
+    FC_UNROLL (v, vectors)
+        chain[v] = vzero();
+    for (int64_t i = k; i < chains->pixels; i += CHAINS)
         FC_UNROLL (v, vectors)
-            chain[v] = vzero();
-        for (int64_t i = k; i < chains->pixels; i += CHAINS)
-            FC_UNROLL (v, vectors)
-                chain[v] =
-                    vadd(chain[v], pool_load(x + i * chains->x_pixel, v, vectors, partial, first));
-        FC_UNROLL (v, vectors)
-            vstore(sums + v * LANES,
-                   chains->begins ? chain[v] : vadd(vload(sums + v * LANES), chain[v]));
-    }
+            chain[v] =
+                vadd(chain[v], pool_load(x + i * chains->x_pixel, v, vectors, partial, first));
+    FC_UNROLL (v, vectors)
+        vstore(sums + v * LANES,
+               chains->begins ? chain[v] : vadd(vload(sums + v * LANES), chain[v]));
 }
 
 static void add_chains(const struct fc_pool2d_chains *chains)
 {
-    int64_t l = 0;
-    for (; l + CHAIN_BLOCK * LANES <= chains->channels; l += CHAIN_BLOCK * LANES)
-        chain_block(chains, l, CHAIN_BLOCK, false, 0);
-    for (; l < chains->channels; l += LANES) {
-        const int64_t left = chains->channels - l;
-        chain_block(chains, l, 1, true, (int)(left < LANES ? left : LANES));
+    const int64_t channels = chains->channels, whole = channels - channels % (CHAIN_BLOCK * LANES);
+    for (int64_t k = 0; k < CHAINS; k++) {
+        for (int64_t l = 0; l < whole; l += CHAIN_BLOCK * LANES)
+            chain_block(chains, k, l, CHAIN_BLOCK, false, 0);
+        for (int64_t l = whole; l < channels; l += LANES)
+            chain_block(chains, k, l, 1, true, (int)(channels - l < LANES ? channels - l : LANES));
     }
     if (!chains->y)
         return;
-    for (l = 0; l < chains->channels; l += LANES) {
+    for (int64_t l = 0; l < channels; l += LANES) {
         const real *sums = (const real *)chains->sums + l;
         vreal part[CHAINS];
         FC_UNROLL (k, CHAINS)
-            part[k] = vload(sums + k * FC_POOL2D_CHANNELS);
+            part[k] = vload(sums + k * CHAIN_CHANNELS);
         FC_UNROLLED for (int half = CHAINS / 2; half > 0; half /= 2) FC_UNROLL (k, half) part[k] =
             vadd(part[k], part[k + half]);
         vstore((real *)chains->y + l, vdiv(part[0], vset1((real)chains->divisor)));
