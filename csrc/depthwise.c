@@ -33,6 +33,13 @@ bool fc_fits_depthwise(const struct fc_convolution *convolution)
            fits_window(convolution->axis);
 }
 
+bool fc_asks_for_rows(const fc_image *image, ptrdiff_t element)
+{
+    enum { SHORT_PIXEL = 1024 }; /* bytes */
+    const int64_t pixel = image->c * element;
+    return pixel <= SHORT_PIXEL || image->n * image->h * image->w * pixel >= fc_stream_bytes();
+}
+
 bool fc_channels_together(const struct fc_convolution *convolution)
 {
     return convolution->x.stride_c == 1 && convolution->y.stride_c == 1 &&

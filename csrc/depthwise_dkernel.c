@@ -97,7 +97,7 @@ static void aim_ahead(const struct part *part, int64_t n, int64_t h, const struc
     if (plan->transposed) {
         row->x_ahead = planes_ahead(part, x, h);
         row->dy_ahead = planes_ahead(part, dy, h);
-    } else if (plan->shares == 1 && dy->c * plan->element <= FC_SHORT_PIXEL) {
+    } else if (plan->shares == 1 && fc_asks_for_rows(dy, plan->element)) {
         row->x_ahead = x_ahead(plan, n, h, patch);
         row->dy_ahead = segment(dy, n, h + plan->blocks->row_phases, 1, patch->column,
                                 patch->columns, plan->element);
