@@ -3,7 +3,7 @@
 #include "pool2d_halves_forward.h"
 #include "pool2d_lines.h"
 #include "pool2d_means.h"
-#include "pool2d_pixel_means.h"
+#include "pool2d_pixel_strips.h"
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
 #include "pool2d_sweep.h"
@@ -37,7 +37,7 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
     if (!done && status == FC_OK)
         status = fc_pool2d_means_forward(&pass, y, &done);
     if (!done && status == FC_OK)
-        status = fc_pool2d_pixel_means_forward(&pass, y, &done);
+        status = fc_pool2d_pixel_strips_forward(&pass, y, &done);
     if (!done && status == FC_OK)
         status = fc_pool2d_sweep_forward(&pass, y, indices, &done);
     if (!done && status == FC_OK)

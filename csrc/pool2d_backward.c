@@ -11,7 +11,7 @@
 #include "pool2d_max_dx.h"
 #include "pool2d_means.h"
 #include "pool2d_pass.h"
-#include "pool2d_pixel_means.h"
+#include "pool2d_pixel_strips.h"
 #include "pool2d_planes.h"
 #include "pool2d_quads.h"
 #include "pool2d_scatter_dx.h"
@@ -122,7 +122,7 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
             return fc_global_avg_pool2d_backward(params->dtype, dy, dx);
         status = fc_pool2d_means_dx(&pass, dy, dx, &done);
         if (!done && status == FC_OK)
-            status = fc_pool2d_pixel_means_dx(&pass, dy, dx, &done);
+            status = fc_pool2d_pixel_strips_dx(&pass, dy, dx, &done);
         if (!done && status == FC_OK)
             status = fc_pool2d_avg_dx(&pass, dy, dx, &done);
         if (done || status != FC_OK)

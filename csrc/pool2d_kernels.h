@@ -323,17 +323,17 @@ struct fc_pool2d_means {
     ptrdiff_t x_plane, x_row, y_plane, y_row, pitch;
 };
 
-/* The same averages of windows that slide by one where channels lie together: of strips of columns, of all rows, and
- * of a vector of lanes or more. Pixel (i, j) is at x + i * x_row + j * x_pixel, and windows divide by row_divisors[i] *
- * divisors[j]; of those one before and one after rows are read. With `left` there is a column before the strip, with
- * `right` one after it. sums hold two rows of the strip, of lanes in whole units, and are all zero at first. With
- * `stream` every vector of y begins at a multiple of its bytes, and may go past the caches.
+/* Windows of 3 x 3 that slide by one where channels lie together: of strips of columns, of all rows, and of a vector of
+ * lanes or more; or on the way back of averages, dy as x and dx as y. Pixel (i, j) is at x + i * x_row + j * x_pixel, and
+ * averages divide by row_divisors[i] * divisors[j]; of those one before and one after rows are read. With `left` there
+ * is a column before the strip, with `right` one after it. `kept` is room for two rows of the strip, of lanes in whole
+ * units. With `stream` every vector of y begins at a multiple of its bytes, and may go past the caches.
  *
- * Back from windows that step by two, as above, whole rows of them: `left`, `right` and `stream` tell nothing, and sums
- * hold a row of them and one more. */
-struct fc_pool2d_pixel_means {
+ * Back from windows that step by two, as above, whole rows of them: `left`, `right` and `stream` tell nothing, and
+ * `kept` is room for a row of them and one more. */
+struct fc_pool2d_pixel_strip {
     const void *x, *divisors, *row_divisors;
-    void *y, *sums;
+    void *y, *kept;
     int64_t rows, columns, lanes;
     int64_t height, width, above, before; /* of dx, where windows step by two */
     ptrdiff_t x_row, x_pixel, y_row, y_pixel;
@@ -363,8 +363,8 @@ struct fc_pool2d_kernels {
     void (*chains)(const struct fc_pool2d_chains *chains);
     void (*means[2])(const struct fc_pool2d_means *means); /* by stride - 1 */
     void (*means_dx[2])(const struct fc_pool2d_means *means);
-    void (*pixel_means)(const struct fc_pool2d_pixel_means *means);
-    void (*pixel_means_dx[2])(const struct fc_pool2d_pixel_means *means); /* by stride - 1 */
+    void (*pixel_strip[3])(const struct fc_pool2d_pixel_strip *strip);    /* by fc_pooling */
+    void (*pixel_strip_dx[2])(const struct fc_pool2d_pixel_strip *strip); /* by stride - 1 */
     void (*award)(const struct fc_pool2d_award *award);
     void (*halves)(const struct fc_pool2d_halves *halves);
     bool (*halves_planes[3])(

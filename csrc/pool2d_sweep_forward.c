@@ -75,14 +75,17 @@ static void run_item(void *context, int64_t item, int worker)
 }
 
 /* Whether two sweeps in each direction, a load, two operations and half of a store a pixel there and back,
- * are less than to look at every element of each window. */
+ * are less than to look at every element of each window. One alone shares nothing: 10 x 10 x 2048 took 0.152 ms by
+ * sweeps, and takes 0.090; but 3 channels of 224 x 224, of which sweeps have rows in the lanes, take twice as long. */
 static bool is_worth(const struct fc_pool2d_pass *pass)
 {
     const struct fc_axis *vertical = &pass->axis[0].axis, *horizontal = &pass->axis[1].axis;
     const int64_t rows = fc_min(vertical->taps, vertical->in);
     const int64_t columns = fc_min(horizontal->taps, horizontal->in);
+    const bool alone =
+        vertical->out == 1 && horizontal->out == 1 && 2 * pass->x.c >= fc_unit(pass->dtype);
     const int64_t down = 3 + 2 * vertical->stride, along = 3 + 2 * horizontal->stride;
-    return rows * columns * (pass->numbered ? 2 : 1) >= down + along * vertical->stride;
+    return !alone && rows * columns * (pass->numbered ? 2 : 1) >= down + along * vertical->stride;
 }
 
 fc_status fc_pool2d_sweep_forward(const struct fc_pool2d_pass *given, const fc_image *given_y,
@@ -103,7 +106,7 @@ fc_status fc_pool2d_sweep_forward(const struct fc_pool2d_pass *given, const fc_i
     const double pixels = (double)y->h * (double)y->w + (double)pass->x.h * (double)pass->x.w;
     const double operations = (double)y->n * (double)y->c * 4 * pixels;
     sweeps->threads = fc_parallel_width(ENOUGH_ITEMS, operations);
-    *done = (pass->axis[0].axis.out > 1 || pass->axis[1].axis.out > 1) && pass->x.w > 0 && pass->x.h <= INT32_MAX / pass->x.w && is_worth(pass) &&
+    *done = pass->x.w > 0 && pass->x.h <= INT32_MAX / pass->x.w && is_worth(pass) &&
             fc_pool2d_sweep_plan(sweeps);
     if (!*done)
         return FC_OK;

@@ -35,7 +35,7 @@
 #include "pool2d_slide.inc.h"
 #include "pool2d_fold.inc.h"
 #include "pool2d_means.inc.h"
-#include "pool2d_pixel_means.inc.h"
+#include "pool2d_pixel_strips.inc.h"
 #include "depthwise.inc.h"
 #include "depthwise_planes.inc.h"
 #include "depthwise_walk.inc.h"
@@ -114,8 +114,10 @@ const struct fc_kernels FC_TABLE = {
          .chains = add_chains,
          .means = {slide_means, step_means},
          .means_dx = {slide_means_dx, step_means_dx},
-         .pixel_means = slide_pixels,
-         .pixel_means_dx = {slide_pixels_dx, step_pixels_dx},
+         .pixel_strip = {[FC_MAX] = slide_pixels_max,
+                         [FC_MIN] = slide_pixels_min,
+                         [FC_AVG] = slide_pixels_avg},
+         .pixel_strip_dx = {slide_pixels_dx, step_pixels_dx},
          .part = part_planes,
          .join = join_planes,
          .claim = claim_gradients,
