@@ -47,7 +47,7 @@ typedef enum fc_status {
     FC_BAD_SHAPE,          /* the sizes of an array are not those the others ask for */
     FC_BAD_INDEX,          /* an index given to a pooling gradient lies outside its plane */
     FC_BAD_ALGORITHM,      /* the algorithm does not exist, or does not fit the problem */
-    FC_PACKED_MISMATCH     /* a packed kernel is used with another geometry, dtype or input size */
+    FC_PACKED_MISMATCH /* a packed kernel is used with another geometry, dtype, algorithm or input size */
 } fc_status;
 
 typedef enum fc_dtype { FC_FLOAT32, FC_FLOAT64 } fc_dtype;

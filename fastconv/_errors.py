@@ -60,7 +60,7 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
     ),
     "packed_mismatch": (
         ValueError,
-        "kernel was packed for another geometry, dtype or input size",
+        "kernel was packed for another geometry, dtype, algorithm or input size",
         (),
     ),
 }
