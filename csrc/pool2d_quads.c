@@ -18,8 +18,8 @@ enum {
     FETCHED = 4,         /* windows at a time, whose x is asked for ahead, */
     FETCHED_LANES = 128, /* or of a row of planes */
     AHEAD = 1 << 14,     /* bytes that it lies ahead */
-    LEAST_FETCHED = 16 << 20, /* bytes of such an x, */
-    LEAST_PIXEL = 1 << 10,    /* and of a pixel of it, */
+    LEAST_FETCHED_QUADS = 16 << 20, /* bytes of such an x, */
+    LEAST_PIXEL = 1 << 10,          /* and of a pixel of it, */
     MOST_PIXEL = 1 << 12,
     LEAST_ROW = 640 /* or of a row of planes */
 };
@@ -81,7 +81,7 @@ static bool fetches(const struct work *work)
 {
     const fc_image *x = work->x;
     const int64_t size = (int64_t)fc_element_size(work->pass->dtype);
-    if (!x || x->n * x->h * x->w * x->c < LEAST_FETCHED / size)
+    if (!x || x->n * x->h * x->w * x->c < LEAST_FETCHED_QUADS / size)
         return false;
     if (work->columns)
         return 2 * work->quads.columns * size >= LEAST_ROW;
