@@ -41,25 +41,30 @@ static bool numbers_fit(const struct fc_pool2d_sweeps *sweeps, const fc_image *d
            dx->stride_w <= INT32_MAX / 2 / dx->w;
 }
 
-/* Numbers are where in dx, or in sums, a winner lies, but for its channel. */
+/* Numbers are where in dx, or in sums, a winner lies, but for its channel. Planes take turns row by row, since windows
+ * that follow each other often have one winner and would wait for one another, as many as the nearest cache holds: all
+ * at once those of 8x13x13x512 of float64 took 1.3 to 3.0 ms with 13x13, and take 1.3 to 2.2. */
 static void toss(const struct work *work, const struct fc_pool2d_block *block,
                  const struct fc_pool2d_swept *swept, const fc_image *dx)
 {
     const struct fc_pool2d_sweeps *sweeps = &work->sweeps;
     const fc_image *dy = work->dy;
-    struct fc_pool2d_toss toss = {
-        .numbers = swept->numbers,
-        .dx = fc_pool2d_at(dx, sweeps->size, 0, swept->row, swept->column, 0),
-        .windows = dy->w,
-        .lanes = block->channels,
-        .number_window = sweeps->pixel,
-        .dy_window = dy->stride_w,
-        .dy_lane = dy->stride_c,
-        .dx_lane = dx->stride_c};
-    for (int64_t row = block->row; row < block->row_end; row++) {
-        toss.dy = fc_pool2d_at(dy, sweeps->size, block->image, row, 0, block->channel);
-        sweeps->pass->kernels->pool2d.toss(&toss);
-        toss.numbers = (const char *)toss.numbers + swept->numbers_row * (ptrdiff_t)sweeps->size;
+    const ptrdiff_t size = (ptrdiff_t)sweeps->size;
+    const int64_t step = sweeps->staged ? 2 * fc_unit(sweeps->pass->dtype) : block->channels;
+    struct fc_pool2d_toss toss = {.windows = dy->w,
+                                  .number_window = sweeps->pixel,
+                                  .dy_window = dy->stride_w,
+                                  .dy_lane = dy->stride_c,
+                                  .dx_lane = dx->stride_c};
+    for (int64_t c = 0; c < block->channels; c += step) {
+        toss.lanes = fc_min(step, block->channels - c);
+        toss.dx = fc_pool2d_at(dx, sweeps->size, 0, swept->row, swept->column, c);
+        for (int64_t row = block->row; row < block->row_end; row++) {
+            const ptrdiff_t at = (row - block->row) * swept->numbers_row + c;
+            toss.numbers = (const char *)swept->numbers + at * size;
+            toss.dy = fc_pool2d_at(dy, sweeps->size, block->image, row, 0, block->channel + c);
+            sweeps->pass->kernels->pool2d.toss(&toss);
+        }
     }
 }
 
