@@ -9,8 +9,7 @@
 #include "fastconv.h"
 #include "lines_ahead.h"
 
-/* Outputs that share the shape of their window: columns x lanes, where lanes lie together. They are
- * channels, or columns too, or both.
+/* Outputs that share the shape of their window, columns x lanes. Lanes lie together: channels, columns, or both.
  *   y[p * y_column + l] = pool over i < rows, j < taps of x[p * x_column + i * x_row + o(j) + l]
  * o(j) is j * x_tap where x has one phase; where it was split into phases, a tap that steps over
  * the last phase adds x_wrap: it is element 0 of the window that lies in phase `phase`, and each
@@ -22,9 +21,8 @@
  * resume goes on with the y of a call before it, as if its rows came after those.
  *
  * numbers is NULL, or receives (as int32_t for float32, int64_t for float64) for each lane
- * number + i * number_row + j * number_tap of its winner, at p * number_column + l. Whole vectors
- * of it are written, in ascending order, and where resume is set read. Max and min alone.
- * y may be x where the window is a single element. */
+ * number + i * number_row + j * number_tap of its winner, at p * number_column + l. Whole vectors of it are written, in
+ * ascending order, and where resume is set read. Max and min alone. y may be x where the window is a single element. */
 struct fc_pool2d_tile {
     const void *x;
     void *y, *numbers;
@@ -72,15 +70,28 @@ struct fc_pool2d_scatter {
  *   y[c * y_column + o * y_step + l] = pool over p of x[c * x_column + p * x_step + l]
  * where p is in [o * stride - before, o * stride - before + taps) and in [0, in); each window has such a p. With
  * numbers, which lie as y does, and y, which may be NULL then, the first winner's is p * number_step, added to its
- * given[...], which lies as x does, or may be NULL. Whole vectors of numbers are written, and of given read.
- * Kept has room for FC_POOL2D_SWEPT units of each of `taps`
- * windows. */
+ * given[...], which lies as x does, or may be NULL. Whole vectors of numbers are written, and of given read. Kept has
+ * room for FC_POOL2D_SWEPT units of each of `taps` windows. */
 enum { FC_POOL2D_SWEPT = 8 };
 struct fc_pool2d_sweep {
     const void *x, *given;
     void *y, *numbers, *kept;
     int64_t columns, lanes, in, out, taps, stride, before;
     ptrdiff_t x_column, x_step, y_column, y_step, number_step;
+};
+
+/* The winners of windows of 5 x 5 that slide by one, with two pixels of padding all around, for a unit of channels that
+ * lie together, in planes of two rows and columns or more:
+ *   numbers[(h * columns + w) * unit + l] = i * number_row + j * number_pixel
+ * where pixel (i, j), at x + i * x_row + j * x_pixel, is the first winner of window (h, w). `best` has room for as many
+ * elements. Lines at ahead[k] + h * ahead_row[k] + w * ahead_pixel[k] are fetched. False: x has a NaN. */
+struct fc_pool2d_five {
+    const void *x;
+    void *best, *numbers;
+    int64_t rows, columns;
+    ptrdiff_t x_row, x_pixel, number_row, number_pixel;
+    const char *ahead[2];
+    ptrdiff_t ahead_row[2], ahead_pixel[2];
 };
 
 /* dx[l * dx_lane + numbers[w * number_window + l]] += dy[w * dy_window + l * dy_lane], for windows and lanes, one
@@ -184,8 +195,7 @@ struct fc_pool2d_parts {
 
 /* The gradient of a maximum over parted planes, for whole vectors of lanes:
  *   dx[p * dx_plane + l] = sum over t < taps of dy[p * plane + offset[t] + l]
- *       where numbers[p * plane + offset[t] + l] is number[t]
- * One chain of additions that begins with zero. */
+ *       where numbers[p * plane + offset[t] + l] is number[t], one chain of additions that begins with zero. */
 struct fc_pool2d_claim {
     const void *numbers, *dy;
     void *dx;
@@ -210,11 +220,10 @@ struct fc_pool2d_names {
     bool more;
 };
 
-/* Windows of 2 x 2 that share nothing: lines x columns of them, `lanes` lie together.
- * Window (r, p, l) has pixels 2 * r * x_row + 2 * p * x_pixel + l, those a row and those a pixel on. So
- * does dx. Its y and dy are at r * y_row + p * y_pixel + l, its index at r * index_row + p *
- * index_pixel + l, which is 2 * (row + r) * width + 2 * p for its first tap: of the next plane, and counted
- * from its row 0, after each row rows - 1.
+/* Windows of 2 x 2 that share nothing: lines x columns of them, `lanes` lie together. Window (r, p, l) has pixels
+ * 2 * r * x_row + 2 * p * x_pixel + l, those a row and those a pixel on. So does dx. Its y and dy are at
+ * r * y_row + p * y_pixel + l, its index at r * index_row + p * index_pixel + l, which is
+ * 2 * (row + r) * width + 2 * p for its first tap: of the next plane, and from its row 0, after each row rows - 1.
  *
  * y is written, or dx: dy where the window's first winner or first NaN is, 0 elsewhere; an average gives
  * each tap a quarter. With index not NULL x is not read. Indices of `together` lines follow each other
@@ -382,6 +391,7 @@ struct fc_pool2d_kernels {
     bool (*name)(const struct fc_pool2d_names *names);
     bool (*winners)(const struct fc_pool2d_winners *winners);
     void (*sweep[2])(const struct fc_pool2d_sweep *sweep); /* maximum and minimum */
+    bool (*five[2])(const struct fc_pool2d_five *five);    /* maximum and minimum */
     void (*toss)(const struct fc_pool2d_toss *toss);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
      * not in [begin, end); returns its number, or rows * lanes. */

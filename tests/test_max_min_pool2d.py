@@ -45,6 +45,11 @@ LAYERS = {
     "spp 13x13": PoolProblem(1, 7, 7, 17, 13, 1, 6),
     "spp 5x5": PoolProblem(2, 13, 13, 35, 5, 1, 2),
     "spp 5x5, few channels": PoolProblem(1, 9, 13, 5, 5, 1, 2),
+    "spp 5x5, many channels": PoolProblem(2, 5, 6, 300, 5, 1, 2),
+    "spp 5x5, two rows": PoolProblem(3, 2, 3, 41, 5, 1, 2),
+    "spp 5x5, two columns": PoolProblem(1, 7, 2, 64, 5, 1, 2),
+    "spp 5x5, a row": PoolProblem(2, 1, 9, 33, 5, 1, 2),
+    "spp 5x5, pixels a power of two apart": PoolProblem(1, 38, 37, 256, 5, 1, 2),
     "windows in blocks of channels": PoolProblem(1, 30, 31, 50, 6, 1, (2, 3)),
     "windows in blocks of rows": PoolProblem(1, 90, 61, 19, (5, 4), 1, (2, 0)),
     "windows in blocks of rows, planes": PoolProblem(1, 300, 37, 7, (6, 5), (2, 1), (5, 4)),
@@ -92,7 +97,7 @@ def test_named_layers(isa: str, name: str, layer: str, data_format: str, dtype: 
 
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
-@pytest.mark.parametrize("layer", [layer for layer in LAYERS if LAYERS[layer].pool_size == 3])
+@pytest.mark.parametrize("layer", [layer for layer in LAYERS if LAYERS[layer].pool_size in (3, 5)])
 @pytest.mark.parametrize("name", NAMES)
 def test_numbers_alone(isa: str, name: str, layer: str, data_format: str, dtype: str) -> None:
     """The layers whose winners are told otherwise as long as x has no NaN."""

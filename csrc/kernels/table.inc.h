@@ -26,6 +26,7 @@
 #include "pool2d_rows.inc.h"
 #include "pool2d_scatter.inc.h"
 #include "pool2d_sweep.inc.h"
+#include "pool2d_five.inc.h"
 #include "pool2d_window.inc.h"
 #include "pool2d_planes.inc.h"
 #include "pool2d_winners.inc.h"
@@ -134,6 +135,7 @@ const struct fc_kernels FC_TABLE = {
          .put_lines = put_lines,
          .winners = take_winners,
          .sweep = {[FC_MAX] = sweep_max, [FC_MIN] = sweep_min},
+         .five = {[FC_MAX] = five_max, [FC_MIN] = five_min},
          .toss = toss_gradients,
          .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
