@@ -2,10 +2,7 @@
 #ifndef FC_BAD_ROWS_H
 #define FC_BAD_ROWS_H
 
-#include <stdbool.h>
-#include <stddef.h>
-
-#include "fastconv.h"
+#include "geometry.h"
 
 /* Rows [row, end) of image n. */
 struct fc_bad_rows {
@@ -36,8 +33,7 @@ static inline fc_image fc_image_of_rows(const fc_image *image, const struct fc_b
     some.n = 1;
     some.h = rows->end - rows->row;
     if (some.data)
-        some.data =
-            (char *)some.data + (rows->n * some.stride_n + rows->row * some.stride_h) * element;
+        some.data = fc_image_at(&some, element, rows->n, rows->row, 0, 0);
     return some;
 }
 

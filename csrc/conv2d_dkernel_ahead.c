@@ -9,9 +9,7 @@ struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t eleme
                                           int64_t c, int64_t count)
 {
     struct fc_dkernel_runs runs = {
-        .at = (const char *)image->data + (n * image->stride_n + row * image->stride_h +
-                                           column * image->stride_w + c * image->stride_c) *
-                                              element,
+        .at = fc_image_at(image, element, n, row, column, c),
         .flat = true,
     };
     if (rows <= 0 || columns <= 0 || count <= 0)
@@ -20,7 +18,7 @@ struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t eleme
         runs.pitch = image->stride_w * element;
         runs.row = row_gap * image->stride_h * element;
         runs.lines = fc_ceil_div(count * element, FC_CACHE_LINE);
-        runs.flat = rows == 1 || (row_gap == 1 && image->stride_h == image->w * image->stride_w);
+        runs.flat = rows == 1 || (row_gap == 1 && fc_rows_together(image, image->w));
         runs.runs = columns;
         if (runs.flat)
             runs.runs += (rows - 1) * image->w + (images - 1) * image->h * image->w;

@@ -18,10 +18,7 @@ struct place {
 static struct place place_in(const struct fc_dkernel_part *part, const fc_image *image, int64_t n,
                              int64_t row, int64_t column, int64_t c)
 {
-    return (struct place){(const char *)image->data +
-                              (n * image->stride_n + row * image->stride_h +
-                               column * image->stride_w + c * image->stride_c) *
-                                  part->job->element,
+    return (struct place){fc_image_at(image, part->job->element, n, row, column, c),
                           image->stride_w, image->stride_h, image->stride_n};
 }
 

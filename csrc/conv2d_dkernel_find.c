@@ -23,9 +23,7 @@ static void copy_piece(const struct fc_dkernel_job *job, const fc_image *image,
         images = 1;
     }
     const char *from =
-        (const char *)image->data + (piece->n * image->stride_n + piece->row * image->stride_h +
-                                     piece->column * image->stride_w + piece->c * image->stride_c) *
-                                        job->element;
+        fc_image_at(image, job->element, piece->n, piece->row, piece->column, piece->c);
     for (int64_t i = 0; i < images * rows; i++)
         job->kernels->copy_block(&(struct fc_block){
             .x = from + (i / rows * image->stride_n + i % rows * row) * job->element,
@@ -59,9 +57,7 @@ void fc_dkernel_find_dy(struct fc_dkernel_part *part, int64_t n, int64_t p)
                                 outputs};
     struct fc_dkernel_tile *tile = &part->tile;
     if (outputs == width && job->plan->dy_in_place) {
-        part->tile_dy = (const char *)dy->data + (n * dy->stride_n + piece.row * dy->stride_h +
-                                                  piece.column * dy->stride_w + piece.c) *
-                                                     job->element;
+        part->tile_dy = fc_image_at(dy, job->element, n, piece.row, piece.column, piece.c);
         tile->dy_step = dy->stride_w;
         part->dy_row = piece.row_gap * dy->stride_h;
         part->dy_image = dy->stride_n;

@@ -93,8 +93,7 @@ static void zero_phase(const fc_conv2d_params *params, const struct fc_dx_region
                        const int64_t first[2], const int64_t step[2])
 {
     fc_image dx = region->dx;
-    dx.data = (char *)dx.data + (first[0] * dx.stride_h + first[1] * dx.stride_w) *
-                                    (ptrdiff_t)fc_element_size(params->dtype);
+    dx.data = fc_image_at(&dx, (ptrdiff_t)fc_element_size(params->dtype), 0, first[0], first[1], 0);
     dx.h = fc_ceil_div(region->end[0] - region->begin[0] - first[0], step[0]);
     dx.w = fc_ceil_div(region->end[1] - region->begin[1] - first[1], step[1]);
     dx.stride_h *= step[0];
@@ -192,11 +191,8 @@ static void merge_plane(void *context, int64_t item, int worker)
     const bool whole = to->stride_h == to->w && to->w % 2 == 0;
     const int64_t rows = whole ? 1 : to->h, width = whole ? to->h * to->w : to->w;
     for (int64_t h = 0; h < rows; h++) {
-        const char *even =
-            (const char *)from->data +
-            (n * from->stride_n + c * from->stride_c + h * from->stride_h) * merge->element;
-        char *y = (char *)to->data +
-                  (n * to->stride_n + c * to->stride_c + h * to->stride_h) * merge->element;
+        const char *even = fc_image_at(from, merge->element, n, h, 0, c);
+        char *y = fc_image_at(to, merge->element, n, h, 0, c);
         merge->kernels->pool2d.merge_pairs(even, even + merge->apart * merge->element, y, width);
     }
 }
@@ -253,8 +249,7 @@ static fc_image share_of(const fc_image *image, const struct share *share, int64
                          ptrdiff_t element)
 {
     fc_image some = *image;
-    some.data = (char *)image->data +
-                (share->n * image->stride_n + share->group * channels * image->stride_c) * element;
+    some.data = fc_image_at(image, element, share->n, 0, 0, share->group * channels);
     some.n = share->images;
     some.c = share->groups * channels;
     return some;

@@ -123,9 +123,7 @@ static struct fc_source find_source(const struct fc_convolve_item *item, int64_t
             channels->lanes ? p * channels->panel : item->group * channels->c_in + c;
         const int64_t row = patch->x_row_gap * x->stride_h;
         return (struct fc_source){
-            .x = (const char *)x->data + (item->n * x->stride_n + patch->x_row * x->stride_h +
-                                          patch->x_column * x->stride_w + channel) *
-                                             job->element,
+            .x = fc_image_at(x, job->element, item->n, patch->x_row, patch->x_column, channel),
             .row = row,
             .tap = job->convolution->axis[1].dilation * x->stride_w,
             .pixel = x->stride_w,

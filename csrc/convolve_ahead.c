@@ -63,10 +63,7 @@ struct fc_ahead fc_ahead_patch(const fc_image *x, ptrdiff_t element, const struc
     const int64_t columns = fc_min(patch->x_column + patch->x_columns, x->w) - column;
     if (rows <= 0 || columns <= 0 || count <= 0)
         return fc_ahead_none();
-    struct fc_ahead ahead = {
-        .run = (const char *)x->data +
-               (n * x->stride_n + row * x->stride_h + column * x->stride_w + c * x->stride_c) *
-                   element};
+    struct fc_ahead ahead = {.run = fc_image_at(x, element, n, row, column, c)};
     const ptrdiff_t step = patch->x_row_gap * x->stride_h * element;
     set_axis(&ahead, 2, images, x->stride_n * element);
     if (x->stride_c == 1 && x->stride_w == count) {

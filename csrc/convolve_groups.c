@@ -84,9 +84,7 @@ static char *row_of(const struct job *job, const fc_image *image, const struct i
     const struct fc_groups_plan *plan = job->plan;
     const int64_t row = fc_patch_row(&plan->blocks, &item->patch, r) * plan->step[0];
     const int64_t column = item->patch.column * plan->step[1];
-    return (char *)image->data + (item->n * image->stride_n + row * image->stride_h +
-                                  column * image->stride_w + k * image->stride_c) *
-                                     job->element;
+    return fc_image_at(image, job->element, item->n, row, column, k);
 }
 
 /* Whether tiles can finish y themselves. */
@@ -151,8 +149,8 @@ static struct runs find_runs(const struct rows *some)
     const int64_t first = fc_patch_row(&plan->blocks, &some->item->patch, some->r) * plan->step[0];
     const int64_t rows = fc_min(some->rows * plan->step[0], y->h - first);
     const bool whole = columns == y->w && plan->blocks.row_phases == 1 &&
-                       y->stride_h == columns * y->stride_w &&
-                       (!residual->data || residual->stride_h == columns * residual->stride_w);
+                       fc_rows_together(y, columns) &&
+                       (!residual->data || fc_rows_together(residual, columns));
     return whole ? (struct runs){1, rows * columns} : (struct runs){rows, columns};
 }
 

@@ -31,9 +31,7 @@ static inline struct fc_groups_ahead fc_find_groups_ahead(const fc_image *x, ptr
         return (struct fc_groups_ahead){.outer = 0};
     const int64_t lines = fc_ceil_div(columns * element, FC_CACHE_LINE);
     return (struct fc_groups_ahead){
-        .at =
-            (const char *)x->data +
-            (n * x->stride_n + row * x->stride_h + begin * x->stride_w + k * x->stride_c) * element,
+        .at = fc_image_at(x, element, n, row, begin, k),
         .row = gap * x->stride_h * element,
         .step = (x->stride_c == 1 ? x->stride_w : x->stride_c) * element,
         .rows = end - first,

@@ -104,9 +104,7 @@ struct item {
 static char *row_of(const struct item *item, const fc_image *image, int64_t r)
 {
     const int64_t row = fc_patch_row(&item->job->plan->blocks, &item->patch, r);
-    return (char *)image->data + (item->n * image->stride_n + row * image->stride_h +
-                                  item->patch.column * image->stride_w) *
-                                     item->job->element;
+    return fc_image_at(image, item->job->element, item->n, row, item->patch.column, 0);
 }
 
 /* Where each term is found: taps, and within a tap the channels [0, count) of packed x. */
@@ -247,9 +245,7 @@ static void pack_column(const struct item *item, int64_t x_column, int64_t c, in
     const bool together = rows == patch->x_rows && x->stride_c == rows * x->stride_h;
     for (int64_t i = 0; i < (together ? 1 : count); i++)
         job->kernels->copy_block(&(struct fc_block){
-            .x = (const char *)x->data + (item->n * x->stride_n + top * x->stride_h +
-                                          begin * x->stride_w + (c + i) * x->stride_c) *
-                                             job->element,
+            .x = fc_image_at(x, job->element, item->n, top, begin, c + i),
             .y = to + (i * plane + (top - patch->x_row) * pitch + begin - x_column) * job->element,
             .x_pixel = x->stride_h,
             .x_channel = x->stride_w,
@@ -291,9 +287,7 @@ static void pack_planes(const struct item *item, int64_t c, int64_t count)
             continue;
         }
         job->kernels->copy_block(&(struct fc_block){
-            .x = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                          begin * x->stride_w + c * x->stride_c) *
-                                             job->element,
+            .x = fc_image_at(x, job->element, item->n, row, begin, c),
             .y = item->x + (r * pitch + begin - patch->x_column) * job->element,
             .x_pixel = x->stride_w,
             .x_channel = x->stride_c,
@@ -312,16 +306,14 @@ void fc_finish_few(const struct fc_convolution *convolution, const void *sums, p
     const ptrdiff_t element = (ptrdiff_t)fc_element_size(convolution->dtype);
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
     /* With one output its pixels lie together already. */
-    const bool dense =
-        y->c > 1 && y->stride_c == 1 && y->stride_w == y->c && y->c <= FC_FEW_OUTPUTS;
+    const bool dense = y->c > 1 && fc_pixels_together(y) && y->c <= FC_FEW_OUTPUTS;
     const bool planes = y->c > 1 && y->stride_w == 1;
     void (*finish)(const struct fc_finish *) = (dense || planes) && !residual->data
                                                    ? kernels->few.finish_planes
                                                    : kernels->conv2d.finish_block;
     finish(&(struct fc_finish){
         .block = {.x = sums,
-                  .y = (char *)y->data +
-                       (n * y->stride_n + row * y->stride_h + column * y->stride_w) * element,
+                  .y = fc_image_at(y, element, n, row, column, 0),
                   .x_pixel = 1,
                   .x_channel = plane,
                   .y_pixel = y->stride_w,
@@ -329,11 +321,7 @@ void fc_finish_few(const struct fc_convolution *convolution, const void *sums, p
                   .pixels = pixels,
                   .channels = y->c},
         .bias = ended ? NULL : convolution->bias,
-        .residual = residual->data ? (const char *)residual->data +
-                                         (n * residual->stride_n + row * residual->stride_h +
-                                          column * residual->stride_w) *
-                                             element
-                                   : NULL,
+        .residual = residual->data ? fc_image_at(residual, element, n, row, column, 0) : NULL,
         .residual_pixel = residual->stride_w,
         .residual_channel = residual->stride_c,
         .activation = ended ? FC_LINEAR : convolution->activation,

@@ -52,10 +52,10 @@ static bool can_shift(const struct fc_convolution *convolution, int64_t channels
     const struct fc_axis *axis = convolution->axis;
     const fc_image *y = &convolution->y;
     const int64_t unit = fc_unit(convolution->dtype);
-    const bool pixels = convolution->x.stride_w == 1 && y->stride_c == 1 && y->stride_w == y->c &&
-                        y->c <= FC_FEW_OUTPUTS;
+    const bool pixels =
+        convolution->x.stride_w == 1 && fc_pixels_together(y) && y->c <= FC_FEW_OUTPUTS;
     return is_flat(axis) && axis[1].stride == 1 && axis[1].dilation == 1 &&
-           (y->stride_w == 1 || pixels) && y->stride_h == y->w * y->stride_w &&
+           (y->stride_w == 1 || pixels) && fc_rows_together(y, y->w) &&
            !convolution->residual.data && y->w < MOST_UNITS * unit &&
            fc_pads_with_zero(convolution) && axis[0].taps * axis[1].taps > 1 &&
            axis[0].taps * axis[1].taps <= MOST_STEM_TAPS && axis[1].taps * channels <= MOST_SHIFTED;

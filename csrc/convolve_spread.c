@@ -100,9 +100,7 @@ static char *row_of_t(const struct item *item, int64_t r)
 
 static char *pixel_of(const struct item *item, const fc_image *image, int64_t row, int64_t column)
 {
-    return (char *)image->data +
-           (item->n * image->stride_n + row * image->stride_h + column * image->stride_w) *
-               item->job->element;
+    return fc_image_at(image, item->job->element, item->n, row, column, 0);
 }
 
 /* Finds row r of x, and turns it unless channels lie together. */
@@ -110,9 +108,7 @@ static const char *find_row(const struct item *item, int64_t r, ptrdiff_t *step)
 {
     const struct job *job = item->job;
     const fc_image *x = &job->spread->x;
-    const char *row = (const char *)x->data + (item->n * x->stride_n + r * x->stride_h +
-                                               (item->column + item->begin) * x->stride_w) *
-                                                  job->element;
+    const char *row = fc_image_at(x, job->element, item->n, r, item->column + item->begin, 0);
     *step = x->stride_w;
     if (x->stride_c == 1)
         return row;
@@ -147,7 +143,7 @@ static struct fc_fetch fetch_next(const struct item *item, int64_t r, int64_t p,
 {
     const fc_image *x = &item->job->spread->x;
     const ptrdiff_t element = item->job->element;
-    const bool dense = x->stride_c == 1 && x->stride_w == x->c;
+    const bool dense = fc_pixels_together(x);
     if (r + 1 >= x->h || !(dense || x->stride_w == 1))
         return (struct fc_fetch){.lines = 0};
     return (struct fc_fetch){
@@ -218,7 +214,7 @@ static void finish_row(const struct item *item, int64_t row)
     const int64_t column = fc_max(begin, 0);
     const char *line = item->line + (column - begin) * y->c * job->element;
     char *to = pixel_of(item, y, row, column);
-    if (y->stride_c == 1 && y->stride_w == y->c && !spread->bias && !residual->data &&
+    if (fc_pixels_together(y) && !spread->bias && !residual->data &&
         spread->activation == FC_LINEAR) {
         memcpy(to, line, (size_t)((end - column) * y->c * job->element));
         return;

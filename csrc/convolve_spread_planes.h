@@ -43,8 +43,7 @@ struct fc_spread_item {
 static inline char *fc_spread_row(const struct fc_spread_item *item, const fc_image *image,
                                   int64_t row)
 {
-    return (char *)image->data +
-           (item->n * image->stride_n + row * image->stride_h) * item->job->element;
+    return fc_image_at(image, item->job->element, item->n, row, 0, 0);
 }
 
 /* No row of x, nor one that follows it. */

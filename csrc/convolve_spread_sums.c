@@ -66,7 +66,7 @@ static void finish_row(const struct fc_spread_item *item, int64_t row)
     const fc_image *y = &spread->y;
     const int64_t stride = job->plan->phases, line = job->plan->line;
     const bool planes = y->stride_w == 1 && stride > 1;
-    const bool pixels = y->stride_c == 1 && y->stride_w == y->c && y->c > 1;
+    const bool pixels = fc_pixels_together(y) && y->c > 1;
     char *to = fc_spread_row(item, y, row) + item->column * stride * y->stride_w * job->element;
     if (spread->residual.data || !(planes || pixels)) {
         for (int64_t p = 0; p < stride; p++)

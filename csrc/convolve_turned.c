@@ -46,8 +46,7 @@ static void compute_item(void *context, int64_t index, int worker)
     const int64_t pixels = fc_max(AHEAD_BYTES / job->element / x->c, fc_unit(convolution->dtype));
     char *sums = job->scratch + worker * convolution->y.c * job->pixels * job->element;
     struct fc_turned_tile tile = {
-        .x = (const char *)x->data +
-             (n * x->stride_n + row * x->stride_h + p * x->stride_w) * job->element,
+        .x = fc_image_at(x, job->element, n, row, p, 0),
         .x_pixel = x->stride_w,
         .weight_term = weights->stride_c_in,
         .weight_output = weights->stride_c_out,

@@ -111,12 +111,10 @@ void fc_transpose_channels(const struct fc_kernels *kernels, ptrdiff_t element,
                            const fc_image *image, int64_t n, int64_t channel,
                            const fc_image *packed, bool pack, bool stream)
 {
-    const bool dense = image->stride_h == image->w * image->stride_w;
+    const bool dense = fc_rows_together(image, image->w);
     const int64_t rows = dense ? 1 : image->h, pixels = dense ? image->h * image->w : image->w;
     for (int64_t row = 0; row < rows; row++) {
-        char *plane =
-            (char *)image->data +
-            (n * image->stride_n + row * image->stride_h + channel * image->stride_c) * element;
+        char *plane = fc_image_at(image, element, n, row, 0, channel);
         char *block = (char *)packed->data + row * packed->stride_h * element;
         kernels->conv2d.copy_block(&(struct fc_block){
             .x = pack ? plane : block,

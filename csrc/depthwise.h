@@ -59,13 +59,6 @@ bool fc_skips_padding(const struct fc_convolution *convolution);
  * where bands would be too low for the rows that they share. */
 int64_t fc_transposed_rows(const struct fc_convolution *convolution);
 
-/* Whether planes follow each other in memory. */
-static inline bool fc_planes_together(const fc_image *image)
-{
-    return image->stride_w == 1 && image->stride_h == image->w &&
-           image->stride_c == image->h * image->w;
-}
-
 /* An image of some channels that lie together. */
 fc_image fc_packed_image(void *data, const fc_image *like, int64_t channels);
 

@@ -50,12 +50,11 @@ struct part {
 static struct fc_lines_ahead segment(const fc_image *image, int64_t n, int64_t row, int64_t rows,
                                      int64_t column, int64_t columns, ptrdiff_t element)
 {
-    const bool whole = columns == image->w && image->stride_h == image->w * image->c;
-    if (image->stride_w != image->c || columns <= 0 || (rows > 1 && !whole))
+    const bool whole = columns == image->w && fc_rows_together(image, image->w);
+    if (!fc_pixels_together(image) || columns <= 0 || (rows > 1 && !whole))
         return (struct fc_lines_ahead){0};
-    const int64_t from = n * image->stride_n + row * image->stride_h + column * image->stride_w;
     return (struct fc_lines_ahead){
-        (const char *)image->data + from * element,
+        fc_image_at(image, element, n, row, column, 0),
         fc_ceil_div(rows * columns * image->stride_w * element, FC_UNIT_BYTES)};
 }
 
@@ -77,13 +76,13 @@ static struct fc_lines_ahead planes_ahead(const struct part *part, const fc_imag
     const struct plan *plan = part->plan;
     const bool last = part->image == part->last_image;
     const int64_t n = last ? part->first_image : part->image + 1;
-    const int64_t from = n * image->stride_n + (last ? part->end : part->begin) * image->stride_c;
+    const int64_t c = last ? part->end : part->begin;
     const int64_t lines = fc_ceil_div((part->end - part->begin) * image->stride_c * plan->element,
                                       FC_UNIT_BYTES * plan->convolution->y.h);
     if (!fc_planes_together(image))
         return (struct fc_lines_ahead){0};
     return (struct fc_lines_ahead){
-        (const char *)image->data + from * plan->element + h * lines * FC_UNIT_BYTES, lines};
+        fc_image_at(image, plan->element, n, 0, 0, c) + h * lines * FC_UNIT_BYTES, lines};
 }
 
 /* What is read after row h of outputs. */
@@ -133,9 +132,7 @@ static void add_block(const struct part *part, int64_t n, const struct fc_patch 
     for (int64_t r = 0; r < patch->rows; r++) {
         const int64_t h = fc_patch_row(plan->blocks, patch, r), image = n - part->image;
         fc_pixel_table_aim(&table, image, h, 1, patch->x_column, patch->x_columns);
-        row.dy = (const char *)dy->data +
-                 (image * dy->stride_n + h * dy->stride_h + patch->column * dy->stride_w) *
-                     plan->element;
+        row.dy = fc_image_at(dy, plan->element, image, h, patch->column, 0);
         aim_ahead(part, n, h, patch, &row);
         plan->kernels->depthwise.dkernel(&row);
     }

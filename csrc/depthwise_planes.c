@@ -106,14 +106,6 @@ static void pack_band(const struct plan *plan, int64_t n, int64_t c, int64_t row
         split_row(plan, raw + r * plan->x_columns * plan->job->element, r, x);
 }
 
-static char *at(const fc_image *image, int64_t n, int64_t row, int64_t column, int64_t c,
-                ptrdiff_t element)
-{
-    return (char *)image->data + (n * image->stride_n + row * image->stride_h +
-                                  column * image->stride_w + c * image->stride_c) *
-                                     element;
-}
-
 /* All bands of one plane, or of some columns of it. */
 static void compute_plane(void *context, int64_t item, int worker)
 {
@@ -147,9 +139,9 @@ static void compute_plane(void *context, int64_t item, int worker)
     for (int64_t row = 0; row < y->h; row += plan->rows) {
         plane.rows = fc_min(plan->rows, y->h - row);
         pack_band(plan, n, c, row, plane.rows, column, plane.columns, raw, x);
-        plane.y = at(y, n, row, column, c, job->element);
+        plane.y = fc_image_at(y, job->element, n, row, column, c);
         if (residual->data)
-            plane.residual = at(residual, n, row, column, c, job->element);
+            plane.residual = fc_image_at(residual, job->element, n, row, column, c);
         job->kernels->depthwise.plane(&plane);
     }
 }

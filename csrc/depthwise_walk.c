@@ -68,10 +68,10 @@ static void walk_item(void *context, int64_t item, int worker)
     const int64_t n = item / work->blocks * work->images, c = item % work->blocks * work->unit;
     const int64_t panel = c / channels->panel;
     struct fc_depthwise_walk walk = {
-        .x = (const char *)x->data + (n * x->stride_n + c * x->stride_c) * job->element,
+        .x = fc_image_at(x, job->element, n, 0, 0, c),
         .kernel = job->parts->packed +
                   (fc_panel_offset(channels, 0, panel) + c % channels->panel) * job->element,
-        .y = (char *)y->data + (n * y->stride_n + c * y->stride_c) * job->element,
+        .y = fc_image_at(y, job->element, n, 0, 0, c),
         .images = fc_min(work->images, y->n - n),
         .first = first,
         .planes = fc_min(first + work->share, fc_min(work->unit, y->c - c)),

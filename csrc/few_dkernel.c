@@ -100,9 +100,7 @@ static void pack_x(const struct job *job, int64_t n, const struct fc_patch *patc
     const int64_t rows = inside->rows;
     if (rows < patch->x_rows)
         memset(to, 0, (size_t)(inside->columns * pixel * job->element));
-    const char *from =
-        (const char *)x->data +
-        (n * x->stride_n + inside->row * x->stride_h + inside->column * x->stride_w) * job->element;
+    const char *from = fc_image_at(x, job->element, n, inside->row, inside->column, 0);
     to += (inside->row - patch->x_row) * x->c * job->element;
     if (x->c == 1) { /* a transposition */
         job->kernels->conv2d.copy_block(&(struct fc_block){.x = from,
@@ -139,9 +137,7 @@ static void pack_dy(const struct job *job, int64_t n, const struct fc_patch *pat
         memset(line, 0, (size_t)(edge * job->element));
         memset(line + (edge + row) * job->element, 0, (size_t)(edge * job->element));
         job->kernels->conv2d.copy_block(&(struct fc_block){
-            .x = (const char *)dy->data + (n * dy->stride_n + (patch->row + r) * dy->stride_h +
-                                           patch->column * dy->stride_w) *
-                                              job->element,
+            .x = fc_image_at(dy, job->element, n, patch->row + r, patch->column, 0),
             .y = line + edge * job->element,
             .x_pixel = dy->stride_w,
             .x_channel = dy->stride_c,

@@ -1,6 +1,8 @@
-/* geometry.h: the only place for output sizes, padding and overflow checks. */
+/* geometry.h: the only place for output sizes, padding and overflow checks, and where in an image its pixels lie. */
 #ifndef FC_GEOMETRY_H
 #define FC_GEOMETRY_H
+
+#include <stddef.h>
 
 #include "fastconv.h"
 
@@ -51,6 +53,34 @@ void fc_axis_taps(const struct fc_axis *axis, int64_t o, int64_t *begin, int64_t
  * is not NULL where there are elements. */
 fc_status fc_check_image(const fc_image *image, fc_dtype dtype);
 fc_status fc_check_weights(const fc_weights *weights, fc_dtype dtype);
+
+/* Where channel c of a pixel lies. */
+static inline char *fc_image_at(const fc_image *image, ptrdiff_t element, int64_t n, int64_t row,
+                                int64_t column, int64_t c)
+{
+    return (char *)image->data + (n * image->stride_n + row * image->stride_h +
+                                  column * image->stride_w + c * image->stride_c) *
+                                     element;
+}
+
+/* Whether channels follow each other, and pixels. */
+static inline bool fc_pixels_together(const fc_image *image)
+{
+    return image->stride_c == 1 && image->stride_w == image->c;
+}
+
+/* Whether rows of so many pixels follow each other, so that they are one. */
+static inline bool fc_rows_together(const fc_image *image, int64_t columns)
+{
+    return image->stride_h == columns * image->stride_w;
+}
+
+/* Whether planes follow each other. */
+static inline bool fc_planes_together(const fc_image *image)
+{
+    return image->stride_w == 1 && image->stride_h == image->w &&
+           image->stride_c == image->h * image->w;
+}
 
 /* Whether image has these sizes. */
 bool fc_image_is(const fc_image *image, int64_t n, int64_t h, int64_t w, int64_t c);

@@ -105,7 +105,7 @@ fc_status fc_global_avg_pool2d(fc_dtype dtype, const fc_image *x, const fc_image
             &(struct fc_pool2d_pass){
                 .pooling = FC_AVG, .dtype = dtype, .x = *x, .kernels = self.kernels},
             y);
-    self.direct = x->stride_c == 1 && (x->h == 1 || x->stride_h == x->w * x->stride_w);
+    self.direct = x->stride_c == 1 && (x->h == 1 || fc_rows_together(x, x->w));
     self.channels = self.direct ? FC_POOL2D_CHAIN_BYTES / (int64_t)self.size : PACKED_CHANNELS;
     self.channel_blocks = fc_ceil_div(x->c, self.channels);
     const int64_t packed = self.direct ? 0 : fc_min(FC_POOL2D_FOLDED, x->h * x->w);
@@ -164,7 +164,7 @@ static void spread_item(void *context, int64_t item, int worker)
                                  .divisor = (double)dx->h * (double)dx->w});
     /* Rows without gaps are one long row: pieces of 7 pixels leave vectors half empty. */
     const int64_t row_end = fc_min(row + self->rows, dx->h);
-    const int64_t together = dx->stride_h == dx->w * dx->stride_w ? row_end - row : 1;
+    const int64_t together = fc_rows_together(dx, dx->w) ? row_end - row : 1;
     block.x = line;
     block.x_pixel = 0;
     block.x_channel = 1;

@@ -163,7 +163,7 @@ static void pack_stream(const struct stream *stream, const struct fc_patch *patc
     const fc_image *x = &stream->padded->x;
     const int64_t bytes = stream->row * (int64_t)stream->padded->element;
     /* Whole rows that follow each other at both ends are one. */
-    if (patch->x_column == 0 && patch->x_columns == x->w && x->stride_h == x->w * x->stride_w &&
+    if (patch->x_column == 0 && patch->x_columns == x->w && fc_rows_together(x, x->w) &&
         patch->x_row >= 0 && patch->x_row + patch->x_rows <= x->h && patch->x_row_gap == 1 &&
         stream->row == x->w * stream->pixel) {
         copy_pixels(stream,
@@ -177,8 +177,7 @@ static void pack_stream(const struct stream *stream, const struct fc_patch *patc
 
 static const char *channel_of(const struct fc_padded *padded, int64_t n, int64_t c)
 {
-    return (const char *)padded->x.data +
-           (n * padded->x.stride_n + c * padded->x.stride_c) * (ptrdiff_t)padded->element;
+    return fc_image_at(&padded->x, (ptrdiff_t)padded->element, n, 0, 0, c);
 }
 
 /* Channels of which a pixel's lie together. Planes are read some at a time, all rows of them, in the order of

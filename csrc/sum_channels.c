@@ -122,10 +122,7 @@ void fc_add_rows(const struct fc_channel_sums *sums, int64_t row, int64_t rows, 
 {
     const fc_image *image = &sums->image;
     char *piece = sums->pieces + worker * PIECE_PIXELS * PIECE_CHANNELS * sums->element;
-    const char *x =
-        (const char *)image->data + (row / image->h * image->stride_n +
-                                     row % image->h * image->stride_h + first * image->stride_c) *
-                                        sums->element;
+    const char *x = fc_image_at(image, sums->element, row / image->h, row % image->h, 0, first);
     if (image->stride_c == 1)
         fc_add_packed_rows(sums, row, rows, first, channels, x, image->stride_h, image->stride_w);
     for (int64_t r = 0; r < rows && image->stride_c != 1; r++)

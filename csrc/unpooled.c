@@ -19,8 +19,8 @@ void fc_unpool_rows(const struct fc_unpooled *unpooled, int64_t n, int64_t row, 
     const int64_t line = row / 2, end = (row + rows + 1) / 2;
     const int64_t lines = fc_max(fc_min(end, dy->h) - line, 0);
     unpooled->kernels->quads_dx[FC_MAX](&(struct fc_pool2d_quads){
-        .dy = (const char *)dy->data + (n * dy->stride_n + line * dy->stride_h) * element,
-        .mark = (char *)marks->data + (n * marks->stride_n + line * marks->stride_h) * element,
+        .dy = fc_image_at(dy, element, n, line, 0, 0),
+        .mark = fc_image_at(marks, element, n, line, 0, 0),
         .stops = unpooled->stops,
         .dx = to,
         .lines = lines,

@@ -38,11 +38,8 @@ static void next_image(struct fc_winograd_ahead *ahead)
     const int64_t row = find_pixels(ahead, 0, fc_max(line, 0), stop, &rows);
     const int64_t column =
         find_pixels(ahead, 1, block->column, block->column + block->columns, &columns);
-    ahead->at =
-        (const char *)image->data + (ahead->n * image->stride_n + row * image->stride_h +
-                                     column * image->stride_w + ahead->c * image->stride_c) *
-                                        element;
-    if (image->stride_h == columns * image->stride_w) {
+    ahead->at = fc_image_at(image, element, ahead->n, row, column, ahead->c);
+    if (fc_rows_together(image, columns)) {
         columns *= rows;
         rows = 1;
     }

@@ -268,9 +268,7 @@ static fc_image lattice(const fc_image *image, int64_t n, const int64_t first[2]
 {
     fc_image some = *image;
     if (some.data)
-        some.data =
-            (char *)some.data +
-            (n * some.stride_n + first[0] * some.stride_h + first[1] * some.stride_w) * element;
+        some.data = fc_image_at(&some, element, n, first[0], first[1], 0);
     some.n = 1;
     some.h = fc_max(fc_ceil_div(some.h - first[0], step[0]), 0);
     some.w = fc_max(fc_ceil_div(some.w - first[1], step[1]), 0);

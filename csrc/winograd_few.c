@@ -122,9 +122,7 @@ static char *target(const struct job *job, const struct block *block, int64_t ro
     const fc_image *y = &job->convolution->y;
     if (!job->straight)
         return strip + (row * block_columns(job, block) + column) * job->few.unit * job->element;
-    return (char *)y->data + (block->n * y->stride_n + (block->row + row) * y->stride_h +
-                              (block->column + column) * y->stride_w) *
-                                 job->element;
+    return fc_image_at(y, job->element, block->n, block->row + row, block->column + column, 0);
 }
 
 /* All tiles of a block, row by row, and the last again until no call lacks one; returns how many. */
@@ -150,17 +148,15 @@ static int64_t list_tiles(const struct job *job, const struct block *block, cons
 static char *row_of(const struct job *job, const fc_image *image, const struct block *block,
                     int64_t row, int64_t k)
 {
-    return image->data ? (char *)image->data +
-                             (block->n * image->stride_n + (block->row + row) * image->stride_h +
-                              block->column * image->stride_w + k * image->stride_c) *
-                                 job->element
-                       : NULL;
+    return image->data
+               ? fc_image_at(image, job->element, block->n, block->row + row, block->column, k)
+               : NULL;
 }
 
 /* Whether the rows of a block follow each other in an image. */
 static bool is_run(const fc_image *image, int64_t columns)
 {
-    return !image->data || image->stride_h == columns * image->stride_w;
+    return !image->data || fc_rows_together(image, columns);
 }
 
 /* A unit's outputs from the strip to y: planes in squares, which go past the caches where they are lines. */

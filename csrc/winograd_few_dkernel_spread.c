@@ -33,7 +33,7 @@ static void pack_dy(const struct fc_few_dkernel_block *block, const char *from)
     const struct fc_few_dkernel_job *job = block->job;
     const fc_image *dy = &job->convolution->y;
     const struct fc_patch *patch = &block->patch;
-    const bool run = dy->stride_h == patch->columns * dy->stride_w;
+    const bool run = fc_rows_together(dy, patch->columns);
     const int64_t rows = run ? 1 : patch->rows, pixels = patch->rows * patch->columns / rows;
     for (int64_t r = 0; r < rows; r++)
         job->kernels->conv2d.copy_block(&(struct fc_block){
@@ -56,9 +56,7 @@ void fc_spread_few_dy(const struct fc_few_dkernel_block *block, int64_t image)
     const struct fc_patch *patch = &block->patch;
     const bool packs = dy->stride_c != 1;
     const char *from =
-        (const char *)dy->data + ((block->n + image) * dy->stride_n + patch->row * dy->stride_h +
-                                  patch->column * dy->stride_w) *
-                                     job->element;
+        fc_image_at(dy, job->element, block->n + image, patch->row, patch->column, 0);
     const int64_t line = (block->n + image) * dy->h + patch->row;
     if (packs)
         pack_dy(block, from);

@@ -14,10 +14,8 @@ struct line {
 static char *pixel_at(const struct fc_winograd_target *target, const fc_image *image,
                       const struct line *line, int64_t row)
 {
-    return (char *)image->data +
-           (line->n * image->stride_n + (line->row + row * line->step[0]) * image->stride_h +
-            line->column * image->stride_w + line->k * image->stride_c) *
-               target->element;
+    return fc_image_at(image, target->element, line->n, line->row + row * line->step[0],
+                       line->column, line->k);
 }
 
 static const char *bias_of(const struct fc_winograd_target *target, const struct line *line)

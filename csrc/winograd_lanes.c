@@ -58,11 +58,10 @@ static void finish_row(const struct fc_lanes_item *item, const char *coefficient
         join.x = (const char *)join.x + job->a_plane * job->element;
         join.y = (char *)join.y + job->row_plane * job->element;
     }
-    const int64_t at = item->n * y->stride_n + row * y->stride_h;
     const int64_t pixel = y->c / planes;
     const char *line = item->row + spread->before[1] * pixel * job->element;
-    char *to = (char *)y->data + at * job->element;
-    if (planes == 1 && y->stride_c == 1 && y->stride_w == y->c && !spread->bias) {
+    char *to = fc_image_at(y, job->element, item->n, row, 0, 0);
+    if (planes == 1 && fc_pixels_together(y) && !spread->bias) {
         memcpy(to, line, (size_t)(y->w * y->c * job->element));
         return;
     }

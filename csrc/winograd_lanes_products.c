@@ -43,9 +43,7 @@ static void part_columns(const struct fc_lanes_item *item, const struct block *b
     const int64_t wide = job->wide, most = count * FC_LANES_COLUMNS;
     const int64_t pixels = is_run(x) ? most : fc_min(x->w - tile * FC_LANES_COLUMNS, most);
     const char *from =
-        (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                 tile * FC_LANES_COLUMNS * x->stride_w + block->c * x->stride_c) *
-                                    job->element;
+        fc_image_at(x, job->element, item->n, row, tile * FC_LANES_COLUMNS, block->c);
     char *to = item->x + lane * job->element;
     for (int64_t c = 0; c < block->channels && planes; c++)
         part_pixels(job, from + c * x->stride_c * job->element, pixels,
@@ -142,9 +140,7 @@ static void turn_block(const struct fc_lanes_item *item, const struct block *blo
 {
     const fc_image *x = &item->job->spread->x;
     fc_image from = *x;
-    from.data = (char *)x->data +
-                (item->n * x->stride_n + block->row * x->stride_h + block->c * x->stride_c) *
-                    item->job->element;
+    from.data = fc_image_at(x, item->job->element, item->n, block->row, 0, block->c);
     if (x->stride_c == 1)
         turn_pixels(item, block, &from);
     else if (fc_lanes_narrow(x))
@@ -215,9 +211,8 @@ static struct fc_later_rows find_later(const struct fc_lanes_item *item, const s
                           fc_ceil_div(FC_LANES_UNITS, job->kernels->few.plane_units);
     if (row >= x->h)
         return (struct fc_later_rows){0};
-    const char *at = (const char *)x->data + (item->n * x->stride_n + row * x->stride_h +
-                                              next % job->tiles * FC_LANES_COLUMNS * x->stride_w) *
-                                                 job->element;
+    const char *at =
+        fc_image_at(x, job->element, item->n, row, next % job->tiles * FC_LANES_COLUMNS, 0);
     if (x->stride_w == 1)
         return fc_plan_later_rows(at, x->stride_c * job->element, x->c, pixels * job->element,
                                   tiles);

@@ -9,7 +9,7 @@
 /* Pixels that are one row. */
 static void zero_run(const fc_image *image, int64_t element, char *to, int64_t pixels)
 {
-    const bool packed = image->stride_c == 1 && image->stride_w == image->c;
+    const bool packed = fc_pixels_together(image);
     if (packed || (image->stride_w == 1 && image->stride_c == pixels)) {
         memset(to, 0, (size_t)(pixels * image->c * element));
     } else if (image->stride_w == 1) {
@@ -29,12 +29,10 @@ static void zero_run(const fc_image *image, int64_t element, char *to, int64_t p
 /* Rows that follow each other are one. */
 void fc_zero_rows(const fc_image *image, int64_t element, int64_t n, int64_t row, int64_t end)
 {
-    const bool together = image->stride_h == image->w * image->stride_w;
+    const bool together = fc_rows_together(image, image->w);
     const int64_t step = together ? end - row : 1;
     for (; row < end; row += step)
-        zero_run(image, element,
-                 (char *)image->data + (n * image->stride_n + row * image->stride_h) * element,
-                 step * image->w);
+        zero_run(image, element, fc_image_at(image, element, n, row, 0, 0), step * image->w);
 }
 
 struct zeros {
