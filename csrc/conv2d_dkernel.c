@@ -155,22 +155,14 @@ struct bias {
     const struct fc_unpooled *unpooled; /* what dy is made of, or NULL */
 };
 
-static void end_bias(void *context, int64_t item, int worker)
-{
-    (void)item, (void)worker;
-    const struct fc_dkernel_job *job = context;
-    fc_end_channel_sums(job->bias, job->dbias);
-}
-
 /* Part by part; *finite says whether nothing can have reached a tap through padding that should not. */
 static fc_status sum_parts(const struct fc_convolution *convolution,
                            const struct fc_dkernel_plan *plan, struct bias *bias, bool *finite)
 {
-    struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy);
+    struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy, bias->sums);
     size_t shared, bias_bytes = 0;
     const bool depthwise = !plan->exact && fc_fits_depthwise_dkernel(convolution);
-    const bool fits = bias->sums && fc_dkernel_fits_bias(plan, &sums, &convolution->y, depthwise);
-    void *dbias = bias->sums;
+    const bool fits = fc_dkernel_fits_bias(plan, &sums, &convolution->y, depthwise);
     if (fits) {
         bias_bytes = fc_channel_sums_bytes(&sums, plan->width);
         bias->sums = NULL;
@@ -182,7 +174,7 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
     }
     if (depthwise)
         return fc_depthwise_dkernel(convolution, &plan->blocks, plan->steps, plan->chunks,
-                                    fits ? &sums : NULL, dbias, finite);
+                                    fits ? &sums : NULL, finite);
     const size_t own = bias->unpooled ? fc_unpooled_bytes(bias->unpooled, plan->blocks.rows) : 0;
     char *scratch;
     if (__builtin_add_overflow(plan->all_sums_bytes, bias_bytes, &shared))
@@ -214,7 +206,6 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
         .in_place =
             plan->chunks == 1 && !mixes && !plan->exact && convolution->kernel.stride_c_out == 1,
         .bias = fits ? &sums : NULL,
-        .dbias = dbias,
         .not_finite = &not_finite,
     };
     if (fits)
@@ -222,8 +213,8 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
     fc_parallel_for(plan->parts * plan->chunks, plan->width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     if (plan->chunks > 1)
         fc_parallel_for(plan->parts, plan->width, FC_FLUSH_DENORMALS, add_chunks, &job);
-    if (job.bias)
-        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &job);
+    if (fits)
+        fc_end_channel_sums(&sums);
     fc_workspace_release(scratch);
     *finite = !mixes || !fc_pads_with_zero(convolution) || !not_finite;
     return FC_OK;

@@ -22,7 +22,6 @@ struct fc_dkernel_job {
     const struct fc_unpooled *unpooled; /* what dy is made of image by image, or NULL */
     bool in_place;                      /* finished sums of whole panels go straight to dkernel */
     const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
-    void *dbias;
     atomic_bool *not_finite;
 };
 

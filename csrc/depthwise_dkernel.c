@@ -32,7 +32,6 @@ struct plan {
     size_t sum_bytes, table_bytes, x_bytes, worker_bytes;
     char *padding, *sums, *scratch;
     struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
-    void *dbias;
 };
 
 /* Channels [begin, end) of a chunk at work. */
@@ -296,14 +295,7 @@ static void size_scratch(struct plan *plan)
     }
 }
 
-/* Items of their own, so that they run in the library's floating-point state. */
-static void end_bias(void *context, int64_t item, int worker)
-{
-    (void)item, (void)worker;
-    const struct plan *plan = context;
-    fc_end_channel_sums(plan->bias, plan->dbias);
-}
-
+/* An item of its own, so that it runs in the library's floating-point state. */
 static void add_chunks(void *context, int64_t item, int worker)
 {
     (void)item, (void)worker;
@@ -313,7 +305,7 @@ static void add_chunks(void *context, int64_t item, int worker)
 
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                                const struct fc_blocks *blocks, int64_t steps, int64_t chunks,
-                               struct fc_channel_sums *bias, void *dbias, bool *finite)
+                               struct fc_channel_sums *bias, bool *finite)
 {
     struct plan plan = {.convolution = convolution,
                         .blocks = blocks,
@@ -322,8 +314,7 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                         .steps = steps,
                         .chunks = chunks,
                         .transposed = !fc_channels_together(convolution),
-                        .bias = bias,
-                        .dbias = dbias};
+                        .bias = bias};
     size_scratch(&plan);
     const fc_image *dy = &convolution->y;
     const double work = (double)dy->n * (double)dy->h * (double)dy->w * (double)dy->c *
@@ -347,7 +338,7 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
     if (chunks > 1)
         fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &plan);
     if (bias)
-        fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_bias, &plan);
+        fc_end_channel_sums(bias);
     *finite = all_finite(&plan);
     store(&plan);
     fc_workspace_release(scratch);

@@ -18,6 +18,6 @@ bool fc_fits_depthwise_dkernel(const struct fc_convolution *convolution);
  * other layout gets from fc_conv2d_dkernel. *finite: whether all of it came out so. */
 fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
                                const struct fc_blocks *blocks, int64_t steps, int64_t chunks,
-                               struct fc_channel_sums *bias, void *dbias, bool *finite);
+                               struct fc_channel_sums *bias, bool *finite);
 
 #endif

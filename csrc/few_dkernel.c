@@ -41,7 +41,6 @@ struct job {
     ptrdiff_t element;
     char *sums, *scratch;
     const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
-    void *dbias;
     const struct fc_unpooled *unpooled; /* what dy is made of, row by row, or NULL */
 };
 
@@ -243,8 +242,6 @@ static void store_sums(void *context, int64_t item, int worker)
     const struct plan *plan = job->plan;
     const struct fc_kernel_view *kernel = &job->convolution->kernel;
     const int64_t all = plan->elements * plan->columns;
-    if (job->bias)
-        fc_end_channel_sums(job->bias, job->dbias);
     if (plan->chunks > 1)
         fc_add_chunks(&job->kernels->conv2d, job->sums, plan->chunks, all, job->element);
     for (int64_t i = 0; i < kernel->kh; i++)
@@ -269,8 +266,8 @@ fc_status fc_few_dkernel(const struct fc_convolution *convolution,
     struct plan plan;
     if (!make_plan(convolution, unpooled, &plan))
         return FC_OVERFLOW;
-    struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y);
-    const bool fits = *dbias && plan.blocks.column_blocks == 1 &&
+    struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y, *dbias);
+    const bool fits = plan.blocks.column_blocks == 1 &&
                       fc_chunks_fit_channel_sums(&bias, convolution->axis, &plan.blocks, 1,
                                                  plan.steps, plan.chunks);
     *done = false;
@@ -292,7 +289,6 @@ fc_status fc_few_dkernel(const struct fc_convolution *convolution,
         .sums = scratch,
         .scratch = scratch + sums_bytes + bias_bytes,
         .bias = fits ? &bias : NULL,
-        .dbias = *dbias,
         .unpooled = unpooled,
     };
     if (fits) {
@@ -301,6 +297,8 @@ fc_status fc_few_dkernel(const struct fc_convolution *convolution,
     }
     fc_parallel_for(plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, store_sums, &job);
+    if (fits)
+        fc_end_channel_sums(&bias);
     *done = all_finite(&job);
     fc_workspace_release(scratch);
     return FC_OK;

@@ -21,10 +21,11 @@ size_t fc_channel_sums_bytes(const struct fc_channel_sums *sums, int width)
            (size_t)(width * piece);
 }
 
-struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *image)
+struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *image, void *to)
 {
     struct fc_channel_sums sums = {
         .image = *image,
+        .to = to,
         .kernels = &fc_current_kernels(dtype)->conv2d,
         .element = (ptrdiff_t)fc_element_size(dtype),
         .chunks = fc_max(fc_min(image->n * image->h, CHUNKS), 1),
@@ -41,7 +42,8 @@ void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch)
     sums->pieces = scratch + fc_round_to_line(bytes);
 }
 
-bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row)
+/* Whether no chunk has rows before this one and others from it on; there are rows. */
+static bool is_chunk_end(const struct fc_channel_sums *sums, int64_t row)
 {
     const int64_t rows = sums->image.n * sums->image.h;
     return rows * fc_ceil_div(row * sums->chunks, rows) / sums->chunks == row;
@@ -52,12 +54,12 @@ bool fc_chunks_fit_channel_sums(const struct fc_channel_sums *sums, const struct
                                 int64_t chunks)
 {
     const int64_t count = fc_block_count(blocks);
-    bool fits = blocks->row_phases == 1;
+    bool fits = sums->to && blocks->row_phases == 1;
     for (int64_t chunk = 1; fits && chunk < chunks; chunk++) {
         const int64_t step = steps * chunk / chunks;
         const struct fc_patch patch = fc_block_at(axis, blocks, step % count);
         fits = step % blocks->column_blocks == 0 &&
-               fc_is_chunk_end(sums, step / count * images * sums->image.h + patch.row);
+               is_chunk_end(sums, step / count * images * sums->image.h + patch.row);
     }
     return fits;
 }
@@ -141,11 +143,18 @@ void fc_add_chunks(const struct fc_conv2d_kernels *kernels, char *sums, int64_t 
                                                     .channels = elements});
 }
 
-void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to)
+static void end_sums(void *context, int64_t item, int worker)
 {
+    (void)item, (void)worker;
+    const struct fc_channel_sums *sums = context;
     const int64_t c = sums->image.c;
     fc_add_chunks(sums->kernels, sums->chunk, sums->chunks, c, sums->element);
-    memcpy(to, sums->chunk, (size_t)(c * sums->element));
+    memcpy(sums->to, sums->chunk, (size_t)(c * sums->element));
+}
+
+void fc_end_channel_sums(struct fc_channel_sums *sums)
+{
+    fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_sums, sums);
 }
 
 static void add_chunk(void *context, int64_t item, int worker)
@@ -159,21 +168,9 @@ static void add_chunk(void *context, int64_t item, int worker)
     }
 }
 
-struct ending {
-    const struct fc_channel_sums *sums;
-    void *to;
-};
-
-static void end_sums(void *context, int64_t item, int worker)
-{
-    (void)item, (void)worker;
-    const struct ending *ending = context;
-    fc_end_channel_sums(ending->sums, ending->to);
-}
-
 fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *to)
 {
-    struct fc_channel_sums sums = fc_plan_channel_sums(dtype, image);
+    struct fc_channel_sums sums = fc_plan_channel_sums(dtype, image, to);
     const double pixels = (double)(image->n * image->h) * (double)image->w;
     const int width =
         fc_parallel_width(sums.chunks, FC_WORK_PER_ELEMENT * pixels * (double)image->c);
@@ -182,7 +179,7 @@ fc_status fc_sum_channels(fc_dtype dtype, const fc_image *image, void *to)
         return FC_NO_MEMORY;
     fc_begin_channel_sums(&sums, scratch);
     fc_parallel_for(sums.chunks, width, FC_FLUSH_DENORMALS, add_chunk, &sums);
-    fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, end_sums, &(struct ending){&sums, to});
+    fc_end_channel_sums(&sums);
     fc_workspace_release(scratch);
     return FC_OK;
 }

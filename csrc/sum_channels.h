@@ -10,21 +10,19 @@
  * one thread at a time. */
 struct fc_channel_sums {
     fc_image image;
+    void *to; /* where they go at the end, or NULL where nobody wants them */
     const struct fc_conv2d_kernels *kernels;
     ptrdiff_t element;
     int64_t chunks;
     char *chunk, *pieces;
 };
 
-struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *image);
+struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *image, void *to);
 size_t fc_channel_sums_bytes(const struct fc_channel_sums *sums, int width);
 void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch);
 
-/* Whether no chunk has rows before this one and others from it on; there are rows. */
-bool fc_is_chunk_end(const struct fc_channel_sums *sums, int64_t row);
-
-/* Whether blocks of so many images have their rows in order, and chunks of `steps` of them begin with a row, where ours
- * do. */
+/* Whether they are wanted, blocks of so many images have their rows in order, and chunks of `steps` of them begin with a
+ * row, where ours do. */
 bool fc_chunks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
                                 const struct fc_blocks *blocks, int64_t images, int64_t steps,
                                 int64_t chunks);
@@ -42,7 +40,7 @@ void fc_add_packed_rows(const struct fc_channel_sums *sums, int64_t row, int64_t
 void fc_add_chunks(const struct fc_conv2d_kernels *kernels, char *sums, int64_t chunks,
                    int64_t elements, ptrdiff_t element);
 
-/* The sums of all rows; where denormals are flushed. */
-void fc_end_channel_sums(const struct fc_channel_sums *sums, void *to);
+/* Stores the sums of all rows, once the loop that adds them is done. */
+void fc_end_channel_sums(struct fc_channel_sums *sums);
 
 #endif

@@ -225,8 +225,6 @@ static void store_sums(void *context, int64_t item, int worker)
     struct fc_few_dkernel_job *job = context;
     const struct fc_few_dkernel_plan *plan = job->plan;
     const int64_t all = (int64_t)plan->sums_bytes / job->element;
-    if (job->bias)
-        fc_end_channel_sums(job->bias, job->dbias);
     if (plan->chunks > 1)
         fc_add_chunks(&job->kernels->conv2d, job->sums, plan->chunks, all, job->element);
     job->finite = true;
@@ -240,8 +238,8 @@ fc_status fc_winograd_few_dkernel(const struct fc_convolution *convolution, void
 {
     struct fc_few_dkernel_plan plan;
     make_plan(convolution, &plan);
-    struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y);
-    const bool fits = *dbias && plan.blocks.column_blocks == 1 &&
+    struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y, *dbias);
+    const bool fits = plan.blocks.column_blocks == 1 &&
                       fc_chunks_fit_channel_sums(&bias, convolution->axis, &plan.blocks,
                                                  plan.images, plan.steps, plan.chunks);
     const size_t bias_bytes = fits ? fc_channel_sums_bytes(&bias, plan.width) : 0;
@@ -264,7 +262,6 @@ fc_status fc_winograd_few_dkernel(const struct fc_convolution *convolution, void
         .sums = scratch,
         .scratch = scratch + sums_bytes + bias_bytes,
         .bias = fits ? &bias : NULL,
-        .dbias = *dbias,
     };
     if (fits) {
         fc_begin_channel_sums(&bias, scratch + sums_bytes);
@@ -272,6 +269,8 @@ fc_status fc_winograd_few_dkernel(const struct fc_convolution *convolution, void
     }
     fc_parallel_for(plan.chunks, plan.width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, store_sums, &job);
+    if (fits)
+        fc_end_channel_sums(&bias);
     *finite = job.finite;
     fc_workspace_release(scratch);
     return FC_OK;

@@ -27,7 +27,6 @@ struct fc_few_dkernel_job {
     ptrdiff_t element;
     char *sums, *scratch;
     const struct fc_channel_sums *bias; /* of dy, which are added beside, or NULL */
-    void *dbias;
     bool finite;
 };
 
