@@ -11,7 +11,6 @@
  * packed costs some seven cycles, since neither end is in the first-level cache: with parts of 128 x
  * 128 channels of a 1x1 kernel 22 % of the time. There tiles read in place and pack as they go
  * (conv2d_dkernel_dense.c). */
-#include <math.h>
 #include <string.h>
 
 #include "choose.h"
@@ -55,8 +54,7 @@ static void keep_finite(const struct fc_dkernel_part *part, const struct fc_pane
     for (int64_t r = 0; r < rows; r++, sums += width * panels->element) {
         fc_copy_tap(panels, tap, part->group, part->c + c + r, 1, p, row, true);
         for (int64_t k = 0; k < outputs; k++)
-            if (panels->element == sizeof(float) ? isfinite(((float *)row)[k])
-                                                 : isfinite(((double *)row)[k]))
+            if (fc_all_finite(row + k * panels->element, 1, panels->element))
                 memcpy(sums + k * panels->element, row + k * panels->element,
                        (size_t)panels->element);
     }

@@ -70,7 +70,7 @@ static bool dy_lies_in_place(const struct fc_convolution *convolution,
 static int64_t even_pieces(int64_t size, int64_t largest, int64_t unit)
 {
     const int64_t pieces = fc_max(fc_ceil_div(size, largest), 1);
-    return fc_ceil_div(fc_ceil_div(size, pieces), unit) * unit;
+    return fc_whole_units(fc_ceil_div(size, pieces), unit);
 }
 
 static void cut_panels(struct fc_dkernel_plan *plan, int64_t part_panels)

@@ -85,7 +85,7 @@ static inline int64_t fc_panel_row(const struct fc_channels *channels, int64_t c
 /* Element offset of a panel in the packed kernel. */
 static inline int64_t fc_panel_offset(const struct fc_channels *channels, int64_t group, int64_t p)
 {
-    const int64_t columns = fc_ceil_div(channels->c_out, channels->unit) * channels->unit;
+    const int64_t columns = fc_whole_units(channels->c_out, channels->unit);
     return channels->taps * channels->c_in * (group * columns + p * channels->panel);
 }
 

@@ -41,7 +41,7 @@ static bool fits_stem(const struct fc_convolution *convolution)
     if (axis[1].stride == 1)
         return is_flat(axis);
     return axis[0].dilation == 1 && axis[1].dilation == 1 && fc_pads_with_zero(convolution) &&
-           x->stride_w == 1 && 4 * axis[1].out >= 3 * fc_ceil_div(axis[1].out, pair) * pair;
+           x->stride_w == 1 && 4 * axis[1].out >= 3 * fc_whole_units(axis[1].out, pair);
 }
 
 /* Rows shorter than a tile, of planes of y that lie as one, or of few channels whose pixels do: all of a tile's
@@ -118,8 +118,7 @@ bool fc_plan_planes(const struct fc_convolution *convolution, struct fc_planes_p
     plan->half = plan->blocks.columns + (axis[1].taps - 1) * axis[1].dilation;
     plan->pitch = plan->shifted ? axis[1].out : axis[1].stride * plan->half;
     plan->strip_pitch =
-        plan->flat ? plan->pitch
-                   : fc_ceil_div(plan->half, MOST_UNITS * plan->unit) * MOST_UNITS * plan->unit;
+        plan->flat ? plan->pitch : fc_whole_units(plan->half, MOST_UNITS * plan->unit);
     /* Beyond it, whole vectors of the last row are read. */
     plan->strip_plane =
         (fc_ceil_div(plan->blocks.rows * plan->strip_pitch, MOST_UNITS * plan->unit) + 1) *

@@ -102,7 +102,7 @@ bool fc_plan_spread(const struct fc_spread *spread, struct fc_spread_plan *plan)
     const int64_t element = (int64_t)fc_element_size(spread->dtype);
     plan->unit = fc_unit(spread->dtype);
     plan->panel = FC_PANEL_UNITS * plan->unit;
-    plan->columns = fc_ceil_div(kernel->kh * kernel->kw * kernel->c_out, plan->unit) * plan->unit;
+    plan->columns = fc_whole_units(kernel->kh * kernel->kw * kernel->c_out, plan->unit);
     plan->reach[0] = fc_ceil_div(kernel->kh, spread->stride[0]);
     plan->reach[1] = fc_ceil_div(kernel->kw, spread->stride[1]);
     cut_blocks(spread, plan, element);

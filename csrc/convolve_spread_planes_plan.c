@@ -77,7 +77,7 @@ bool fc_prefers_planes(const struct fc_spread *spread)
 {
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t unit = fc_unit(spread->dtype), sums = kernel->kh * kernel->kw * kernel->c_out;
-    const int64_t lanes = fc_ceil_div(sums, unit) * unit;
+    const int64_t lanes = fc_whole_units(sums, unit);
     if (sums > MOST_PLANES)
         return false;
     return spread->x.stride_w == 1
@@ -117,7 +117,7 @@ static void cut_columns(const struct fc_spread *spread, struct fc_spread_planes_
     const int64_t row = fc_ceil_div(kernel->kh, spread->stride[0]) * plan->columns * element;
     const int64_t most = fc_max(fc_min(T_BYTES / row, MOST_WIDTH), FEWEST_COLUMNS);
     plan->pitch = width + plan->zeros;
-    plan->head = fc_ceil_div(plan->zeros, plan->unit) * plan->unit;
+    plan->head = fc_whole_units(plan->zeros, plan->unit);
     plan->cut = plan->pitch > most || plan->reach[0] > 0;
     if (!plan->cut)
         return;
@@ -156,7 +156,7 @@ static bool reads_in_place(const struct fc_spread *spread, const struct fc_sprea
 /* Rows of t that are kept, whole blocks of x_rows, for those of an item or of a row of y. */
 static int64_t slots_of(int64_t x_rows, int64_t all, int64_t reach)
 {
-    return x_rows >= all ? x_rows : fc_ceil_div(x_rows + reach - 1, x_rows) * x_rows;
+    return x_rows >= all ? x_rows : fc_whole_units(x_rows + reach - 1, x_rows);
 }
 
 /* Units of t that so many rows of x take, one for the last to begin within. */
@@ -213,7 +213,7 @@ void fc_plan_spread_planes(const struct fc_spread *spread, struct fc_spread_plan
     plan->phase_of_taps = plan->phases * plan->tap;
     plan->row_of_taps = plan->taps * plan->tap;
     plan->down = plan->pitch - spread->stride[0] * plan->row_of_taps;
-    plan->line = fc_ceil_div(plan->width, plan->unit) * plan->unit;
+    plan->line = fc_whole_units(plan->width, plan->unit);
     plan->bias_bytes =
         spread->bias ? fc_round_to_line((size_t)(spread->stride[1] * kernel->c_out * element)) : 0;
     plan->weight_bytes =

@@ -113,7 +113,7 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *w
         .column_step = axis[1].stride,
         .column_tap = axis[1].dilation,
         .panel = width,
-        .units = fc_max(fc_ceil_div(y->c, channels->unit) * channels->unit, width),
+        .units = fc_max(fc_whole_units(y->c, channels->unit), width),
         .y_row = y->stride_h,
         .y_pixel = y->stride_w,
         .residual_row = residual->stride_h,
@@ -286,7 +286,7 @@ static void cut_parts(struct plan *plan)
     const fc_image *x = &job->convolution->x, *y = &job->convolution->y;
     const int64_t step = job->parts->y_step[0];
     const int64_t rows = fc_ceil_div(fc_ceil_div(y->h, step), plan->bands);
-    const int64_t band = fc_ceil_div(rows, FC_DEPTHWISE_ROWS) * FC_DEPTHWISE_ROWS;
+    const int64_t band = fc_whole_units(rows, FC_DEPTHWISE_ROWS);
     for (int64_t p = 0; p < job->count; p++) {
         struct fc_depthwise_part *part = &job->parts[p];
         part->columns = fc_ceil_div(part->axis[1].out, plan->column_blocks);

@@ -12,7 +12,6 @@
  * and chunks follow from the sizes alone, so the bits depend on neither threads nor instructions. */
 #include "few_dkernel.h"
 
-#include <math.h>
 #include <string.h>
 
 #include "blocks.h"
@@ -224,12 +223,8 @@ static bool all_finite(const struct job *job)
     const struct plan *plan = job->plan;
     const int64_t used = job->convolution->kernel.kw * job->convolution->kernel.c_out;
     for (int64_t e = 0; e < plan->elements; e++)
-        for (int64_t k = 0; k < used; k++) {
-            const int64_t at = e * plan->columns + k;
-            if (!(job->element == sizeof(float) ? isfinite(((const float *)job->sums)[at])
-                                                : isfinite(((const double *)job->sums)[at])))
-                return false;
-        }
+        if (!fc_all_finite(job->sums + e * plan->columns * job->element, used, job->element))
+            return false;
     return true;
 }
 

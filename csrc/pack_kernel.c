@@ -52,7 +52,7 @@ int64_t fc_panel_outputs(const struct fc_channels *channels, int64_t p)
 
 int64_t fc_panel_width(const struct fc_channels *channels, int64_t p)
 {
-    return fc_ceil_div(fc_panel_outputs(channels, p), channels->unit) * channels->unit;
+    return fc_whole_units(fc_panel_outputs(channels, p), channels->unit);
 }
 
 bool fc_packed_bytes(const struct fc_channels *channels, fc_dtype dtype, size_t *bytes)

@@ -5,6 +5,7 @@
  * pieces, so that both data formats have the same sums. */
 #include "sum_channels.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "conv2d.h"
@@ -141,6 +142,16 @@ void fc_add_chunks(const struct fc_conv2d_kernels *kernels, char *sums, int64_t 
                                                     .rows = 1,
                                                     .pixels = chunks - 1,
                                                     .channels = elements});
+}
+
+bool fc_all_finite(const void *numbers, int64_t count, ptrdiff_t element)
+{
+    const float *narrow = numbers;
+    const double *wide = numbers;
+    for (int64_t i = 0; i < count; i++)
+        if (!(element == sizeof(float) ? isfinite(narrow[i]) : isfinite(wide[i])))
+            return false;
+    return true;
 }
 
 static void end_sums(void *context, int64_t item, int worker)

@@ -21,8 +21,8 @@ struct fc_channel_sums fc_plan_channel_sums(fc_dtype dtype, const fc_image *imag
 size_t fc_channel_sums_bytes(const struct fc_channel_sums *sums, int width);
 void fc_begin_channel_sums(struct fc_channel_sums *sums, char *scratch);
 
-/* Whether they are wanted, blocks of so many images have their rows in order, and chunks of `steps` of them begin with a
- * row, where ours do. */
+/* Whether they are wanted, blocks of so many images have their rows in order, and chunks of `steps` of them begin with
+ * a row, where ours do. */
 bool fc_chunks_fit_channel_sums(const struct fc_channel_sums *sums, const struct fc_axis axis[2],
                                 const struct fc_blocks *blocks, int64_t images, int64_t steps,
                                 int64_t chunks);
@@ -39,6 +39,9 @@ void fc_add_packed_rows(const struct fc_channel_sums *sums, int64_t row, int64_t
 /* Adds to the first of some sums of so many elements those that follow it, in one chain. */
 void fc_add_chunks(const struct fc_conv2d_kernels *kernels, char *sums, int64_t chunks,
                    int64_t elements, ptrdiff_t element);
+
+/* Whether so many numbers are all finite. */
+bool fc_all_finite(const void *numbers, int64_t count, ptrdiff_t element);
 
 /* Stores the sums of all rows, once the loop that adds them is done. */
 void fc_end_channel_sums(struct fc_channel_sums *sums);
