@@ -212,7 +212,6 @@ static void compute_block(void *context, int64_t item, int worker)
         .full = job->few.full,
         .run = job->few.run,
         .y_column = job->straight ? convolution->y.stride_w : job->few.unit,
-        .points = job->few.points,
         .taps = job->few.taps,
         .activation = job->straight ? convolution->activation : FC_LINEAR,
         .stream = job->straight && job->stream,

@@ -31,7 +31,7 @@ void fc_winograd_few_transform(const struct fc_convolution *convolution, void *t
 fc_status fc_winograd_few_convolve(const struct fc_convolution *convolution,
                                    const void *transformed);
 
-/* The same of kernel gradients, from dy and x as few_dkernel.h has them, in tiles of FC_FEW_COLUMNS of dy. */
+/* The same of kernel gradients, from dy and x as few_dkernel.h has them, in tiles of FC_WINOGRAD_COLUMNS of dy. */
 bool fc_winograd_few_dkernel_of(const struct fc_convolution *convolution,
                                 struct fc_winograd_few *few);
 bool fc_fits_winograd_few_dkernel(const struct fc_convolution *convolution);

@@ -40,10 +40,10 @@ static void plan_scratch(const struct fc_convolution *convolution, struct fc_few
 {
     const struct fc_axis *axis = convolution->axis;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
-    const int64_t tiles = fc_ceil_div(plan->blocks.columns, FC_FEW_COLUMNS);
+    const int64_t tiles = fc_ceil_div(plan->blocks.columns, FC_WINOGRAD_COLUMNS);
     const int64_t rows = fc_window_reach(&axis[0], plan->blocks.rows), points = plan->few.points;
     const int64_t x =
-        rows * fc_window_reach(&axis[1], tiles * FC_FEW_COLUMNS) * convolution->kernel.c_in;
+        rows * fc_window_reach(&axis[1], tiles * FC_WINOGRAD_COLUMNS) * convolution->kernel.c_in;
     const int64_t v = plan->images * points * tiles * v_of_tile(plan, rows, element);
     const int64_t d = plan->images * points * plan->blocks.rows * tiles * plan->columns;
     const bool packs = convolution->y.stride_c != 1;
@@ -78,7 +78,7 @@ static void make_plan(const struct fc_convolution *convolution, struct fc_few_dk
     plan->elements = kernel->kh * plan->few.run;
     const int64_t tile = plan->few.points * plan->columns * element;
     const int64_t columns = fc_min(dy->w, BLOCK_COLUMNS);
-    const int64_t line = tile * fc_ceil_div(columns, FC_FEW_COLUMNS), image = line * dy->h;
+    const int64_t line = tile * fc_ceil_div(columns, FC_WINOGRAD_COLUMNS), image = line * dy->h;
     const int64_t rows = block_rows(dy->h, fc_max(D_BYTES / line, 1));
     fc_cut_blocks(convolution->axis, BLOCK_COLUMNS, rows * columns, INT64_MAX, &plan->blocks);
     const int64_t blocks = fc_block_count(&plan->blocks);
@@ -90,7 +90,7 @@ static void make_plan(const struct fc_convolution *convolution, struct fc_few_dk
     const int64_t most = fc_max(SUMS_BYTES / (int64_t)plan->sums_bytes, 1);
     plan->chunks = fc_max(fc_min(fc_min(CHUNKS, most), plan->steps), 1);
     const double work = 2.0 * (double)(dy->n * dy->h * dy->w) * (double)kernel->c_out *
-                        (double)plan->elements * (double)plan->few.points / FC_FEW_COLUMNS;
+                        (double)plan->elements * (double)plan->few.points / FC_WINOGRAD_COLUMNS;
     plan->width = fc_parallel_width(plan->chunks, work);
 }
 
@@ -169,7 +169,7 @@ static void sum_chunk(void *context, int64_t chunk, int worker)
         block.n = step / blocks * plan->images;
         block.images = fc_min(plan->images, job->convolution->y.n - block.n);
         block.patch = fc_block_at(job->convolution->axis, &plan->blocks, step % blocks);
-        block.tiles = fc_ceil_div(block.patch.columns, FC_FEW_COLUMNS);
+        block.tiles = fc_ceil_div(block.patch.columns, FC_WINOGRAD_COLUMNS);
         block.v_tile = v_of_tile(plan, block.patch.x_rows, job->element);
         block.v_image = block.tiles * block.v_tile;
         block.d_image = block.patch.rows * block.tiles * plan->columns;

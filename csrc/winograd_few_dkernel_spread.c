@@ -8,17 +8,17 @@ void fc_spread_few_x(const struct fc_few_dkernel_block *block, int64_t image)
     const struct fc_axis *axis = &job->convolution->axis[1];
     const int64_t c_in = job->convolution->kernel.c_in;
     struct fc_patch patch = block->patch;
-    patch.x_columns = fc_window_reach(axis, block->tiles * FC_FEW_COLUMNS);
+    patch.x_columns = fc_window_reach(axis, block->tiles * FC_WINOGRAD_COLUMNS);
     fc_pack_slabs(&job->padded, block->n + image, &patch, FC_SLAB, 0, c_in, block->x);
     struct fc_winograd_few_row row = {
         .step = axis->stride * c_in,
-        .last = (block->tiles - 1) * FC_FEW_COLUMNS * axis->stride * c_in,
+        .last = (block->tiles - 1) * FC_WINOGRAD_COLUMNS * axis->stride * c_in,
         .tiles = block->tiles,
         .run = few->run,
         .v_point = block->v_point,
         .v_tile = block->v_tile,
         .points = few->points,
-        .outputs = FC_FEW_COLUMNS,
+        .outputs = FC_WINOGRAD_COLUMNS,
     };
     for (int64_t i = 0; i < patch.x_rows; i++) {
         row.x = block->x + i * patch.x_columns * c_in * job->element;

@@ -58,8 +58,8 @@ bool fc_winograd_few_dkernel_of(const struct fc_convolution *convolution,
 {
     if (!fc_winograd_few_of(convolution, few))
         return false;
-    few->outputs = FC_FEW_COLUMNS;
-    few->points = FC_FEW_COLUMNS + few->taps - 1;
+    few->outputs = FC_WINOGRAD_COLUMNS;
+    few->points = FC_WINOGRAD_COLUMNS + few->taps - 1;
     return true;
 }
 
@@ -78,7 +78,7 @@ bool fc_fits_winograd_few_dkernel(const struct fc_convolution *convolution)
            kernel->kh * few.run >= DKERNEL_TERMS &&
            (few.taps > 3 || axis[1].stride > 1 || kernel->c_in <= DKERNEL_CHANNELS) &&
            fc_whole_units(kernel->c_out, few.unit) - kernel->c_out <= kernel->c_out / 5 &&
-           fc_whole_units(axis[1].out, FC_FEW_COLUMNS) - axis[1].out <= axis[1].out / 4;
+           fc_whole_units(axis[1].out, FC_WINOGRAD_COLUMNS) - axis[1].out <= axis[1].out / 4;
 }
 
 int64_t fc_winograd_few_unit(const struct fc_winograd_few *few, const struct fc_kernel_view *kernel)

@@ -142,13 +142,14 @@ struct fc_winograd_few_tiles {
     const void *u, *bias;
     ptrdiff_t v_row, v_point, y_column, first;
     int64_t count, rows, full, run;
-    int points, taps;
+    int taps;
     fc_activation activation;
     bool stream; /* past the caches (stream.h) */
 };
 
-/* Pixels of dy in a tile of a kernel gradient along rows. */
-enum { FC_FEW_COLUMNS = 4 };
+/* Pixels of a row whose polynomial goes to the points of `taps`, which are taps - 1 more: of dy in a tile of a kernel
+ * gradient along rows, of x in one with tiles in the lanes. */
+enum { FC_WINOGRAD_COLUMNS = 4 };
 
 /* A row of dy to d[t * d_tile + i * d_point + k]: the polynomial of a tile's pixels, zeros beyond the last, at point
  * i; whole units of outputs, zeros beyond the channels, d_tile in all. */
@@ -181,8 +182,6 @@ struct fc_winograd_lanes_points {
     int taps;
 };
 
-enum { FC_LANES_COLUMNS = 4 };
-
 /* Products at the points to coefficients of y's rows of tiles: those that have
  *   sum over t < terms, in this order, of m[offset[t] + i * m_point + line * m_line + p]
  * at point i, to s[i * s_point + line * s_line + p], whole vectors. Lines from `full` on have nothing at infinity. */
@@ -196,8 +195,8 @@ struct fc_winograd_lanes_sums {
 };
 
 /* A row of y from its tiles' coefficients, x[(t * points + i) * run + k] for points i, k < run: those of i from
- * FC_LANES_COLUMNS on belong to the next tile's columns,
- *   y[(t * FC_LANES_COLUMNS + j) * run + k]
+ * FC_WINOGRAD_COLUMNS on belong to the next tile's columns,
+ *   y[(t * FC_WINOGRAD_COLUMNS + j) * run + k]
  * which are those of one tile more. A vector less one element beyond a tile is read, and a vector beyond the row
  * becomes zero. Whether all of the row is finite. */
 struct fc_winograd_lanes_row {

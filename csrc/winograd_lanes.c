@@ -209,13 +209,13 @@ static void plan_scratch(struct fc_lanes_job *job)
     job->m_plane = plane_of_rows(job, job->rows + job->before);
     job->s_plane = plane_of_rows(job, job->rows);
     job->a_plane = job->rows * job->tiles * sums / job->planes;
-    const int64_t columns = fc_max(FC_LANES_COLUMNS * spread->stride[1] * (job->tiles + 1),
+    const int64_t columns = fc_max(FC_WINOGRAD_COLUMNS * spread->stride[1] * (job->tiles + 1),
                                    spread->y.w + spread->before[1]);
     job->row_plane = fc_whole_units(columns * spread->y.c / job->planes, job->unit) + job->unit;
     const int64_t element = job->element, plane = fc_lanes_plane(job);
     job->m_bytes =
         fc_round_to_line((size_t)((lanes->points * job->sums * job->m_plane + beyond) * element));
-    job->x_bytes = (size_t)(FC_LANES_COLUMNS * plane * element);
+    job->x_bytes = (size_t)(FC_WINOGRAD_COLUMNS * plane * element);
     job->v_bytes = (size_t)((lanes->points * plane + beyond) * element);
     job->s_bytes = fc_round_to_line((size_t)((sums * job->s_plane + beyond) * element));
     job->a_bytes = fc_round_to_line((size_t)((job->planes * job->a_plane + beyond) * element));
@@ -236,7 +236,7 @@ static int plan(struct fc_lanes_job *job)
     const fc_image *x = &spread->x, *y = &spread->y;
     const struct fc_kernel_view *kernel = &spread->kernel;
     job->unit = fc_unit(spread->dtype);
-    job->tiles = fc_ceil_div(x->w, FC_LANES_COLUMNS);
+    job->tiles = fc_ceil_div(x->w, FC_WINOGRAD_COLUMNS);
     job->sums = job->lanes.lines * kernel->kh;
     job->before = fc_ceil_div(kernel->kh, spread->stride[0]) - 1;
     const int64_t stride = spread->stride[0];

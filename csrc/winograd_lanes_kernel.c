@@ -33,7 +33,7 @@ static int64_t sums_of(const struct fc_spread *spread, const struct fc_winograd_
 static bool is_bounded(const struct fc_spread *spread, const struct fc_winograd_lanes *lanes)
 {
     const int64_t rows = fc_ceil_div(spread->kernel.kh, spread->stride[0]);
-    const int64_t tiles = fc_ceil_div(spread->x.w, FC_LANES_COLUMNS);
+    const int64_t tiles = fc_ceil_div(spread->x.w, FC_WINOGRAD_COLUMNS);
     return rows * lanes->points * sums_of(spread, lanes) * tiles *
                (int64_t)fc_element_size(spread->dtype) <=
            MOST_BYTES;
@@ -54,7 +54,7 @@ bool fc_winograd_lanes_of(const struct fc_spread *spread, struct fc_winograd_lan
         return false;
     *lanes = (struct fc_winograd_lanes){
         .taps = (int)taps,
-        .points = FC_LANES_COLUMNS + (int)taps - 1,
+        .points = FC_WINOGRAD_COLUMNS + (int)taps - 1,
         .lines = stride * kernel->c_out,
         .full = (kernel->kw - (taps - 1) * stride) * kernel->c_out,
     };
@@ -71,7 +71,7 @@ bool fc_fits_winograd_lanes(const struct fc_spread *spread)
     struct fc_winograd_lanes lanes;
     const struct fc_kernel_view *kernel = &spread->kernel;
     const int64_t columns = spread->x.w, unit = fc_unit(spread->dtype);
-    const int64_t tiles = spread->x.h * fc_ceil_div(columns, FC_LANES_COLUMNS);
+    const int64_t tiles = spread->x.h * fc_ceil_div(columns, FC_WINOGRAD_COLUMNS);
     if (tiles < unit || 3 * kernel->c_out > 2 * unit || !fc_winograd_lanes_of(spread, &lanes))
         return false;
     const int64_t sums = sums_of(spread, &lanes);

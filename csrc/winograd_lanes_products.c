@@ -18,7 +18,7 @@ struct block {
 /* Whether tiles of a row and the next follow each other in planes. */
 static bool is_run(const fc_image *x)
 {
-    return x->stride_w == 1 && x->stride_h == x->w && x->w % FC_LANES_COLUMNS == 0;
+    return x->stride_w == 1 && x->stride_h == x->w && x->w % FC_WINOGRAD_COLUMNS == 0;
 }
 
 /* Pixels that lie together to planes of every 4th: in halves, and those again. */
@@ -40,22 +40,22 @@ static void part_columns(const struct fc_lanes_item *item, const struct block *b
     const struct fc_lanes_job *job = item->job;
     const fc_image *x = &job->spread->x;
     const bool planes = x->stride_w == 1;
-    const int64_t wide = job->wide, most = count * FC_LANES_COLUMNS;
-    const int64_t pixels = is_run(x) ? most : fc_min(x->w - tile * FC_LANES_COLUMNS, most);
+    const int64_t wide = job->wide, most = count * FC_WINOGRAD_COLUMNS;
+    const int64_t pixels = is_run(x) ? most : fc_min(x->w - tile * FC_WINOGRAD_COLUMNS, most);
     const char *from =
-        fc_image_at(x, job->element, item->n, row, tile * FC_LANES_COLUMNS, block->c);
+        fc_image_at(x, job->element, item->n, row, tile * FC_WINOGRAD_COLUMNS, block->c);
     char *to = item->x + lane * job->element;
     for (int64_t c = 0; c < block->channels && planes; c++)
         part_pixels(job, from + c * x->stride_c * job->element, pixels,
                     to + c * wide * job->element);
-    for (int64_t i = 0; i < FC_LANES_COLUMNS; i++) {
+    for (int64_t i = 0; i < FC_WINOGRAD_COLUMNS; i++) {
         char *column = to + i * fc_lanes_plane(job) * job->element;
-        const int64_t some = fc_ceil_div(pixels - i, FC_LANES_COLUMNS);
+        const int64_t some = fc_ceil_div(pixels - i, FC_WINOGRAD_COLUMNS);
         if (!planes)
             job->kernels->conv2d.copy_block(&(struct fc_block){
                 .x = from + i * x->stride_w * job->element,
                 .y = column,
-                .x_pixel = FC_LANES_COLUMNS * x->stride_w,
+                .x_pixel = FC_WINOGRAD_COLUMNS * x->stride_w,
                 .x_channel = x->stride_c,
                 .y_pixel = 1,
                 .y_channel = wide,
@@ -87,13 +87,13 @@ static void turn_pixels(const struct fc_lanes_item *item, const struct block *bl
     const struct fc_lanes_job *job = item->job;
     const ptrdiff_t zeros = (item->zeros - (const char *)x->data) / job->element;
     ptrdiff_t offset[FC_LANES_ALL_UNITS * FC_CACHE_LINE / sizeof(float)];
-    for (int64_t i = 0; i < FC_LANES_COLUMNS; i++) {
+    for (int64_t i = 0; i < FC_WINOGRAD_COLUMNS; i++) {
         int64_t row = block->tile / job->tiles;
-        int64_t column = block->tile % job->tiles * FC_LANES_COLUMNS + i;
+        int64_t column = block->tile % job->tiles * FC_WINOGRAD_COLUMNS + i;
         for (int64_t t = 0; t < block->tiles; t++) {
             offset[t] = column < x->w ? row * x->stride_h + column * x->stride_w : zeros;
-            column += FC_LANES_COLUMNS;
-            if (column - i < job->tiles * FC_LANES_COLUMNS)
+            column += FC_WINOGRAD_COLUMNS;
+            if (column - i < job->tiles * FC_WINOGRAD_COLUMNS)
                 continue;
             column = i;
             row++;
@@ -205,14 +205,14 @@ static struct fc_later_rows find_later(const struct fc_lanes_item *item, const s
     const struct fc_lanes_job *job = item->job;
     const fc_image *x = &job->spread->x;
     const int64_t next = block->tile + block->tiles, row = block->row + next / job->tiles;
-    const int64_t pixels = block->tiles * FC_LANES_COLUMNS;
+    const int64_t pixels = block->tiles * FC_WINOGRAD_COLUMNS;
     const int64_t tiles = fc_ceil_div(x->c, FC_LANES_CHANNELS) * job->lanes.points *
                           fc_ceil_div(job->sums, job->kernels->few.plane_outputs) *
                           fc_ceil_div(FC_LANES_UNITS, job->kernels->few.plane_units);
     if (row >= x->h)
         return (struct fc_later_rows){0};
     const char *at =
-        fc_image_at(x, job->element, item->n, row, next % job->tiles * FC_LANES_COLUMNS, 0);
+        fc_image_at(x, job->element, item->n, row, next % job->tiles * FC_WINOGRAD_COLUMNS, 0);
     if (x->stride_w == 1)
         return fc_plan_later_rows(at, x->stride_c * job->element, x->c, pixels * job->element,
                                   tiles);

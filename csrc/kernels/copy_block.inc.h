@@ -140,7 +140,6 @@ static void copy_line(const real *x, real *y, int64_t count)
 /* Pixels of whole units: where their number is a constant, with no loop over channels. */
 FC_INLINE void copy_units(const struct fc_block *block, const int units)
 {
-    enum { UNIT = UNIT_VECTORS * LANES };
     for (int64_t p = 0; p < block->pixels; p++) {
         const real *x = (const real *)block->x + p * block->x_pixel;
         real *y = (real *)block->y + p * block->y_pixel;
@@ -151,7 +150,6 @@ FC_INLINE void copy_units(const struct fc_block *block, const int units)
 
 static void copy_pixels(const struct fc_block *block)
 {
-    enum { UNIT = UNIT_VECTORS * LANES };
     const int channels = (int)block->channels;
     if (block->channels == FC_SLAB)
         copy_units(block, FC_SLAB / UNIT);

@@ -33,12 +33,12 @@ FC_INLINE void fetch_dkernel_ahead(struct dkernel_ahead *ahead)
 
 /* A row of taps and one vector of channels; kw and stride are constants. */
 FC_INLINE void dkernel_taps(const void *const *pixel, const vreal *dy, int64_t c,
-                            const bool partial, int lanes, int count, real *sums, const int unit,
-                            const int kw, const int stride)
+                            const bool partial, int lanes, int count, real *sums, const int kw,
+                            const int stride)
 {
     vreal sum[5];
     FC_UNROLL (b, kw)
-        sum[b] = vload(sums + b * unit);
+        sum[b] = vload(sums + b * UNIT);
     FC_UNROLL (q, (DKERNEL_COLUMNS - 1) * stride + kw)
         if (q < (count - 1) * stride + kw) {
             const real *p = (const real *)pixel[q] + c;
@@ -48,22 +48,22 @@ FC_INLINE void dkernel_taps(const void *const *pixel, const vreal *dy, int64_t c
                     sum[q - j * stride] = vfma(x, dy[j], sum[q - j * stride]);
         }
     FC_UNROLL (b, kw)
-        vstore(sums + b * unit, sum[b]);
+        vstore(sums + b * UNIT, sum[b]);
 }
 
 /* Any row of taps. */
 FC_INLINE void dkernel_any_taps(const struct fc_depthwise_dkernel *row, const void *const *pixel,
                                 const vreal *dy, int64_t c, const bool partial, int lanes,
-                                int count, real *sums, const int unit)
+                                int count, real *sums)
 {
     for (int64_t b = 0; b < row->kw; b++) {
-        vreal sum = vload(sums + b * unit);
+        vreal sum = vload(sums + b * UNIT);
         FC_UNROLL (j, DKERNEL_COLUMNS)
             if (j < count) {
                 const real *p = (const real *)pixel[j * row->column_step + b * row->column_tap] + c;
                 sum = vfma(partial ? vload_first(p, lanes) : vload(p), dy[j], sum);
             }
-        vstore(sums + b * unit, sum);
+        vstore(sums + b * UNIT, sum);
     }
 }
 
@@ -72,7 +72,6 @@ FC_INLINE void dkernel_vector(const struct fc_depthwise_dkernel *row, int64_t co
                               int64_t c, const bool partial, int lanes, const int kw,
                               const int stride)
 {
-    enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
     const int64_t taps = row->kh * row->kw;
     real *sums = (real *)row->sums + c / UNIT * UNIT * taps + c % UNIT;
     vreal dy[DKERNEL_COLUMNS];
@@ -84,9 +83,9 @@ FC_INLINE void dkernel_vector(const struct fc_depthwise_dkernel *row, int64_t co
         const void *const *pixel = row->pixel[a * row->row_tap] + column * row->column_step;
         real *tap_sums = sums + a * row->kw * UNIT;
         if (kw)
-            dkernel_taps(pixel, dy, c, partial, lanes, count, tap_sums, UNIT, kw, stride);
+            dkernel_taps(pixel, dy, c, partial, lanes, count, tap_sums, kw, stride);
         else
-            dkernel_any_taps(row, pixel, dy, c, partial, lanes, count, tap_sums, UNIT);
+            dkernel_any_taps(row, pixel, dy, c, partial, lanes, count, tap_sums);
     }
 }
 
@@ -153,7 +152,7 @@ FC_INLINE void walk_loading(struct dkernel_walk *walk, vreal dy, int64_t c, cons
 FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c,
                             struct dkernel_ahead *ahead, const bool partial, int lanes)
 {
-    enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real), K = WALK_TAPS };
+    enum { K = WALK_TAPS };
     real *sums = (real *)row->sums + c / UNIT * UNIT * K * K + c % UNIT;
     const void *dy = row->dy;
     struct dkernel_walk walk;

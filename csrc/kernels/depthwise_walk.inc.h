@@ -9,11 +9,7 @@
  * all images: 5 x 5 taps on 1152 planes of it took 0.43 ms, now 0.28. */
 #define WALK_KERNEL(function) (LANES * sizeof(real) > 16 ? (function) : NULL)
 
-enum {
-    MOST_WALK_TAPS = 5,
-    WALK_UNIT = FC_UNIT_BYTES / (int)sizeof(real),
-    WALK_PAIRS = LANES * sizeof(real) == 64
-};
+enum { MOST_WALK_TAPS = 5, WALK_PAIRS = LANES * sizeof(real) == 64 };
 
 /* Some columns of a plane, or of two side by side, from `column` on. */
 struct walk_strip {
@@ -71,7 +67,7 @@ FC_INLINE void walk_image(const struct fc_depthwise_walk *walk, const struct wal
     vreal sum[MOST_WALK_TAPS];
     sum[0] = vzero();
     FC_UNROLL (a, k - 1)
-        sum[a + 1] = vadd(sum[a], walk_set(strip->zeros + a * WALK_UNIT, two));
+        sum[a + 1] = vadd(sum[a], walk_set(strip->zeros + a * UNIT, two));
     FC_UNROLL (a, k)
         if (walk->above - a == ring)
             sum[a] = vzero();
@@ -94,7 +90,7 @@ FC_INLINE void walk_image(const struct fc_depthwise_walk *walk, const struct wal
     for (int f = 1; row < walk->rows; f++, row++) {
         FC_ROLLED
         for (int a = k - f; a < k && row != ring; a++)
-            sum[k - 1] = vadd(sum[k - 1], walk_set(strip->zeros + a * WALK_UNIT, two));
+            sum[k - 1] = vadd(sum[k - 1], walk_set(strip->zeros + a * UNIT, two));
         if (row >= 0)
             walk_put(walk, strip, row, sum[k - 1], bias, two);
         FC_UNROLL (a, k - 1)
@@ -157,13 +153,13 @@ static void walk_zeros(const struct fc_depthwise_walk *walk, real *zeros)
 {
     const int64_t k = walk->taps, step = walk->kernel_step;
     const bool none = walk->skips && k == MOST_WALK_TAPS && !DEPTHWISE_MANY;
-    for (int l = 0; l < WALK_UNIT; l += LANES)
+    for (int l = 0; l < UNIT; l += LANES)
         for (int64_t a = 0; a < k; a++) {
             const real *w = (const real *)walk->kernel + a * k * step + l;
             vreal sum = vmul(vzero(), vload(w));
             for (int64_t b = 1; b < k; b++)
                 sum = vfma(vzero(), vload(w + b * step), sum);
-            vstore(zeros + a * WALK_UNIT + l, none ? vset1((real)-0.0) : sum);
+            vstore(zeros + a * UNIT + l, none ? vset1((real)-0.0) : sum);
         }
 }
 
@@ -172,7 +168,7 @@ static void walk_depthwise(const struct fc_depthwise_walk *walk)
     const int64_t columns = walk->columns, rest = columns % LANES;
     const bool halves = WALK_PAIRS && rest > 0 && 2 * rest <= LANES;
     const int64_t lanes = halves ? LANES / 2 : LANES;
-    real zeros[MOST_WALK_TAPS * WALK_UNIT];
+    real zeros[MOST_WALK_TAPS * UNIT];
     walk_zeros(walk, zeros);
     for (int64_t p = walk->first; p < walk->planes; p++)
         for (int64_t c = 0; c < columns; c += LANES) {

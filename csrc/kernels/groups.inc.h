@@ -23,8 +23,6 @@
 #define GROUP_TAP_CASES FC_CASES_6
 #endif
 
-enum { UNIT_LANES = FC_UNIT_BYTES / (int)sizeof(real) };
-
 /* One channel of each lane's group: x is the first channel of the vector's first group, or, to be
  * broadcast, the channel itself, so that pixels are constants apart from one pointer. */
 FC_INLINE vreal spread_channel(const real *x, vint order, const bool permuted)
@@ -54,16 +52,16 @@ FC_INLINE void add_taps(const struct fc_group_tile *tile, const real *x, const r
         FC_UNROLL (q, all) {
             if ((q == 0 && tile->left) || (q == all - 1 && tile->right))
                 continue;
-            const vreal a = spread_channel(x + q * UNIT_LANES, order, permuted);
+            const vreal a = spread_channel(x + q * UNIT, order, permuted);
             FC_UNROLL (j, taps)
                 if (q >= j && (q - j) % stride == 0 && (q - j) / stride < pixels)
                     sum[(q - j) / stride] = vfma(a, k[j], sum[(q - j) / stride]);
         }
         return;
     }
-    const ptrdiff_t step = tile->stride * UNIT_LANES;
+    const ptrdiff_t step = tile->stride * UNIT;
     for (int64_t j = 0; j < tile->kw; j++) {
-        const real *pixel = x + j * tile->dilation * UNIT_LANES;
+        const real *pixel = x + j * tile->dilation * UNIT;
         const vreal k = vload(kernel + j * tile->kernel_tap);
         FC_UNROLL (p, pixels)
             sum[p] = vfma(spread_channel(pixel + p * step, order, permuted), k, sum[p]);

@@ -222,7 +222,7 @@ static void gate(const void *dy, const void *y, void *dx, int64_t count, bool li
 
 /* Column c is summed in lane c % UNIT, whatever a vector holds: first SUM_UNITS units, then these
  * sums, so that a million columns cost 500 roundings and not 60,000. */
-enum { UNIT = UNIT_VECTORS * LANES, SUM_UNITS = 256 };
+enum { SUM_UNITS = 256 };
 
 /* The largest of the units and the last columns, NaN left out: NaN comes back through the sum. */
 FC_INLINE real row_max(const real *x, int64_t units, const real *last)

@@ -4,6 +4,10 @@
 #ifndef FC_SPILL_TO_STACK
 #define FC_SPILL_TO_STACK
 #endif
+
+/* The elements of a unit, whatever a vector holds. */
+enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
+
 #include "fetch_ahead.inc.h"
 #include "conv_tile.inc.h"
 #include "transpose.inc.h"

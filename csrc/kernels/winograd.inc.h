@@ -158,9 +158,9 @@ FC_INLINE void winograd_outers(const struct fc_winograd_outer *outer, const int 
     for (int64_t t = 0; t < outer->tiles; t++, x += outer->v_tile, d += outer->d_tile) {
         if (t < channels) {
             fetch_near(next + t * outer->s_row);
-            fetch_near(next + t * outer->s_row + FC_UNIT_BYTES / sizeof(real));
+            fetch_near(next + t * outer->s_row + UNIT);
         }
-        fetch_near(x + FC_UNIT_BYTES / sizeof(real));
+        fetch_near(x + UNIT);
         vreal k[TILE_VECTORS];
         FC_UNROLL (v, vectors)
             k[v] = vload(d + v * LANES);

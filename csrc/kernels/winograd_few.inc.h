@@ -22,7 +22,6 @@ _Static_assert(FEW_TILES(6) <= FC_WINOGRAD_FEW_MOST_TILES, "places are listed fo
 FC_INLINE void few_kernel(const struct fc_winograd_few_taps *taps, const int points,
                           const int count)
 {
-    enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
     real staged[5 * UNIT] = {0};
     for (int i = 0; i < count - taps->lacks; i++)
         for (int64_t k = 0; k < taps->outputs; k++)
@@ -98,7 +97,6 @@ FC_INLINE void few_sums(const struct fc_winograd_few_tiles *few,
                         const struct fc_winograd_few_place *places, const int points,
                         const int first, const int count, few_sum *sum)
 {
-    enum { UNIT = UNIT_VECTORS * LANES };
     const int tiles = FEW_TILES(points);
     const int rest = first + count < points ? count : count - 1; /* of those that lack the last */
     const real *v[FC_WINOGRAD_FEW_MOST_TILES], *u = few->u;
@@ -186,7 +184,6 @@ static __attribute__((noinline)) void few_finish_waiting(const struct fc_winogra
 
 FC_INLINE void few_tiles(const struct fc_winograd_few_tiles *few, const int points, const int count)
 {
-    enum { UNIT = UNIT_VECTORS * LANES };
     const int tiles = FEW_TILES(points);
     few_sum sum[WINOGRAD_MOST_POINTS];
     real waiting[WINOGRAD_MOST_POINTS * FC_WINOGRAD_FEW_MOST_TILES * UNIT];

@@ -4,16 +4,16 @@
 FC_INLINE void few_dy(const struct fc_winograd_few_dy *row, const int points)
 {
     real *d = row->d;
-    for (int64_t p = 0; p < row->pixels; p += FC_FEW_COLUMNS, d += row->d_tile)
+    for (int64_t p = 0; p < row->pixels; p += FC_WINOGRAD_COLUMNS, d += row->d_tile)
         for (int64_t k = 0; k < row->d_tile; k += LANES) {
             const real *dy = (const real *)row->dy + p * row->dy_pixel + k;
             const int64_t left = row->channels - k;
-            vreal from[FC_FEW_COLUMNS], to[WINOGRAD_MOST_POINTS];
-            FC_UNROLL (j, FC_FEW_COLUMNS)
+            vreal from[FC_WINOGRAD_COLUMNS], to[WINOGRAD_MOST_POINTS];
+            FC_UNROLL (j, FC_WINOGRAD_COLUMNS)
                 from[j] = p + j >= row->pixels || left <= 0 ? vzero()
                           : left >= LANES                   ? vload(dy + j * row->dy_pixel)
                                           : vload_first(dy + j * row->dy_pixel, (int)left);
-            winograd_evaluate(points, FC_FEW_COLUMNS, false, from, to);
+            winograd_evaluate(points, FC_WINOGRAD_COLUMNS, false, from, to);
             FC_UNROLL (i, points)
                 vstore(d + i * row->d_point + k, to[i]);
         }
@@ -27,7 +27,7 @@ static void winograd_few_dy(const struct fc_winograd_few_dy *row)
 /* At infinity there is the last tap alone. */
 FC_INLINE bool few_taps(const struct fc_winograd_few_sums *sums, const int points)
 {
-    const int taps = points - FC_FEW_COLUMNS + 1;
+    const int taps = points - FC_WINOGRAD_COLUMNS + 1;
     vreal check = vzero();
     for (int64_t k = 0; k < sums->columns; k += LANES) {
         vreal from[WINOGRAD_MOST_POINTS], to[WINOGRAD_MOST_POINTS];
@@ -46,5 +46,5 @@ FC_INLINE bool few_taps(const struct fc_winograd_few_sums *sums, const int point
 
 static bool winograd_few_sums(const struct fc_winograd_few_sums *sums)
 {
-    return FC_ALONG_ROWS(few_taps, sums, sums->taps + FC_FEW_COLUMNS - 1);
+    return FC_ALONG_ROWS(few_taps, sums, sums->taps + FC_WINOGRAD_COLUMNS - 1);
 }

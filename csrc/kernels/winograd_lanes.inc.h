@@ -11,10 +11,10 @@ FC_INLINE void lanes_points(const struct fc_winograd_lanes_points *lanes, const 
         const real *x = (const real *)lanes->x + c * lanes->channel;
         real *v = (real *)lanes->v + c * lanes->channel;
         for (int64_t t = 0; t < tiles; t += LANES) {
-            vreal from[FC_LANES_COLUMNS], to[WINOGRAD_MOST_POINTS];
-            FC_UNROLL (i, FC_LANES_COLUMNS)
+            vreal from[FC_WINOGRAD_COLUMNS], to[WINOGRAD_MOST_POINTS];
+            FC_UNROLL (i, FC_WINOGRAD_COLUMNS)
                 from[i] = vload(x + i * column + t);
-            winograd_evaluate(points, FC_LANES_COLUMNS, false, from, to);
+            winograd_evaluate(points, FC_WINOGRAD_COLUMNS, false, from, to);
             FC_UNROLL (i, points)
                 vstore(v + i * column + t, to[i]);
         }
@@ -23,7 +23,7 @@ FC_INLINE void lanes_points(const struct fc_winograd_lanes_points *lanes, const 
 
 static void winograd_lanes_points(const struct fc_winograd_lanes_points *lanes)
 {
-    FC_ALONG_ROWS(lanes_points, lanes, lanes->taps + FC_LANES_COLUMNS - 1);
+    FC_ALONG_ROWS(lanes_points, lanes, lanes->taps + FC_WINOGRAD_COLUMNS - 1);
 }
 
 /* Loads cross a line at most offsets; the sums of the points are chains for the additions' latency. */
@@ -50,7 +50,7 @@ FC_INLINE void lanes_sums(const struct fc_winograd_lanes_sums *sums, const int p
 
 static void winograd_lanes_sums(const struct fc_winograd_lanes_sums *sums)
 {
-    FC_ALONG_ROWS(lanes_sums, sums, sums->taps + FC_LANES_COLUMNS - 1);
+    FC_ALONG_ROWS(lanes_sums, sums, sums->taps + FC_WINOGRAD_COLUMNS - 1);
 }
 
 /* A tile's columns of y, of which the first `both` elements are the tile's before, too. What is stored beyond them the
@@ -68,7 +68,7 @@ FC_INLINE void lanes_tile(const real *x, int64_t both, int64_t all, const bool f
 
 static bool winograd_lanes_row(const struct fc_winograd_lanes_row *row)
 {
-    const int64_t run = row->run, both = (row->taps - 1) * run, all = FC_LANES_COLUMNS * run;
+    const int64_t run = row->run, both = (row->taps - 1) * run, all = FC_WINOGRAD_COLUMNS * run;
     const real *x = row->x;
     real *y = row->y;
     lanes_tile(x, both, all, true, false, y);
