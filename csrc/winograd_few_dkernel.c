@@ -31,12 +31,14 @@ enum {
 /* -------------------------------------------------------------------- plan */
 
 /* Elements of a tile's v: what the last row's whole vectors write beyond it is no other tile's. */
-static int64_t v_of_tile(const struct fc_few_dkernel_plan *plan, int64_t rows, int64_t element)
+static int64_t v_of_tile(const struct fc_winograd_few_dkernel_plan *plan, int64_t rows,
+                         int64_t element)
 {
     return rows * plan->few.run + FC_WINOGRAD_FEW_BYTES / element;
 }
 
-static void plan_scratch(const struct fc_convolution *convolution, struct fc_few_dkernel_plan *plan)
+static void plan_scratch(const struct fc_convolution *convolution,
+                         struct fc_winograd_few_dkernel_plan *plan)
 {
     const struct fc_axis *axis = convolution->axis;
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
@@ -68,7 +70,8 @@ static int64_t block_rows(int64_t rows, int64_t most)
     return most;
 }
 
-static void make_plan(const struct fc_convolution *convolution, struct fc_few_dkernel_plan *plan)
+static void make_plan(const struct fc_convolution *convolution,
+                      struct fc_winograd_few_dkernel_plan *plan)
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     const fc_image *dy = &convolution->y;
@@ -97,7 +100,8 @@ static void make_plan(const struct fc_convolution *convolution, struct fc_few_dk
 /* -------------------------------------------------------------------- sums */
 
 /* The dy of the block after, a line with every second tile. */
-static struct fc_dkernel_ahead look_ahead(const struct fc_few_dkernel_job *job, int64_t step)
+static struct fc_dkernel_ahead look_ahead(const struct fc_winograd_few_dkernel_job *job,
+                                          int64_t step)
 {
     const fc_image *dy = &job->convolution->y;
     const int64_t blocks = fc_block_count(&job->plan->blocks), images = job->plan->images;
@@ -111,11 +115,11 @@ static struct fc_dkernel_ahead look_ahead(const struct fc_few_dkernel_job *job, 
     };
 }
 
-static void add_block(const struct fc_few_dkernel_block *block, struct fc_dkernel_ahead *ahead,
-                      char *sums)
+static void add_block(const struct fc_winograd_few_dkernel_block *block,
+                      struct fc_dkernel_ahead *ahead, char *sums)
 {
-    const struct fc_few_dkernel_job *job = block->job;
-    const struct fc_few_dkernel_plan *plan = job->plan;
+    const struct fc_winograd_few_dkernel_job *job = block->job;
+    const struct fc_winograd_few_dkernel_plan *plan = job->plan;
     const int64_t most = job->kernels->conv2d.tile_units * plan->few.unit;
     const int64_t pieces = fc_ceil_div(plan->elements, job->kernels->conv2d.dkernel_elements);
     const ptrdiff_t row = job->convolution->axis[0].stride * plan->few.run;
@@ -154,11 +158,11 @@ static void add_block(const struct fc_few_dkernel_block *block, struct fc_dkerne
 /* Item: a chunk of the blocks of the batch. */
 static void sum_chunk(void *context, int64_t chunk, int worker)
 {
-    const struct fc_few_dkernel_job *job = context;
-    const struct fc_few_dkernel_plan *plan = job->plan;
+    const struct fc_winograd_few_dkernel_job *job = context;
+    const struct fc_winograd_few_dkernel_plan *plan = job->plan;
     const int64_t blocks = fc_block_count(&plan->blocks);
     char *sums = job->sums + (size_t)chunk * plan->sums_bytes;
-    struct fc_few_dkernel_block block = {.job = job, .worker = worker};
+    struct fc_winograd_few_dkernel_block block = {.job = job, .worker = worker};
     block.x = job->scratch + (size_t)worker * plan->worker_bytes;
     block.dy = block.x + plan->x_bytes;
     block.v = block.dy + plan->dy_bytes;
@@ -189,9 +193,10 @@ static void sum_chunk(void *context, int64_t chunk, int worker)
 /* ------------------------------------------------------------------ result */
 
 /* The taps of a row, a phase and a channel; whether all are finite. */
-static bool store_taps(const struct fc_few_dkernel_job *job, int64_t i, int64_t l, void *staged)
+static bool store_taps(const struct fc_winograd_few_dkernel_job *job, int64_t i, int64_t l,
+                       void *staged)
 {
-    const struct fc_few_dkernel_plan *plan = job->plan;
+    const struct fc_winograd_few_dkernel_plan *plan = job->plan;
     const struct fc_kernel_view *kernel = &job->convolution->kernel;
     const int64_t stride = job->convolution->axis[1].stride, c = l % kernel->c_in;
     struct fc_winograd_few_sums sums = {
@@ -222,8 +227,8 @@ static bool store_taps(const struct fc_few_dkernel_job *job, int64_t i, int64_t 
 static void store_sums(void *context, int64_t item, int worker)
 {
     (void)item, (void)worker;
-    struct fc_few_dkernel_job *job = context;
-    const struct fc_few_dkernel_plan *plan = job->plan;
+    struct fc_winograd_few_dkernel_job *job = context;
+    const struct fc_winograd_few_dkernel_plan *plan = job->plan;
     const int64_t all = (int64_t)plan->sums_bytes / job->element;
     if (plan->chunks > 1)
         fc_add_chunks(&job->kernels->conv2d, job->sums, plan->chunks, all, job->element);
@@ -236,7 +241,7 @@ static void store_sums(void *context, int64_t item, int worker)
 fc_status fc_winograd_few_dkernel(const struct fc_convolution *convolution, void **dbias,
                                   bool *finite)
 {
-    struct fc_few_dkernel_plan plan;
+    struct fc_winograd_few_dkernel_plan plan;
     make_plan(convolution, &plan);
     struct fc_channel_sums bias = fc_plan_channel_sums(convolution->dtype, &convolution->y, *dbias);
     const bool fits = plan.blocks.column_blocks == 1 &&
@@ -253,7 +258,7 @@ fc_status fc_winograd_few_dkernel(const struct fc_convolution *convolution, void
     if (status != FC_OK)
         return status;
     const struct fc_kernels *kernels = fc_current_kernels(convolution->dtype);
-    struct fc_few_dkernel_job job = {
+    struct fc_winograd_few_dkernel_job job = {
         .convolution = convolution,
         .plan = &plan,
         .kernels = kernels,

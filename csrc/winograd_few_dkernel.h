@@ -8,7 +8,7 @@
 #include "sum_channels.h"
 #include "winograd_few.h"
 
-struct fc_few_dkernel_plan {
+struct fc_winograd_few_dkernel_plan {
     struct fc_winograd_few few;
     struct fc_blocks blocks;
     int64_t images;   /* of a block, more than one only if whole */
@@ -19,9 +19,9 @@ struct fc_few_dkernel_plan {
     int width;
 };
 
-struct fc_few_dkernel_job {
+struct fc_winograd_few_dkernel_job {
     const struct fc_convolution *convolution; /* y stands for dy, kernel for dkernel */
-    const struct fc_few_dkernel_plan *plan;
+    const struct fc_winograd_few_dkernel_plan *plan;
     const struct fc_kernels *kernels;
     struct fc_padded padded;
     ptrdiff_t element;
@@ -31,8 +31,8 @@ struct fc_few_dkernel_job {
 };
 
 /* A block, and one worker's scratch. */
-struct fc_few_dkernel_block {
-    const struct fc_few_dkernel_job *job;
+struct fc_winograd_few_dkernel_block {
+    const struct fc_winograd_few_dkernel_job *job;
     int64_t n, images, tiles; /* the last: of a row */
     struct fc_patch patch;
     ptrdiff_t v_tile, v_image, v_point, d_image, d_point; /* elements from one to the next */
@@ -41,9 +41,9 @@ struct fc_few_dkernel_block {
 };
 
 /* x of an image of the block, padded, to v[point][image][tile][row][phase, channel]. */
-void fc_spread_few_x(const struct fc_few_dkernel_block *block, int64_t image);
+void fc_spread_few_x(const struct fc_winograd_few_dkernel_block *block, int64_t image);
 
 /* dy to d[point][image][row][tile][output], and to dbias while it is near. */
-void fc_spread_few_dy(const struct fc_few_dkernel_block *block, int64_t image);
+void fc_spread_few_dy(const struct fc_winograd_few_dkernel_block *block, int64_t image);
 
 #endif

@@ -1,9 +1,9 @@
 /* winograd_few_dkernel_spread.c: x and dy to the points of kernel gradients along rows. */
 #include "winograd_few_dkernel.h"
 
-void fc_spread_few_x(const struct fc_few_dkernel_block *block, int64_t image)
+void fc_spread_few_x(const struct fc_winograd_few_dkernel_block *block, int64_t image)
 {
-    const struct fc_few_dkernel_job *job = block->job;
+    const struct fc_winograd_few_dkernel_job *job = block->job;
     const struct fc_winograd_few *few = &job->plan->few;
     const struct fc_axis *axis = &job->convolution->axis[1];
     const int64_t c_in = job->convolution->kernel.c_in;
@@ -28,9 +28,9 @@ void fc_spread_few_x(const struct fc_few_dkernel_block *block, int64_t image)
 }
 
 /* A block of planes as pixels, in one piece where rows are. */
-static void pack_dy(const struct fc_few_dkernel_block *block, const char *from)
+static void pack_dy(const struct fc_winograd_few_dkernel_block *block, const char *from)
 {
-    const struct fc_few_dkernel_job *job = block->job;
+    const struct fc_winograd_few_dkernel_job *job = block->job;
     const fc_image *dy = &job->convolution->y;
     const struct fc_patch *patch = &block->patch;
     const bool run = fc_rows_together(dy, patch->columns);
@@ -48,10 +48,10 @@ static void pack_dy(const struct fc_few_dkernel_block *block, const char *from)
         });
 }
 
-void fc_spread_few_dy(const struct fc_few_dkernel_block *block, int64_t image)
+void fc_spread_few_dy(const struct fc_winograd_few_dkernel_block *block, int64_t image)
 {
-    const struct fc_few_dkernel_job *job = block->job;
-    const struct fc_few_dkernel_plan *plan = job->plan;
+    const struct fc_winograd_few_dkernel_job *job = block->job;
+    const struct fc_winograd_few_dkernel_plan *plan = job->plan;
     const fc_image *dy = &job->convolution->y;
     const struct fc_patch *patch = &block->patch;
     const bool packs = dy->stride_c != 1;
