@@ -1,6 +1,7 @@
 /* conv2d_dkernel_ahead.c: the lines that each tile of a kernel gradient fetches for the next block. */
 #include "conv2d_dkernel_ahead.h"
 
+#include "geometry.h"
 #include "workspace.h"
 
 struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t element, int64_t n,

@@ -7,7 +7,7 @@
 #ifndef FC_CONV2D_DKERNEL_AHEAD_H
 #define FC_CONV2D_DKERNEL_AHEAD_H
 
-#include "convolve_plan.h"
+#include "conv2d_kernels.h"
 
 /* A rectangle of an image: runs of lines, pitch apart, in rows. */
 struct fc_dkernel_runs {

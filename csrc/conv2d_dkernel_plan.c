@@ -24,6 +24,7 @@
 #include "convolve_groups.h"
 #include "convolve_one_tap.h"
 #include "dispatch.h"
+#include "pack_rows.h"
 #include "parallel.h"
 #include "workspace.h"
 

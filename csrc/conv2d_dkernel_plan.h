@@ -2,7 +2,8 @@
 #ifndef FC_CONV2D_DKERNEL_PLAN_H
 #define FC_CONV2D_DKERNEL_PLAN_H
 
-#include "convolve_plan.h"
+#include "blocks.h"
+#include "convolve.h"
 
 struct fc_dkernel_plan {
     struct fc_channels channels;

@@ -6,8 +6,6 @@
  * images: a row of 7 pixels costs 7 %, one of 14 or more 2. */
 #include "conv2d_dkernel_sums.h"
 
-#include <string.h>
-
 /* The rows and columns of a patch for which a tap reads the image, not padding. */
 struct region {
     int64_t row, rows, column, columns;

@@ -7,6 +7,7 @@
 #include "conv2d_dkernel_ahead.h"
 #include "conv2d_dkernel_plan.h"
 #include "few_kernels.h"
+#include "pack_rows.h"
 #include "sum_channels.h"
 #include "unpooled.h"
 

@@ -2,8 +2,7 @@
 #ifndef FC_CONV2D_DX_PHASES_H
 #define FC_CONV2D_DX_PHASES_H
 
-#include "conv2d.h"
-#include "convolve.h"
+#include "geometry.h"
 
 /* A rectangle of positions of the padded input; dx holds just these. */
 struct fc_dx_region {

@@ -8,7 +8,8 @@
 #ifndef FC_CONVOLVE_AHEAD_H
 #define FC_CONVOLVE_AHEAD_H
 
-#include "convolve_plan.h"
+#include "blocks.h"
+#include "conv2d_kernels.h"
 
 /* Runs of lines, the axes of an array apart. */
 struct fc_ahead {

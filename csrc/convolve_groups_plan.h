@@ -3,7 +3,7 @@
 #define FC_CONVOLVE_GROUPS_PLAN_H
 
 #include "blocks.h"
-#include "convolve_groups.h"
+#include "convolve.h"
 
 enum {
     FC_MOST_GROUP_UNITS = 8, /* of an item: 512 bytes of each pixel of x and y */

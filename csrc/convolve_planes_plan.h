@@ -3,7 +3,7 @@
 #define FC_CONVOLVE_PLANES_PLAN_H
 
 #include "blocks.h"
-#include "convolve_planes.h"
+#include "convolve.h"
 
 struct fc_planes_plan {
     struct fc_blocks blocks;

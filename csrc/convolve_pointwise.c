@@ -30,7 +30,6 @@
 #include <string.h>
 
 #include "convolve_one_tap.h"
-#include "convolve_plan.h"
 #include "dispatch.h"
 #include "fetch_rows.h"
 #include "parallel.h"

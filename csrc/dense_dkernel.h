@@ -2,7 +2,7 @@
 #ifndef FC_DENSE_DKERNEL_H
 #define FC_DENSE_DKERNEL_H
 
-#include "convolve_plan.h"
+#include "convolve.h"
 
 /* Of a convolution whose rows are columns of one image; y stands for dy, kernel for dkernel. */
 bool fc_fits_dense_dkernel(const struct fc_convolution *convolution);

@@ -4,7 +4,6 @@
 
 #include "convolve.h"
 #include "kernels.h"
-#include "pixel_table.h"
 
 /* Whether it is one, with a window that is small enough for the tables below. */
 bool fc_fits_depthwise(const struct fc_convolution *convolution);

@@ -15,6 +15,7 @@
 #include "depthwise.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "pixel_table.h"
 #include "workspace.h"
 
 struct plan {

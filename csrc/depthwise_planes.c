@@ -3,8 +3,6 @@
  * A band of rows of a plane is packed with its padding and, for a stride, in phases (row % stride,
  * column % stride): then every tap is a shift of the band, the same for all its outputs. A band and
  * its outputs stay in the first-level cache. */
-#include <string.h>
-
 #include "depthwise.h"
 #include "pack_rows.h"
 #include "parallel.h"

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "dispatch.h"
-#include "workspace.h"
 
 struct fc_padded fc_padded_x(const struct fc_convolution *convolution,
                              const struct fc_conv2d_kernels *kernels, bool skip_rows)

@@ -1,7 +1,6 @@
 /* winograd_ahead.c: what blocks read and write next, asked for between the products of the one before. */
 #include "winograd_ahead.h"
 
-#include "dispatch.h"
 #include "workspace.h"
 
 /* The first pixel of the image under tiles [tile, stop) of a direction, and how many there are. */

@@ -1,8 +1,6 @@
 /* winograd_gather.c: blocks of tiles, taken from positions to outputs. */
 #include "winograd_tiles.h"
 
-#include "dispatch.h"
-
 /* Where the outputs of a row of tiles of one phase go: `rows` rows from `row` on, `columns` columns from
  * `column` on, steps apart. No image and no struct is copied here: a wide load of what narrow stores
  * have just written waits until they reach memory, behind all outputs on their way there (a tenth of

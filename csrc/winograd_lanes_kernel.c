@@ -4,7 +4,7 @@
 #include "convolve_spread_plan.h"
 #include "dispatch.h"
 #include "parallel.h"
-#include "winograd_lanes_items.h"
+#include "winograd_lanes.h"
 #include "workspace.h"
 
 enum {
