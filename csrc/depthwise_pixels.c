@@ -35,13 +35,22 @@ struct plan {
     size_t table_bytes, x_bytes, worker_bytes;
 };
 
+/* Some outputs of all parts: a band of rows and a block of columns of those that each is cut into, of channels from
+ * `channel` of the kernel on. */
+struct item {
+    const struct plan *plan;
+    int64_t n, band, column_block, channel;
+    char *scratch; /* one worker's */
+    struct fc_depthwise_ahead ahead;
+};
+
 /* While a strip is computed, the rows that the next one has to itself are asked for: the channels of a pixel
  * come one vector a tile, which no prefetcher follows where they are few. On Zen 4 64 channels of 112 x 112 with
  * strides 2 took 2.8 ms, now 1.35; 32 with strides 1 1.4, now 1.07. To ask for the next rows of y lost. */
-static void aim_ahead(const struct plan *plan, const struct fc_convolution *convolution,
-                      const struct fc_depthwise_pixels *strip, int64_t need, int64_t n, int64_t row,
-                      struct fc_depthwise_ahead *ahead)
+static void aim_ahead(struct item *item, const struct fc_convolution *convolution,
+                      const struct fc_depthwise_pixels *strip, int64_t need, int64_t row)
 {
+    const struct plan *plan = item->plan;
     const struct fc_depthwise_kernels *kernels = &plan->job->kernels->depthwise;
     const struct fc_axis *axis = &convolution->axis[0];
     const fc_image *x = &convolution->x;
@@ -54,8 +63,8 @@ static void aim_ahead(const struct plan *plan, const struct fc_convolution *conv
     const int64_t windows = fc_ceil_div(strip->columns, columns) *
                             fc_ceil_div(strip->channels * element, kernels->vector_bytes);
     const int64_t bytes = FC_DEPTHWISE_ROWS * axis->stride * x->stride_h * element;
-    ahead->x = (struct fc_lines_ahead){
-        fc_image_at(x, element, n, row * axis->stride - axis->before + need, 0, 0),
+    item->ahead.x = (struct fc_lines_ahead){
+        fc_image_at(x, element, item->n, row * axis->stride - axis->before + need, 0, 0),
         fc_ceil_div(bytes, FC_UNIT_BYTES * windows * need)};
 }
 
@@ -73,33 +82,38 @@ static fc_image every(const fc_image *image, const int64_t at[2], const int64_t 
     return some;
 }
 
-/* Some outputs of a part: band and block of columns of those that it is cut into, of channels from `channel`
- * of the kernel on. */
-static void compute_band(const struct plan *plan, const struct fc_convolution *whole,
-                         const struct fc_depthwise_part *part, int64_t n, int64_t band,
-                         int64_t column_block, int64_t channel, void *scratch,
-                         struct fc_depthwise_ahead *ahead)
+/* What a part is of the whole. */
+static struct fc_convolution part_of(const struct fc_convolution *whole,
+                                     const struct fc_depthwise_part *part, ptrdiff_t element)
 {
-    const struct fc_depthwise_job *job = plan->job;
-    const struct fc_channels *channels = &part->channels;
     const struct fc_axis *axis = part->axis;
     struct fc_convolution convolution = *whole;
     convolution.axis[0] = axis[0];
     convolution.axis[1] = axis[1];
-    convolution.x =
-        every(&whole->x, part->x_at, part->x_step, axis[0].in, axis[1].in, job->element);
-    convolution.y =
-        every(&whole->y, part->y_at, part->y_step, axis[0].out, axis[1].out, job->element);
+    convolution.x = every(&whole->x, part->x_at, part->x_step, axis[0].in, axis[1].in, element);
+    convolution.y = every(&whole->y, part->y_at, part->y_step, axis[0].out, axis[1].out, element);
     convolution.residual =
-        every(&whole->residual, part->y_at, part->y_step, axis[0].out, axis[1].out, job->element);
+        every(&whole->residual, part->y_at, part->y_step, axis[0].out, axis[1].out, element);
+    return convolution;
+}
+
+/* An item's outputs of one part. */
+static void compute_part(struct item *item, const struct fc_convolution *whole,
+                         const struct fc_depthwise_part *part)
+{
+    const struct plan *plan = item->plan;
+    const struct fc_depthwise_job *job = plan->job;
+    const struct fc_channels *channels = &part->channels;
+    const struct fc_axis *axis = part->axis;
+    const struct fc_convolution convolution = part_of(whole, part, job->element);
     const fc_image *y = &convolution.y, *residual = &convolution.residual;
-    const int64_t begin = band * part->band, end = fc_min(begin + part->band, axis[0].out);
-    const int64_t column = column_block * part->columns;
+    const int64_t begin = item->band * part->band, end = fc_min(begin + part->band, axis[0].out);
+    const int64_t column = item->column_block * part->columns, channel = item->channel;
     if (column >= axis[1].out)
         return;
     const int64_t panel = channel / channels->panel, width = fc_panel_width(channels, panel);
     const struct fc_pixel_table table =
-        fc_pixel_table_in(scratch, &convolution, plan->padding, part->need, part->width);
+        fc_pixel_table_in(item->scratch, &convolution, plan->padding, part->need, part->width);
     struct fc_depthwise_pixels strip = {
         .pixel = table.pixel,
         .kernel = part->packed +
@@ -120,7 +134,7 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *w
         .residual_pixel = residual->stride_w,
         .stream = plan->stream && !plan->transposed,
         .activation = convolution.activation,
-        .ahead = ahead,
+        .ahead = &item->ahead,
     };
     if (convolution.bias)
         strip.bias = (const char *)convolution.bias + channel * job->element;
@@ -130,12 +144,12 @@ static void compute_band(const struct plan *plan, const struct fc_convolution *w
         const int64_t above = axis[0].before - row * axis[0].stride;
         strip.begin = plan->skips ? fc_max(above, 0) : 0;
         strip.end = plan->skips ? above + convolution.x.h : part->need;
-        fc_pixel_table_aim(&table, n, row, strip.rows, first_column,
+        fc_pixel_table_aim(&table, item->n, row, strip.rows, first_column,
                            fc_window_reach(&axis[1], strip.columns));
-        strip.y = fc_image_at(y, job->element, n, row, column, 0);
+        strip.y = fc_image_at(y, job->element, item->n, row, column, 0);
         if (residual->data)
-            strip.residual = fc_image_at(residual, job->element, n, row, column, 0);
-        aim_ahead(plan, &convolution, &strip, part->need, n, row, ahead);
+            strip.residual = fc_image_at(residual, job->element, item->n, row, column, 0);
+        aim_ahead(item, &convolution, &strip, part->need, row);
         job->kernels->depthwise.pixels(&strip);
     }
 }
@@ -193,52 +207,56 @@ static fc_image some_rows(const fc_image *image, int64_t begin, int64_t end, ptr
 }
 
 /* A band of some channels of planes, whose rows are transposed, and all that they would lie among. */
-static void compute_transposed(const struct plan *plan, int64_t n, int64_t band, int64_t channel,
-                               char *scratch)
+static void compute_transposed(const struct item *item)
 {
+    const struct plan *plan = item->plan;
     const struct fc_depthwise_job *job = plan->job;
     const struct fc_convolution *convolution = job->convolution;
+    const int64_t n = item->n, channel = item->channel;
     const int64_t channels = fc_min(plan->channels, convolution->y.c - channel);
-    const int64_t height = job->parts->band * job->parts->y_step[0], top = band * height;
+    const int64_t height = job->parts->band * job->parts->y_step[0], top = item->band * height;
     int64_t begin, end;
-    find_rows(plan, band, &begin, &end);
+    find_rows(plan, item->band, &begin, &end);
     const fc_image x = some_rows(&convolution->x, begin, end, job->element);
     const fc_image y =
         some_rows(&convolution->y, top, fc_min(top + height, convolution->y.h), job->element);
-    const fc_image x_block = fc_packed_image(scratch + plan->table_bytes, &x, channels);
-    const fc_image y_block =
-        fc_packed_image(scratch + plan->table_bytes + plan->x_bytes, &y, channels);
+    char *packed = item->scratch + plan->table_bytes;
+    const fc_image x_block = fc_packed_image(packed, &x, channels);
+    const fc_image y_block = fc_packed_image(packed + plan->x_bytes, &y, channels);
     struct fc_convolution block = *convolution;
     block.x = some_rows(&x_block, -begin, convolution->x.h - begin, job->element);
     block.y = some_rows(&y_block, -top, convolution->y.h - top, job->element);
-    struct fc_depthwise_ahead ahead = {0};
+    struct item here = *item; /* in the one image that the blocks are */
+    here.n = 0;
     if (plan->bands == 1)
-        ahead = find_ahead(plan, n, channel, channels);
+        here.ahead = find_ahead(plan, n, channel, channels);
     fc_transpose_channels(job->kernels, job->element, &x, n, channel, &x_block, true, false);
     for (int64_t p = 0; p < job->count; p++)
-        compute_band(plan, &block, &job->parts[p], 0, band, 0, channel, scratch, &ahead);
+        compute_part(&here, &block, &job->parts[p]);
     fc_transpose_channels(job->kernels, job->element, &y, n, channel, &y_block, false,
                           plan->stream);
 }
 
-static void compute_item(void *context, int64_t item, int worker)
+static void compute_item(void *context, int64_t index, int worker)
 {
     const struct plan *plan = context;
     const struct fc_depthwise_job *job = plan->job;
-    char *scratch = plan->scratch + (size_t)worker * plan->worker_bytes;
-    const int64_t channel = item % plan->channel_blocks * plan->channels;
-    item /= plan->channel_blocks;
-    const int64_t column_block = item % plan->column_blocks;
-    item /= plan->column_blocks;
-    const int64_t band = item % plan->bands, n = item / plan->bands;
+    struct item item = {
+        .plan = plan,
+        .channel = index % plan->channel_blocks * plan->channels,
+        .scratch = plan->scratch + (size_t)worker * plan->worker_bytes,
+    };
+    index /= plan->channel_blocks;
+    item.column_block = index % plan->column_blocks;
+    index /= plan->column_blocks;
+    item.band = index % plan->bands;
+    item.n = index / plan->bands;
     if (plan->transposed) {
-        compute_transposed(plan, n, band, channel, scratch);
+        compute_transposed(&item);
         return;
     }
-    struct fc_depthwise_ahead ahead = {0};
     for (int64_t p = 0; p < job->count; p++)
-        compute_band(plan, job->convolution, &job->parts[p], n, band, column_block, channel,
-                     scratch, &ahead);
+        compute_part(&item, job->convolution, &job->parts[p]);
 }
 
 /* Of a block that is transposed: a panel, or two where they leave items enough and are small: on Zen 4 1152
