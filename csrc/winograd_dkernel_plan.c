@@ -1,6 +1,6 @@
 /* winograd_dkernel_plan.c: how a kernel gradient by Winograd's tiles is cut into parts, blocks and chunks.
  *
- * A part of 128 x 64 channels and a block of 28 tiles move 85 KB in 7168 cycles of multiply-adds, 12 bytes a cycle,
+ * A part of 128 x 64 channels and a block of 42 tiles move 96 KB in 10752 cycles of multiply-adds, 9 bytes a cycle,
  * mostly from the second-level cache. x is taken to positions again for every 64 outputs, dy for every 128 channels:
  * 8 / 64 and 8 / 128 of the work. A piece of a stride has 128 outputs, since of its x only every second pixel is read:
  * with 64, 128 to 128 channels at 28x28 took a tenth longer. One part of all pieces, which takes dy to its positions

@@ -7,7 +7,7 @@
  * 28, 3x3 6 for 12.
  *
  * A tile's v holds its rows one after the other, so that the elements (i, l) of a row of outputs lie together, and a
- * row further they begin a row further: the sums are those of dkernel_tile, 15 broadcasts and a load for 15
+ * row further they begin a row further: the sums are those of dkernel_tile, 10 broadcasts and a load for 10
  * multiply-adds of LeNet's second layer, at one point of a block after another. Beside its 7,200 vectors of
  * multiply-adds an image, where direct sums have 15,000, x takes 700 cycles, and dy 600.
  *
