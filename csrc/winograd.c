@@ -38,43 +38,50 @@ struct job {
     const char *transformed;
 };
 
-/* A worker's scratch. */
-struct scratch {
+/* An item, the group of it at work, and one worker's scratch. */
+struct work {
+    const struct job *job;
+    struct fc_winograd_item item;
+    int64_t next; /* the item after */
+    int64_t group;
+    /* What is asked for meanwhile: the x of what follows, a chunk or the item `next`, the y of a panel, and taps. */
+    struct {
+        struct fc_winograd_ahead x, y, kernel;
+    } ahead;
     char *x, *v, *m, *u, *strip, *staging;
 };
 
-/* The channels of which x is packed, from those of a group on, a slab a group, and what is asked for
- * meanwhile: the x of what follows, the item `next` or a chunk before, the y of a panel, and taps. */
-struct packed {
-    int64_t group, channels, next;
-    struct fc_winograd_ahead x, y, kernel;
-};
-
-static struct scratch scratch_of(const struct job *job, int worker)
+static struct work work_at(const struct job *job, int64_t index, int worker)
 {
     const struct fc_winograd_plan *plan = job->plan;
-    struct scratch scratch = {.x = job->scratch + (size_t)worker * plan->worker_bytes};
-    scratch.v = scratch.x + plan->x_bytes;
-    scratch.m = scratch.v + plan->v_bytes;
-    scratch.strip = scratch.m + plan->m_bytes;
-    scratch.staging = scratch.strip + plan->strip_bytes;
-    scratch.u = scratch.staging + plan->staging_bytes;
-    return scratch;
+    struct work work = {
+        .job = job,
+        .item = fc_winograd_item_at(plan, &job->pass, index),
+        .next = index + 1,
+        .x = job->scratch + (size_t)worker * plan->worker_bytes,
+    };
+    work.v = work.x + plan->x_bytes;
+    work.m = work.v + plan->v_bytes;
+    work.strip = work.m + plan->m_bytes;
+    work.staging = work.strip + plan->strip_bytes;
+    work.u = work.staging + plan->staging_bytes;
+    return work;
 }
 
 /* -------------------------------------------------------------------- work */
 
 /* A transformed chunk of panel p. */
-static const char *find_chunk(const struct job *job, const struct scratch *scratch, int64_t group,
-                              int64_t p, int64_t chunk)
+static const char *find_chunk(const struct work *work, int64_t p, int64_t chunk)
 {
+    const struct job *job = work->job;
     if (job->transformed)
-        return job->transformed + (fc_winograd_kernel_offset(&job->plan->kernel, group, p, chunk) -
-                                   fc_winograd_kernel_offset(&job->plan->kernel, job->pass.group,
-                                                             job->pass.panel, 0)) *
-                                      job->target.element;
-    fc_winograd_transform_chunk(&job->plan->kernel, group, p, chunk, scratch->staging, scratch->u);
-    return scratch->u;
+        return job->transformed +
+               (fc_winograd_kernel_offset(&job->plan->kernel, work->group, p, chunk) -
+                fc_winograd_kernel_offset(&job->plan->kernel, job->pass.group, job->pass.panel,
+                                          0)) *
+                   job->target.element;
+    fc_winograd_transform_chunk(&job->plan->kernel, work->group, p, chunk, work->staging, work->u);
+    return work->u;
 }
 
 /* The first after `at` of the positions, in the order of a piece, that it and some tiles of a block have,
@@ -126,14 +133,14 @@ static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winog
 }
 
 /* The products of panel p with one of the chunks that V has from `first` on. */
-static void multiply_chunk(const struct job *job, const struct scratch *scratch,
-                           const struct fc_winograd_block *block, int64_t group, int64_t p,
-                           int64_t index, int64_t first, struct packed *packed, char *m)
+static void multiply_chunk(struct work *work, int64_t p, int64_t index, int64_t first, char *m)
 {
+    const struct job *job = work->job;
     const struct fc_winograd_plan *plan = job->plan;
+    const struct fc_winograd_block *block = &work->item.block;
     const struct fc_winograd_layout *layout = &plan->layout;
     const ptrdiff_t element = job->target.element;
-    const char *chunk = find_chunk(job, scratch, group, p, index);
+    const char *chunk = find_chunk(work, p, index);
     const struct fc_winograd_chunk of = fc_winograd_chunk_at(plan->channels.c_in, index);
     const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, of.piece);
     const int64_t sharing = plan->form.positions / fc_winograd_matrices(&piece);
@@ -148,7 +155,7 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
     };
     const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
     const int64_t before = fc_winograd_chunk_at(plan->channels.c_in, first).slab;
-    const char *v = scratch->v + (of.slab - before) * layout->v_slab * element;
+    const char *v = work->v + (of.slab - before) * layout->v_slab * element;
     for (int64_t i = next_position(plan, block, &piece, -1, &begin, &end);
          i < plan->form.positions;) {
         int64_t next_begin, next_end;
@@ -165,156 +172,155 @@ static void multiply_chunk(const struct job *job, const struct scratch *scratch,
             product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
             multiply_tiles(job, end - begin, product);
         }
-        fc_winograd_ahead_step(&packed->x);
-        fc_winograd_ahead_step(&packed->y);
-        fc_winograd_ahead_step(&packed->kernel);
+        fc_winograd_ahead_step(&work->ahead.x);
+        fc_winograd_ahead_step(&work->ahead.y);
+        fc_winograd_ahead_step(&work->ahead.kernel);
         i = next;
         begin = next_begin;
         end = next_end;
     }
 }
 
-static void gather_lines(const struct job *job, const struct scratch *scratch,
-                         const struct fc_winograd_block *block, int64_t group, int64_t p,
-                         const char *m)
+static void gather_lines(const struct work *work, int64_t p, const char *m)
 {
+    const struct job *job = work->job;
+    const struct fc_winograd_block *block = &work->item.block;
     const struct fc_channels *channels = &job->plan->channels;
     for (int64_t line = block->line; line < block->line + block->lines; line++)
         if (!fc_winograd_gather_line(&job->target, block, line,
-                                     group * channels->c_out + p * channels->panel,
-                                     fc_panel_outputs(channels, p), m, scratch->strip))
+                                     work->group * channels->c_out + p * channels->panel,
+                                     fc_panel_outputs(channels, p), m, work->strip))
             __atomic_store_n(&job->bad[line], 1, __ATOMIC_RELAXED);
 }
 
 /* The channels of chunks [chunk, end), all of them or one, to V. */
-static void spread_chunks(const struct job *job, const struct scratch *scratch,
-                          const struct fc_winograd_block *block, int64_t group, int64_t chunk,
-                          int64_t end)
+static void spread_chunks(const struct work *work, int64_t chunk, int64_t end)
 {
-    const struct fc_winograd_plan *plan = job->plan;
+    const struct fc_winograd_plan *plan = work->job->plan;
+    const ptrdiff_t element = work->job->target.element;
     const int64_t slabs = fc_ceil_div(plan->spread, FC_SLAB) * plan->layout.v_slab;
     const struct fc_winograd_chunk first = fc_winograd_chunk_at(plan->channels.c_in, chunk);
     const struct fc_winograd_chunk last = fc_winograd_chunk_at(plan->channels.c_in, end - 1);
     for (int64_t piece = first.piece; piece <= last.piece; piece++) {
-        struct fc_winograd_source source = job->plan->source;
+        struct fc_winograd_source source = plan->source;
         source.piece = fc_winograd_piece_at(&plan->form, piece);
-        fc_winograd_spread_block(&source, block, group * plan->channels.c_in + first.c,
-                                 last.c + last.channels - first.c, scratch->x,
-                                 scratch->v + (piece - first.piece) * slabs * job->target.element);
+        fc_winograd_spread_block(&source, &work->item.block,
+                                 work->group * plan->channels.c_in + first.c,
+                                 last.c + last.channels - first.c, work->x,
+                                 work->v + (piece - first.piece) * slabs * element);
     }
 }
 
 /* The y of a panel, unless its pixels are rows, which the prefetcher follows, or go past the caches. */
-static struct fc_winograd_ahead
-ask_for_y(const struct job *job, const struct fc_winograd_block *block, int64_t group, int64_t p)
+static struct fc_winograd_ahead ask_for_y(const struct work *work, int64_t p)
 {
+    const struct job *job = work->job;
     const struct fc_winograd_plan *plan = job->plan;
     const int64_t outputs = fc_panel_outputs(&plan->channels, p);
     if (!plan->asks_y || job->target.stream || job->target.convolution->y.stride_w == outputs)
         return (struct fc_winograd_ahead){0};
-    return fc_winograd_ahead_of(&plan->source, block, true,
-                                group * plan->channels.c_out + p * plan->channels.panel, outputs,
-                                plan->depth * plan->form.positions);
+    return fc_winograd_ahead_of(&plan->source, &work->item.block, true,
+                                work->group * plan->channels.c_out + p * plan->channels.panel,
+                                outputs, plan->depth * plan->form.positions);
 }
 
 /* Of many channels the x of the chunk after one, of the same block or, behind the last, of the item after. Planes,
  * which are packed first, take 2 to 4 % longer with it. */
-static struct fc_winograd_ahead ask_for_x(const struct job *job,
-                                          const struct fc_winograd_block *block, int64_t group,
-                                          int64_t chunk, int64_t panels, int64_t item)
+static struct fc_winograd_ahead ask_for_x(const struct work *work, int64_t chunk)
 {
+    const struct job *job = work->job;
     const struct fc_winograd_plan *plan = job->plan;
     const bool last = chunk + 1 == plan->chunks;
     if (!plan->asks_y || job->target.convolution->x.stride_c != 1 ||
-        (last && item == plan->blocks * plan->shares * plan->sets))
+        (last && work->next == plan->blocks * plan->shares * plan->sets))
         return (struct fc_winograd_ahead){0};
     const struct fc_winograd_chunk of =
         fc_winograd_chunk_at(plan->channels.c_in, last ? 0 : chunk + 1);
     struct fc_winograd_source source = plan->source;
     source.piece = fc_winograd_piece_at(&plan->form, of.piece);
-    struct fc_winograd_item after = {.block = *block};
-    if (last)
-        after = fc_winograd_item_at(plan, &job->pass, item);
-    return fc_winograd_ahead_of(&source, &after.block, false, group * plan->channels.c_in + of.c,
-                                of.channels, panels * plan->form.positions);
+    const struct fc_winograd_item after =
+        last ? fc_winograd_item_at(plan, &job->pass, work->next) : work->item;
+    return fc_winograd_ahead_of(&source, &after.block, false,
+                                work->group * plan->channels.c_in + of.c, of.channels,
+                                (work->item.end_panel - work->item.panel) * plan->form.positions);
 }
 
-/* What is transformed after a chunk of panel p, of panels [panel, end). */
-static struct fc_winograd_ahead ask_for_kernel(const struct job *job, int64_t group, int64_t panel,
-                                               int64_t end, int64_t p, int64_t chunk)
+/* What is transformed after a chunk of panel p. */
+static struct fc_winograd_ahead ask_for_kernel(const struct work *work, int64_t p, int64_t chunk)
 {
-    const struct fc_winograd_plan *plan = job->plan;
+    const struct fc_winograd_plan *plan = work->job->plan;
+    const int64_t end = work->item.end_panel;
     const bool by_chunk = plan->depth < plan->chunks; /* which all panels meet before the next */
     int64_t of = p, next = chunk;
     if (by_chunk && ++of == end) {
-        of = panel;
+        of = work->item.panel;
         next++;
     } else if (!by_chunk && ++next == plan->chunks) {
         next = 0;
         of++;
     }
-    if (job->transformed || of == end || next == plan->chunks)
+    if (work->job->transformed || of == end || next == plan->chunks)
         return (struct fc_winograd_ahead){0};
-    return fc_winograd_ahead_of_kernel(&plan->kernel, group, of, next, plan->form.positions);
+    return fc_winograd_ahead_of_kernel(&plan->kernel, work->group, of, next, plan->form.positions);
 }
 
-/* Panels [panel, end) of a group, whose x is among what is packed, where the plan says so. */
-static void compute_group(const struct job *job, const struct scratch *scratch,
-                          const struct fc_winograd_block *block, int64_t group, int64_t panel,
-                          int64_t end, struct packed *packed)
+/* The item's panels of a group. */
+static void compute_group(struct work *work)
 {
-    const struct fc_winograd_plan *plan = job->plan;
+    const struct fc_winograd_plan *plan = work->job->plan;
+    const struct fc_winograd_item *item = &work->item;
+    const int64_t panel = item->panel, end = item->end_panel;
+    const int64_t channels = (item->end_group - item->group) * plan->channels.c_in;
     for (int64_t first = 0; first < plan->chunks && panel < end; first += plan->depth) {
         const int64_t stop = first + plan->depth;
         if (plan->packs)
-            fc_winograd_spread_packed(&plan->source, block, packed->channels, group - packed->group,
-                                      scratch->x, scratch->v);
+            fc_winograd_spread_packed(&plan->source, &item->block, channels,
+                                      work->group - item->group, work->x, work->v);
         else
-            spread_chunks(job, scratch, block, group, first, stop);
+            spread_chunks(work, first, stop);
         if (plan->depth < plan->chunks)
-            packed->x = ask_for_x(job, block, group, first, end - panel, packed->next);
+            work->ahead.x = ask_for_x(work, first);
         for (int64_t p = panel; p < end; p++) {
-            char *m = scratch->m + (p - panel) % plan->kept * plan->m_panel * job->target.element;
+            char *m =
+                work->m + (p - panel) % plan->kept * plan->m_panel * work->job->target.element;
             if (stop == plan->chunks)
-                packed->y = ask_for_y(job, block, group, p);
+                work->ahead.y = ask_for_y(work, p);
             for (int64_t chunk = first; chunk < stop; chunk++) {
-                packed->kernel = ask_for_kernel(job, group, panel, end, p, chunk);
-                multiply_chunk(job, scratch, block, group, p, chunk, first, packed, m);
+                work->ahead.kernel = ask_for_kernel(work, p, chunk);
+                multiply_chunk(work, p, chunk, first, m);
             }
             if (stop == plan->chunks)
-                gather_lines(job, scratch, block, group, p, m);
+                gather_lines(work, p, m);
         }
     }
 }
 
 /* The x of an item's groups, packed where the plan says so, and that of the item after, which is asked for
  * meanwhile. */
-static struct packed pack_groups(const struct job *job, const struct fc_winograd_item *item,
-                                 int64_t next, char *x)
+static void pack_groups(struct work *work)
 {
-    const struct fc_winograd_plan *plan = job->plan;
+    const struct fc_winograd_plan *plan = work->job->plan;
+    const struct fc_winograd_item *item = &work->item;
     const int64_t c_in = plan->channels.c_in, groups = item->end_group - item->group;
-    struct packed packed = {.group = item->group, .channels = groups * c_in, .next = next};
     if (plan->packs && groups > 0)
-        fc_winograd_pack_block(&plan->source, &item->block, item->group * c_in, packed.channels, x);
+        fc_winograd_pack_block(&plan->source, &item->block, item->group * c_in, groups * c_in,
+                               work->x);
     const int64_t products = groups * (item->end_panel - item->panel) * plan->chunks;
-    if (plan->asks_x && products > 0 && next < plan->blocks * plan->shares * plan->sets) {
-        const struct fc_winograd_item after = fc_winograd_item_at(plan, &job->pass, next);
-        packed.x = fc_winograd_ahead_of(&plan->source, &after.block, false, after.group * c_in,
-                                        (after.end_group - after.group) * c_in,
-                                        products * plan->form.positions);
+    if (plan->asks_x && products > 0 && work->next < plan->blocks * plan->shares * plan->sets) {
+        const struct fc_winograd_item after =
+            fc_winograd_item_at(plan, &work->job->pass, work->next);
+        work->ahead.x = fc_winograd_ahead_of(&plan->source, &after.block, false, after.group * c_in,
+                                             (after.end_group - after.group) * c_in,
+                                             products * plan->form.positions);
     }
-    return packed;
 }
 
 static void compute_item(void *context, int64_t index, int worker)
 {
-    const struct job *job = context;
-    const struct scratch scratch = scratch_of(job, worker);
-    const struct fc_winograd_item item = fc_winograd_item_at(job->plan, &job->pass, index);
-    struct packed packed = pack_groups(job, &item, index + 1, scratch.x);
-    for (int64_t g = item.group; g < item.end_group; g++)
-        compute_group(job, &scratch, &item.block, g, item.panel, item.end_panel, &packed);
+    struct work work = work_at(context, index, worker);
+    pack_groups(&work);
+    for (work.group = work.item.group; work.group < work.item.end_group; work.group++)
+        compute_group(&work);
 }
 
 /* The kernels of a pass, which follow each other. */
