@@ -44,7 +44,7 @@ static void pack_pixels(const struct average *self, int64_t n, int64_t channel, 
         const int64_t h = (pixel + done) / x->w, w = (pixel + done) % x->w;
         some = fc_min(x->w - w, count - done);
         self->kernels->conv2d.copy_block(
-            &(struct fc_block){.x = fc_pool2d_at(x, self->size, n, h, w, channel),
+            &(struct fc_block){.x = fc_image_at(x, self->size, n, h, w, channel),
                                .y = to + done * channels * (ptrdiff_t)self->size,
                                .x_pixel = x->stride_w,
                                .x_channel = x->stride_c,
@@ -74,7 +74,7 @@ static void average_item(void *context, int64_t item, int worker)
                                           .divisor = (double)pixels,
                                           .begins = pixel == 0};
         if (self->direct) {
-            chains.x = fc_pool2d_at(x, self->size, n, 0, pixel, channel);
+            chains.x = fc_image_at(x, self->size, n, 0, pixel, channel);
             chains.x_pixel = x->stride_w;
         } else {
             pack_pixels(self, n, channel, channels, pixel, chains.pixels, packed);
@@ -84,7 +84,7 @@ static void average_item(void *context, int64_t item, int worker)
     }
     self->kernels->conv2d.copy_block(
         &(struct fc_block){.x = line,
-                           .y = fc_pool2d_at(y, self->size, n, 0, 0, channel),
+                           .y = fc_image_at(y, self->size, n, 0, 0, channel),
                            .x_pixel = 1,
                            .x_channel = 1,
                            .y_pixel = 1,
@@ -144,7 +144,7 @@ static void spread_item(void *context, int64_t item, int worker)
     const int64_t row = item % self->row_blocks * self->rows, n = item / self->row_blocks;
     const int64_t channels = fc_min(CHANNELS, dx->c - channel);
     double line[CHANNELS]; /* of either type */
-    struct fc_block block = {.x = fc_pool2d_at(dy, self->size, n, 0, 0, channel),
+    struct fc_block block = {.x = fc_image_at(dy, self->size, n, 0, 0, channel),
                              .y = line,
                              .x_pixel = 1,
                              .x_channel = dy->stride_c,
@@ -172,7 +172,7 @@ static void spread_item(void *context, int64_t item, int worker)
     block.y_channel = dx->stride_c;
     block.pixels = together * dx->w;
     for (int64_t r = row; r < row_end; r += together) {
-        block.y = fc_pool2d_at(dx, self->size, n, r, 0, channel);
+        block.y = fc_image_at(dx, self->size, n, r, 0, channel);
         if (dx->stride_w == 1)
             self->kernels->pool2d.spread(line, channels, block.pixels, block.y, dx->stride_c);
         else

@@ -58,7 +58,7 @@ struct step {
 static char *plane_at(const struct work *work, const struct step *step, const fc_image *image,
                       ptrdiff_t inner, int64_t row, int64_t column)
 {
-    char *first = fc_pool2d_at(image, work->size, step->outer, row, column, step->channel);
+    char *first = fc_image_at(image, work->size, step->outer, row, column, step->channel);
     return first + step->inner * inner * (ptrdiff_t)work->size;
 }
 

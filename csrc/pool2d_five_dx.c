@@ -81,7 +81,7 @@ static void ask_for(const struct work *work, const fc_image *image, int64_t n, i
         n++;
         channel = 0;
     }
-    five->ahead[i] = fc_pool2d_at(image, (size_t)work->size, n, 0, 0, channel);
+    five->ahead[i] = fc_image_at(image, (size_t)work->size, n, 0, 0, channel);
 }
 
 /* Numbers are where in dx, or in sums, a winner lies, but for its channel. */
@@ -89,7 +89,7 @@ static void find_winners(struct work *work, int64_t n, int64_t channel, const fc
                          char *scratch)
 {
     const fc_image *x = work->x;
-    struct fc_pool2d_five five = {.x = fc_pool2d_at(x, (size_t)work->size, n, 0, 0, channel),
+    struct fc_pool2d_five five = {.x = fc_image_at(x, (size_t)work->size, n, 0, 0, channel),
                                   .best = scratch + work->plane_bytes,
                                   .numbers = scratch,
                                   .rows = x->h,
@@ -105,7 +105,7 @@ static void find_winners(struct work *work, int64_t n, int64_t channel, const fc
         const bool one = x->stride_h == x->w;
         for (int64_t r = 0; r < (one ? 1 : x->h); r++)
             work->pass->kernels->conv2d.copy_block(
-                &(struct fc_block){.x = fc_pool2d_at(x, (size_t)work->size, n, r, 0, channel),
+                &(struct fc_block){.x = fc_image_at(x, (size_t)work->size, n, r, 0, channel),
                                    .y = staged + r * x->w * FC_UNIT_BYTES,
                                    .x_pixel = 1,
                                    .x_channel = x->stride_c,
@@ -127,7 +127,7 @@ static void toss(const struct work *work, int64_t n, int64_t channel, int64_t ch
 {
     const fc_image *dy = work->dy;
     struct fc_pool2d_toss toss = {.numbers = numbers,
-                                  .dx = fc_pool2d_at(to, (size_t)work->size, 0, 0, 0, at),
+                                  .dx = fc_image_at(to, (size_t)work->size, 0, 0, 0, at),
                                   .windows = dy->w,
                                   .lanes = channels,
                                   .number_window = work->unit,
@@ -135,7 +135,7 @@ static void toss(const struct work *work, int64_t n, int64_t channel, int64_t ch
                                   .dy_lane = dy->stride_c,
                                   .dx_lane = to->stride_c};
     for (int64_t row = 0; row < dy->h; row++) {
-        toss.dy = fc_pool2d_at(dy, (size_t)work->size, n, row, 0, channel);
+        toss.dy = fc_image_at(dy, (size_t)work->size, n, row, 0, channel);
         work->pass->kernels->pool2d.toss(&toss);
         toss.numbers = (const char *)toss.numbers + dy->w * FC_UNIT_BYTES;
     }

@@ -20,8 +20,8 @@ static void fold_item(void *context, int64_t item, int worker)
     const size_t size = fc_element_size(pass->dtype);
     const int64_t n = item / work->shares, c = item % work->shares * work->share;
     pass->kernels->pool2d.fold[pass->pooling](
-        &(struct fc_pool2d_fold){.x = fc_pool2d_at(x, size, n, 0, 0, c),
-                                 .y = fc_pool2d_at(y, size, n, 0, 0, c),
+        &(struct fc_pool2d_fold){.x = fc_image_at(x, size, n, 0, 0, c),
+                                 .y = fc_image_at(y, size, n, 0, 0, c),
                                  .planes = fc_min(work->share, x->c - c),
                                  .elements = x->h * x->w,
                                  .x_plane = x->stride_c,

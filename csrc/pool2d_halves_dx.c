@@ -108,8 +108,8 @@ static void put_rows(const struct work *work, int64_t n, int64_t h, const char *
     const int64_t row = 2 * h - work->pass.axis[0].axis.before;
     struct fc_pool2d_halves halves = {
         .numbers = {above, numbers},
-        .dy = {fc_pool2d_at(dy, work->size, n, fc_max(h - 1, 0), 0, 0),
-               fc_pool2d_at(dy, work->size, n, fc_min(h, dy->h - 1), 0, 0)},
+        .dy = {fc_image_at(dy, work->size, n, fc_max(h - 1, 0), 0, 0),
+               fc_image_at(dy, work->size, n, fc_min(h, dy->h - 1), 0, 0)},
         .columns = dy->w,
         .width = dx->w,
         .lanes = dx->c,
@@ -118,13 +118,12 @@ static void put_rows(const struct work *work, int64_t n, int64_t h, const char *
         .dx_column = dx->stride_w,
         .x_row = x->stride_h,
         .x_ahead = !work->indices && row + AHEAD < dx->h
-                       ? fc_pool2d_at(x, work->size, n, row + AHEAD, 0, 0)
+                       ? fc_image_at(x, work->size, n, row + AHEAD, 0, 0)
                        : NULL,
         .stream = work->stream && row >= 0 && row + 1 < dx->h};
     for (int r = 0; r < 2; r++)
-        halves.dx[r] = row + r >= 0 && row + r < dx->h
-                           ? fc_pool2d_at(dx, work->size, n, row + r, 0, 0)
-                           : spare;
+        halves.dx[r] =
+            row + r >= 0 && row + r < dx->h ? fc_image_at(dx, work->size, n, row + r, 0, 0) : spare;
     work->pass.kernels->pool2d.halves(&halves);
 }
 
@@ -135,9 +134,9 @@ static bool walk_band(const struct work *work, int64_t n, int64_t first, int64_t
     const int64_t above = work->pass.axis[0].axis.before;
     const bool below = 2 * (end - 1) - above < dx->h;
     return work->pass.kernels->pool2d.halves_pixels[work->pass.pooling](
-        &(struct fc_pool2d_halves_pixels){.x = fc_pool2d_at(x, work->size, n, 0, 0, 0),
-                                          .dy = fc_pool2d_at(dy, work->size, n, 0, 0, 0),
-                                          .dx = fc_pool2d_at(dx, work->size, n, 0, 0, 0),
+        &(struct fc_pool2d_halves_pixels){.x = fc_image_at(x, work->size, n, 0, 0, 0),
+                                          .dy = fc_image_at(dy, work->size, n, 0, 0, 0),
+                                          .dx = fc_image_at(dx, work->size, n, 0, 0, 0),
                                           .state = state,
                                           .columns = dy->w,
                                           .rows = dy->h,

@@ -56,8 +56,8 @@ static void run_item(void *context, int64_t item, int worker)
     const int64_t rows = 2 * FC_POOL2D_HALVES;
     const int64_t n = item / work->shares, c = item % work->shares * work->planes;
     const struct fc_pool2d_halves_planes halves = {
-        .x = fc_pool2d_at(x, work->size, n, 0, 0, c),
-        .y = fc_pool2d_at(y, work->size, n, 0, 0, c),
+        .x = fc_image_at(x, work->size, n, 0, 0, c),
+        .y = fc_image_at(y, work->size, n, 0, 0, c),
         .planes = fc_min(work->planes, x->c - c),
         .columns = y->w,
         .width = x->w,

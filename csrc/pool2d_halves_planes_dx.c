@@ -180,12 +180,12 @@ static void run_item(void *context, int64_t item, int worker)
     halves.begin = first;
     halves.end = fc_min(first + work->band, dy->h + 1);
     halves.top = fc_max(2 * first - halves.above, 0);
-    halves.dy = fc_pool2d_at(dy, work->size, n, 0, 0, c);
-    halves.dx = fc_pool2d_at(dx, work->size, n, halves.top, 0, c);
+    halves.dy = fc_image_at(dy, work->size, n, 0, 0, c);
+    halves.dx = fc_image_at(dx, work->size, n, halves.top, 0, c);
     if (indices)
-        halves.index = (const int64_t *)(void *)fc_pool2d_at(indices, sizeof(int64_t), n, 0, 0, c);
+        halves.index = (const int64_t *)(void *)fc_image_at(indices, sizeof(int64_t), n, 0, 0, c);
     else
-        halves.x = fc_pool2d_at(&pass->x, work->size, n, 0, 0, c);
+        halves.x = fc_image_at(&pass->x, work->size, n, 0, 0, c);
     const bool all =
         work->staged ? run_staged(work, &halves, scratch + work->state_bytes) : give(work, &halves);
     if (!all)

@@ -96,21 +96,21 @@ static void run_item(void *context, int64_t item, int worker)
     struct fc_pool2d_lines lines = work->lines;
     const bool last = item % work->shares == work->shares - 1;
     lines.planes = last ? work->y->c - c : work->share;
-    lines.y = fc_pool2d_at(work->y, size, n, 0, 0, c);
+    lines.y = fc_image_at(work->y, size, n, 0, 0, c);
     lines.x_ahead = ahead(work, work->x, item);
     lines.dy_ahead = ahead(work, work->dy, item);
     lines.index_ahead = ahead(work, work->indices, item);
     lines.y_ahead = ahead(work, work->y, item);
     if (work->x)
-        lines.x = fc_pool2d_at(work->x, size, n, 0, 0, c);
+        lines.x = fc_image_at(work->x, size, n, 0, 0, c);
     if (!work->dy) {
         pass->kernels->pool2d.lines[pass->pooling](&lines);
         return;
     }
-    lines.dy = fc_pool2d_at(work->dy, size, n, 0, 0, c);
+    lines.dy = fc_image_at(work->dy, size, n, 0, 0, c);
     if (work->indices)
         lines.index =
-            (const int64_t *)(void *)fc_pool2d_at(work->indices, sizeof(int64_t), n, 0, 0, c);
+            (const int64_t *)(void *)fc_image_at(work->indices, sizeof(int64_t), n, 0, 0, c);
     const struct fc_pool2d_kernels *kernels = &pass->kernels->pool2d;
     if (!(work->pixels ? kernels->slide_dx : kernels->lines_dx)[pass->pooling](&lines))
         atomic_store_explicit(&work->stray, true, memory_order_relaxed);

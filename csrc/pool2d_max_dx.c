@@ -129,7 +129,7 @@ static void stage_dy(const struct part *part, int64_t row, int64_t row_end, char
     const int64_t rows = together ? row_end - row : 1;
     for (int64_t r = row; r < row_end; r += rows)
         plan->pass.kernels->conv2d.copy_block(
-            &(struct fc_block){.x = fc_pool2d_at(dy, plan->size, part->image, r, 0, part->channel),
+            &(struct fc_block){.x = fc_image_at(dy, plan->size, part->image, r, 0, part->channel),
                                .y = to + (r - row) * plan->window_row * (ptrdiff_t)plan->size,
                                .x_pixel = dy->stride_w,
                                .x_channel = dy->stride_c,
@@ -207,8 +207,8 @@ static void award_columns(const struct part *part, struct fc_pool2d_award *award
     } else {
         const ptrdiff_t at = (first_row - part->window) * plan->window_row + first * plan->pixel;
         award->numbers = part->numbers + at * size;
-        award->dy = plan->direct_dy ? fc_pool2d_at(plan->dy, plan->size, part->image, first_row,
-                                                   first, part->channel)
+        award->dy = plan->direct_dy ? fc_image_at(plan->dy, plan->size, part->image, first_row,
+                                                  first, part->channel)
                                     : part->dy + at * size;
         award->first = tap_of(&vertical->axis, row, first_row) * horizontal->axis.taps +
                        tap_of(&horizontal->axis, column, first);
@@ -248,7 +248,7 @@ static char *place(const struct part *part, int64_t row, int64_t column, char *l
     const struct plan *plan = part->plan;
     const int64_t period = plan->adjoint[1].period, k = column % period;
     if (plan->direct_dx)
-        return fc_pool2d_at(plan->dx, plan->size, part->image, row, column, part->channel);
+        return fc_image_at(plan->dx, plan->size, part->image, row, column, part->channel);
     if (!plan->pass.wide)
         column = k * (plan->dx->w / period) + fc_min(k, plan->dx->w % period) + column / period;
     return line + column * plan->pixel * (ptrdiff_t)plan->size;
@@ -307,7 +307,7 @@ static void put_lines(const struct part *part, int64_t row, int64_t row_end)
         for (int64_t k = 0; k < period; k++)
             plan->pass.kernels->conv2d.copy_block(&(struct fc_block){
                 .x = place(part, r, k, part->line + (r - row) * line_bytes),
-                .y = fc_pool2d_at(dx, plan->size, part->image, r, k, part->channel),
+                .y = fc_image_at(dx, plan->size, part->image, r, k, part->channel),
                 .x_pixel = plan->pixel,
                 .x_channel = 1,
                 .y_pixel = period * dx->stride_w,

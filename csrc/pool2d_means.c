@@ -144,8 +144,8 @@ static void run_item(void *context, int64_t item, int worker)
     const int64_t n = item / work->shares, c = item % work->shares * work->share;
     struct fc_pool2d_means means = work->means;
     means.planes = fc_min(work->share, work->x->c - c);
-    means.x = fc_pool2d_at(work->x, work->size, n, 0, 0, c);
-    means.y = fc_pool2d_at(work->y, work->size, n, 0, 0, c);
+    means.x = fc_image_at(work->x, work->size, n, 0, 0, c);
+    means.y = fc_image_at(work->y, work->size, n, 0, 0, c);
     means.sums = work->tables + 2 * work->table_bytes + (size_t)worker * work->sum_bytes;
     memset(means.sums, 0, work->sum_bytes);
     (work->back ? kernels->means_dx : kernels->means)[work->halves](&means);

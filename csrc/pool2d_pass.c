@@ -64,7 +64,7 @@ static void stage_line(const struct run *run, char *line, int64_t row, int64_t c
     if (count <= 0)
         return;
     pass->kernels->conv2d.copy_block(&(struct fc_block){
-        .x = fc_pool2d_at(x, run->size, block->image, row, column, block->channel),
+        .x = fc_image_at(x, run->size, block->image, row, column, block->channel),
         .y = line,
         .x_pixel = step * x->stride_w,
         .x_channel = x->stride_c,
@@ -97,8 +97,8 @@ static void stage_block(struct run *run)
     }
     for (int64_t row = run->stage_row; row < row_end; row++) {
         if (phases == 2 && block->channels == 1 && pass->x.stride_w == 1 && !pass->adjoint) {
-            pass->kernels->pool2d.split_pairs(fc_pool2d_at(&pass->x, run->size, block->image, row,
-                                                           run->stage_column, block->channel),
+            pass->kernels->pool2d.split_pairs(fc_image_at(&pass->x, run->size, block->image, row,
+                                                          run->stage_column, block->channel),
                                               line, line + phase_elements * (ptrdiff_t)run->size,
                                               columns);
         } else {
@@ -157,7 +157,7 @@ static const char *source(const struct run *run, int64_t row, int64_t column, in
     const struct fc_pool2d_block *block = run->block;
     *phase = 0;
     if (pass->direct_x)
-        return fc_pool2d_at(&pass->x, run->size, block->image, row, column, block->channel);
+        return fc_image_at(&pass->x, run->size, block->image, row, column, block->channel);
     column -= run->stage_column;
     *phase = pass->phases > 1 ? column % pass->phases : 0;
     const int64_t pixel =

@@ -100,21 +100,12 @@ static inline void fc_pool2d_steps(const fc_image *image, ptrdiff_t *row, ptrdif
     }
 }
 
-/* The address of a pixel's channel, for elements of size bytes. */
-static inline char *fc_pool2d_at(const fc_image *image, size_t size, int64_t n, int64_t h,
-                                 int64_t w, int64_t c)
-{
-    return (char *)image->data +
-           (n * image->stride_n + h * image->stride_h + w * image->stride_w + c * image->stride_c) *
-               (ptrdiff_t)size;
-}
-
 /* Some channels of image n, which then is the first. */
 static inline fc_image fc_pool2d_channels(const fc_image *image, size_t size, int64_t n,
                                           int64_t channel, int64_t channels)
 {
     fc_image some = *image;
-    some.data = fc_pool2d_at(image, size, n, 0, 0, channel);
+    some.data = fc_image_at(image, size, n, 0, 0, channel);
     some.c = channels;
     return some;
 }

@@ -88,8 +88,8 @@ static void run_item(void *context, int64_t item, int worker)
     const int64_t end = fc_min(column + work->columns, x->w);
     const char *row_divisors = work->scratch + work->size;
     const struct fc_pool2d_pixel_strip strip = {
-        .x = fc_pool2d_at(x, work->size, n, 0, column, channel),
-        .y = fc_pool2d_at(y, work->size, n, 0, column, channel),
+        .x = fc_image_at(x, work->size, n, 0, column, channel),
+        .y = fc_image_at(y, work->size, n, 0, column, channel),
         .row_divisors = row_divisors,
         .divisors = row_divisors + work->divisor_bytes + (size_t)column * work->size,
         .kept = work->scratch + 2 * work->divisor_bytes + (size_t)worker * work->kept_bytes,

@@ -7,9 +7,9 @@
 
 /* *done is false where windows or images are others. */
 fc_status fc_pool2d_pixel_strips_forward(const struct fc_pool2d_pass *pass, const fc_image *y,
-                                        bool *done);
+                                         bool *done);
 
 fc_status fc_pool2d_pixel_strips_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
-                                   const fc_image *dx, bool *done);
+                                    const fc_image *dx, bool *done);
 
 #endif

@@ -148,7 +148,7 @@ static char *plane_of(const struct work *work, const fc_image *image, size_t siz
                       int64_t row)
 {
     const int64_t channels = work->columns ? image->c : 1;
-    return fc_pool2d_at(image, size, plane / channels, row, 0, plane % channels);
+    return fc_image_at(image, size, plane / channels, row, 0, plane % channels);
 }
 
 static void run_quads(struct work *work, const struct fc_pool2d_quads *quads)

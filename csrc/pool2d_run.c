@@ -32,11 +32,11 @@ static void run_item(void *context, int64_t item, int worker)
     indices.data = whole->indices;
     char *index_data = NULL;
     if (whole->indices)
-        index_data = fc_pool2d_at(&indices, sizeof(int64_t), block.image, block.row, block.column,
-                                  block.channel);
+        index_data = fc_image_at(&indices, sizeof(int64_t), block.image, block.row, block.column,
+                                 block.channel);
     fc_pool2d_run_block(pass, &block,
-                        fc_pool2d_at(&y, fc_element_size(pass->dtype), block.image, block.row,
-                                     block.column, block.channel),
+                        fc_image_at(&y, fc_element_size(pass->dtype), block.image, block.row,
+                                    block.column, block.channel),
                         (int64_t *)(void *)index_data,
                         whole->scratch + (size_t)worker * whole->scratch_bytes);
 }

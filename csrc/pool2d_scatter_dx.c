@@ -54,7 +54,7 @@ static bool scatter_row(const struct scatter *self, struct part *part, int64_t r
     const bool by_channel = part->channels > 1;
     struct fc_pool2d_scatter scatter = {
         .index = index,
-        .dy = fc_pool2d_at(dy, self->size, part->image, row, column, part->channel),
+        .dy = fc_image_at(dy, self->size, part->image, row, column, part->channel),
         .dx = dx->data,
         .rows = by_channel ? columns : 1,
         .lanes = by_channel ? part->channels : columns,
@@ -99,7 +99,7 @@ static void scatter_given(struct scatter *self, struct part *part)
     const int64_t rows = together ? fc_max(MANY_WINDOWS / fc_max(dy->w, 1), 1) : 1;
     for (int64_t row = 0; row < dy->h; row += rows) {
         const int64_t end = fc_min(row + rows, dy->h);
-        const int64_t *index = (const int64_t *)(const void *)fc_pool2d_at(
+        const int64_t *index = (const int64_t *)(const void *)fc_image_at(
             indices, sizeof *index, part->image, row, 0, part->channel);
         zero_until(self, part,
                    (end - 1) * axis->stride + (axis->taps - 1) * axis->dilation + 1 - axis->before);

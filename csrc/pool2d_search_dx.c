@@ -58,11 +58,11 @@ static void toss(const struct work *work, const struct fc_pool2d_block *block,
                                   .dx_lane = dx->stride_c};
     for (int64_t c = 0; c < block->channels; c += step) {
         toss.lanes = fc_min(step, block->channels - c);
-        toss.dx = fc_pool2d_at(dx, sweeps->size, 0, swept->row, swept->column, c);
+        toss.dx = fc_image_at(dx, sweeps->size, 0, swept->row, swept->column, c);
         for (int64_t row = block->row; row < block->row_end; row++) {
             const ptrdiff_t at = (row - block->row) * swept->numbers_row + c;
             toss.numbers = (const char *)swept->numbers + at * size;
-            toss.dy = fc_pool2d_at(dy, sweeps->size, block->image, row, 0, block->channel + c);
+            toss.dy = fc_image_at(dy, sweeps->size, block->image, row, 0, block->channel + c);
             sweeps->pass->kernels->pool2d.toss(&toss);
         }
     }

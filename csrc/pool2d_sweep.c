@@ -169,8 +169,8 @@ static ptrdiff_t bytes(const struct fc_pool2d_sweeps *self, ptrdiff_t elements)
 
 static const char *pixel_of_x(const struct work *work, int64_t row)
 {
-    return fc_pool2d_at(work->self->x, work->self->size, work->block->image, work->first[0] + row,
-                        work->first[1], work->block->channel);
+    return fc_image_at(work->self->x, work->self->size, work->block->image, work->first[0] + row,
+                       work->first[1], work->block->channel);
 }
 
 static void set_work(struct work *work, char *scratch)
@@ -353,8 +353,8 @@ struct fc_pool2d_swept fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self
         sweep_rows(&work);
     char *y = NULL;
     if (self->y)
-        y = fc_pool2d_at(self->y, self->size, block->image, block->row, block->column,
-                         block->channel);
+        y = fc_image_at(self->y, self->size, block->image, block->row, block->column,
+                        block->channel);
     sweep_results(&work, y);
     if (y && !self->direct_y)
         put_results(&work, y);

@@ -43,8 +43,8 @@ static void put_indices(const struct forward *self, const struct fc_pool2d_block
     for (int64_t r = 0; r < block->row_end - block->row; r++) {
         const char *from =
             (const char *)swept->numbers + r * swept->numbers_row * (ptrdiff_t)sweeps->size;
-        int64_t *to = (int64_t *)(void *)fc_pool2d_at(
-            image, sizeof *to, block->image, block->row + r, block->column, block->channel);
+        int64_t *to = (int64_t *)(void *)fc_image_at(image, sizeof *to, block->image,
+                                                     block->row + r, block->column, block->channel);
         for (int64_t i = 0; i < runs; i++)
             put_run(from + i * next * (ptrdiff_t)sweeps->size, narrow, step,
                     row      ? columns * channels

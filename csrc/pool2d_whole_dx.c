@@ -57,9 +57,9 @@ static void fold_item(void *context, int64_t item, int worker)
     const fc_image *dy = work->dy, *dx = work->dx;
     const int64_t n = item / work->blocks, c = item % work->blocks * work->channels;
     pass->kernels->pool2d.fold_dx[pass->pooling](
-        &(struct fc_pool2d_fold_dx){.x = fc_pool2d_at(&pass->x, work->size, n, 0, 0, c),
-                                    .dy = fc_pool2d_at(dy, work->size, n, 0, 0, c),
-                                    .dx = fc_pool2d_at(dx, work->size, n, 0, 0, c),
+        &(struct fc_pool2d_fold_dx){.x = fc_image_at(&pass->x, work->size, n, 0, 0, c),
+                                    .dy = fc_image_at(dy, work->size, n, 0, 0, c),
+                                    .dx = fc_image_at(dx, work->size, n, 0, 0, c),
                                     .planes = fc_min(work->channels, dx->c - c),
                                     .elements = dx->h * dx->w,
                                     .x_plane = pass->x.stride_c,
@@ -86,7 +86,7 @@ static void number_winners(const struct work *work, int64_t n, int64_t c, int64_
     const int64_t rows = fc_max(SEARCHED / (x->w * channels), 1);
     for (int64_t row = 0; row < x->h; row += rows)
         pass->kernels->pool2d.pool[pass->pooling](
-            &(struct fc_pool2d_tile){.x = fc_pool2d_at(x, work->size, n, row, 0, c),
+            &(struct fc_pool2d_tile){.x = fc_image_at(x, work->size, n, row, 0, c),
                                      .y = numbers + work->line_bytes,
                                      .numbers = numbers,
                                      .columns = 1,
@@ -111,7 +111,7 @@ static void toss(const struct work *work, int64_t n, int64_t c, int64_t channels
     fc_zero_rows(&dx, (int64_t)work->size, 0, 0, dx.h);
     work->pass->kernels->pool2d.toss(
         &(struct fc_pool2d_toss){.numbers = numbers,
-                                 .dy = fc_pool2d_at(work->dy, work->size, n, 0, 0, c),
+                                 .dy = fc_image_at(work->dy, work->size, n, 0, 0, c),
                                  .dx = dx.data,
                                  .windows = 1,
                                  .lanes = channels,
@@ -127,8 +127,8 @@ static void award(const struct work *work, int64_t n, int64_t c, int64_t channel
     for (int64_t row = 0; row < dx->h; row += rows)
         work->pass->kernels->pool2d.award(
             &(struct fc_pool2d_award){.numbers = numbers,
-                                      .dy = fc_pool2d_at(work->dy, work->size, n, 0, 0, c),
-                                      .dx = fc_pool2d_at(dx, work->size, n, row, 0, c),
+                                      .dy = fc_image_at(work->dy, work->size, n, 0, 0, c),
+                                      .dx = fc_image_at(dx, work->size, n, row, 0, c),
                                       .columns = rows * dx->w,
                                       .lanes = channels,
                                       .rows = 1,

@@ -23,7 +23,7 @@ struct fc_lines_ahead fc_pool2d_rows_ahead(const struct fc_pool2d_pass *pass,
     const int64_t steps =
         columns *
         fc_ceil_div(image->c * element, FC_POOL2D_VECTORS * pass->kernels->depthwise.vector_bytes);
-    return (struct fc_lines_ahead){fc_pool2d_at(image, (size_t)element, block->image, row, 0, 0),
+    return (struct fc_lines_ahead){fc_image_at(image, (size_t)element, block->image, row, 0, 0),
                                    fc_ceil_div(bytes, FC_CACHE_LINE * steps)};
 }
 

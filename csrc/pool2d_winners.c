@@ -89,7 +89,7 @@ bool fc_pool2d_take_winners(const struct fc_pool2d_pass *pass, const struct fc_p
     bool all = true;
     for (int64_t row = block->row; row < block->row_end; row++) {
         const void *index =
-            fc_pool2d_at(indices, sizeof(int64_t), block->image, row, 0, block->channel);
+            fc_image_at(indices, sizeof(int64_t), block->image, row, 0, block->channel);
         if (staged) {
             char *to = scratch + (row - block->row) * row_pixels * (ptrdiff_t)sizeof(int64_t);
             /* A copy moves any 8 bytes. */
