@@ -306,24 +306,24 @@ FC_INLINE void shared_run(struct fc_tile *tile, int64_t r, const int first, cons
  * loads for 2 x P, where a row alone takes P + 1 for P and is bound by them. */
 FC_INLINE void shared_sums(struct fc_tile *tile, const int pixels)
 {
-    enum { UNIT = UNIT_VECTORS, BOTH = TILE_UNITS > 1 ? 2 * UNIT_VECTORS : UNIT_VECTORS };
+    enum { BOTH = TILE_UNITS > 1 ? 2 * UNIT_VECTORS : UNIT_VECTORS };
     vreal both[SUM_PIXELS][TILE_VECTORS], sum[SUM_PIXELS][TILE_VECTORS];
     FC_UNROLL (p, pixels)
         FC_UNROLL (v, BOTH)
             both[p][v] = vzero();
-    fetch_y(tile, 2 * pixels, pixels, UNIT);
-    shared_run(tile, 0, 0, UNIT, pixels, both);
+    fetch_y(tile, 2 * pixels, pixels, UNIT_VECTORS);
+    shared_run(tile, 0, 0, UNIT_VECTORS, pixels, both);
     for (int64_t r = 1; r < tile->runs.count; r++)
         shared_run(tile, r, 0, BOTH, pixels, both);
-    shared_run(tile, tile->runs.count, BOTH - UNIT, UNIT, pixels, both);
+    shared_run(tile, tile->runs.count, BOTH - UNIT_VECTORS, UNIT_VECTORS, pixels, both);
     FC_UNROLL (p, pixels)
-        FC_UNROLL (v, UNIT) {
+        FC_UNROLL (v, UNIT_VECTORS) {
             sum[p][v] = both[p][v];
-            sum[pixels + p][v] = both[p][BOTH - UNIT + v];
+            sum[pixels + p][v] = both[p][BOTH - UNIT_VECTORS + v];
         }
     if (tile->partial)
-        add_partial(tile, 2 * pixels, pixels, UNIT, sum);
-    finish_tile(tile, false, 2 * pixels, pixels, UNIT, sum);
+        add_partial(tile, 2 * pixels, pixels, UNIT_VECTORS, sum);
+    finish_tile(tile, false, 2 * pixels, pixels, UNIT_VECTORS, sum);
 }
 
 /* The same body for each number of pixels, so that a ragged row costs no more than its pixels. */
