@@ -65,8 +65,8 @@ FC_INLINE void five_row(const struct fc_pool2d_five *five, const real *x, vint p
         const struct five_pixel won = five_step(&walk, next, pooling);
         vstore(best, won.value);
         vistore(number, won.place);
-        best += FC_UNIT_BYTES / sizeof(real);
-        number += FC_UNIT_BYTES / sizeof(real);
+        best += UNIT;
+        number += UNIT;
     }
 }
 
@@ -74,7 +74,7 @@ FC_INLINE void five_row(const struct fc_pool2d_five *five, const real *x, vint p
 FC_INLINE void five_column(const struct fc_pool2d_five *five, const real *best, integer *number,
                            fc_pooling pooling)
 {
-    const ptrdiff_t row = five->columns * (ptrdiff_t)(FC_UNIT_BYTES / sizeof(real));
+    const ptrdiff_t row = five->columns * UNIT;
     const integer *from = number + row;
     const struct five_pixel first = {vload(best), viload(number)};
     struct five_pixel next = {vload(best += row), viload(from)};
@@ -88,7 +88,6 @@ FC_INLINE void five_column(const struct fc_pool2d_five *five, const real *best, 
 
 FC_INLINE bool five_winners(const struct fc_pool2d_five *given, fc_pooling pooling)
 {
-    enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
     const struct fc_pool2d_five five = *given;
     const vmask all = visnumber(vzero());
     vmask numbers = all;
