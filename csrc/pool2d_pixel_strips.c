@@ -124,7 +124,8 @@ static fc_status run(struct work *work, bool *done)
         fc_workspace_divide(2 * work->divisor_bytes, work->kept_bytes, width, &work->scratch);
     if (status != FC_OK)
         return status;
-    fc_parallel_for(2, 1, FC_KEEP_DENORMALS, fill_tables, work);
+    if (work->pass->pooling == FC_AVG)
+        fc_parallel_for(2, 1, FC_KEEP_DENORMALS, fill_tables, work);
     fc_parallel_for(items, width, FC_KEEP_DENORMALS, run_item, work);
     fc_workspace_release(work->scratch);
     return FC_OK;
