@@ -23,7 +23,7 @@ struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t eleme
         runs.runs = columns;
         if (runs.flat)
             runs.runs += (rows - 1) * image->w + (images - 1) * image->h * image->w;
-        if (runs.flat && image->stride_w == image->c && runs.pitch < FC_CACHE_LINE) {
+        if (runs.flat && fc_pixels_together(image) && runs.pitch < FC_CACHE_LINE) {
             /* A line holds several: one of 3 channels at a time few were fetched of what a block reads. On Zen 4
              * 320x320, 3 to 16 channels with strides 2, took 2.7 ms, now 2.5, 3.6 with AVX2, now 2.4. */
             runs.runs = fc_ceil_div(runs.runs * runs.pitch, FC_CACHE_LINE);

@@ -139,14 +139,12 @@ static void find_x(struct item *item, int64_t n, char *scratch)
     const fc_image *x = &job->convolution->x;
     const struct fc_inside *inside = &item->inside;
     item->inside = fc_patch_inside(&item->patch, x->h, x->w);
-    item->x =
-        (const char *)x->data +
-        (n * x->stride_n + inside->row * x->stride_h + inside->column * x->stride_w) * job->element;
+    item->x = fc_image_at(x, job->element, n, inside->row, inside->column, 0);
     item->x_step = x->stride_w;
     item->x_pitch = x->stride_h;
     if (job->plan->in_place)
         return;
-    const bool together = x->stride_h == inside->columns * x->stride_w;
+    const bool together = fc_rows_together(x, inside->columns);
     const int64_t runs = together ? 1 : inside->rows;
     for (int64_t r = 0; r < runs; r++)
         job->kernels->conv2d.copy_block(&(struct fc_block){
@@ -206,10 +204,9 @@ static void finish_row(const struct item *item, int64_t n, int64_t r, bool any)
     const struct fc_convolution *convolution = job->convolution;
     const fc_image *y = &convolution->y, *residual = &convolution->residual;
     const int64_t row = item->patch.row + r, column = item->patch.column;
-    char *to = (char *)y->data +
-               (n * y->stride_n + row * y->stride_h + column * y->stride_w) * job->element;
-    const bool plain = y->stride_c == 1 && y->stride_w == y->c && !convolution->bias &&
-                       !residual->data && convolution->activation == FC_LINEAR;
+    char *to = fc_image_at(y, job->element, n, row, column, 0);
+    const bool plain = fc_pixels_together(y) && !convolution->bias && !residual->data &&
+                       convolution->activation == FC_LINEAR;
     job->kernels->few.column_sums(&(struct fc_column_sums){
         .x = item->sums,
         .y = plain ? to : item->line,

@@ -331,7 +331,7 @@ static bool reads_runs(const struct fc_convolution *convolution,
     const int64_t element = (int64_t)fc_element_size(convolution->dtype);
     const bool share_sets = axis[0].taps >= 5 && x->stride_h * element % SETS_BYTES == 0;
     return !channels->lanes && channels->groups == 1 && x->c > 0 && x->c <= FC_SLAB &&
-           x->stride_c == 1 && x->stride_w == x->c && axis[1].dilation == 1 && channels->taps > 1 &&
+           fc_pixels_together(x) && axis[1].dilation == 1 && channels->taps > 1 &&
            channels->c_out <= channels->panel && plan->skip_rows &&
            lacking_columns(&axis[1]) <= axis[1].out / 5 && !share_sets;
 }

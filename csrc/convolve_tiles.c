@@ -41,9 +41,7 @@ static void choose_terms(struct fc_convolve_item *item, const struct fc_source *
 static char *y_at(const struct fc_convolve_item *item, const fc_image *y, int64_t image,
                   int64_t row, int64_t column, int64_t k)
 {
-    return (char *)y->data + ((item->n + image) * y->stride_n + row * y->stride_h +
-                              (item->patch.column + column) * y->stride_w + k * y->stride_c) *
-                                 item->job->element;
+    return fc_image_at(y, item->job->element, item->n + image, row, item->patch.column + column, k);
 }
 
 /* Whether a tile can finish y itself: channels lie together, in the residual too. */
@@ -325,7 +323,7 @@ static void compute_patch(struct fc_convolve_item *item, const struct aim *aim)
 /* Whether an image's rows lie one after the other, as those of the strip do. */
 static bool rows_follow(const struct fc_convolve_item *item, const fc_image *image)
 {
-    return item->patch.columns == image->w && image->stride_h == image->w * image->stride_w &&
+    return item->patch.columns == image->w && fc_rows_together(image, image->w) &&
            item->job->plan->blocks.row_phases == 1;
 }
 

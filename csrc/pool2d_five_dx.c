@@ -72,7 +72,7 @@ static bool make_plan(struct work *work)
 static void ask_for(const struct work *work, const fc_image *image, int64_t n, int64_t channel,
                     struct fc_pool2d_five *five, int i)
 {
-    const bool planes = image->stride_w == 1 && image->stride_h == image->w;
+    const bool planes = image->stride_w == 1 && fc_rows_together(image, image->w);
     five->ahead_row[i] = planes ? image->w * FC_CACHE_LINE : image->stride_h * work->size;
     five->ahead_pixel[i] = planes ? FC_CACHE_LINE : image->stride_w * work->size;
     if (channel + 2 * work->unit <= image->c) {
@@ -102,7 +102,7 @@ static void find_winners(struct work *work, int64_t n, int64_t channel, const fc
     ask_for(work, work->dy, n, channel, &five, 1);
     if (work->staged) {
         char *staged = scratch + 2 * work->plane_bytes;
-        const bool one = x->stride_h == x->w;
+        const bool one = fc_rows_together(x, x->w);
         for (int64_t r = 0; r < (one ? 1 : x->h); r++)
             work->pass->kernels->conv2d.copy_block(
                 &(struct fc_block){.x = fc_image_at(x, (size_t)work->size, n, r, 0, channel),

@@ -125,7 +125,7 @@ static void stage_dy(const struct part *part, int64_t row, int64_t row_end, char
 {
     const struct plan *plan = part->plan;
     const fc_image *dy = plan->dy;
-    const bool together = dy->stride_h == dy->w * dy->stride_w;
+    const bool together = fc_rows_together(dy, dy->w);
     const int64_t rows = together ? row_end - row : 1;
     for (int64_t r = row; r < row_end; r += rows)
         plan->pass.kernels->conv2d.copy_block(
@@ -300,7 +300,7 @@ static void put_lines(const struct part *part, int64_t row, int64_t row_end)
     const struct plan *plan = part->plan;
     const fc_image *dx = plan->dx;
     const int64_t period = plan->pass.wide ? 1 : fc_min(plan->adjoint[1].period, dx->w);
-    const bool together = plan->pass.wide && dx->stride_h == dx->w * dx->stride_w;
+    const bool together = plan->pass.wide && fc_rows_together(dx, dx->w);
     const int64_t rows = together ? row_end - row : 1;
     const ptrdiff_t line_bytes = dx->w * plan->pixel * (ptrdiff_t)plan->size;
     for (int64_t r = row; r < row_end; r += rows)

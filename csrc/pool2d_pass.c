@@ -90,7 +90,7 @@ static void stage_block(struct run *run)
     const int64_t columns = column_end - run->stage_column, rows = row_end - run->stage_row;
     char *line = run->stage;
     if (pass->wide && !pass->adjoint && columns == pass->phase_columns &&
-        pass->x.stride_h == columns * pass->x.stride_w) {
+        fc_rows_together(&pass->x, columns)) {
         /* Whole rows without gaps are one long row: 14 x 14 maps transpose in squares of 16. */
         stage_line(run, line, run->stage_row, run->stage_column, 1, rows * columns);
         return;

@@ -94,8 +94,7 @@ static void scatter_given(struct scatter *self, struct part *part)
     enum { MANY_WINDOWS = 256 };
     const fc_image *indices = self->indices, *dy = self->dy;
     const struct fc_axis *axis = &self->vertical.axis;
-    const bool together =
-        indices->stride_h == indices->w * indices->stride_w && dy->stride_h == dy->w * dy->stride_w;
+    const bool together = fc_rows_together(indices, indices->w) && fc_rows_together(dy, dy->w);
     const int64_t rows = together ? fc_max(MANY_WINDOWS / fc_max(dy->w, 1), 1) : 1;
     for (int64_t row = 0; row < dy->h; row += rows) {
         const int64_t end = fc_min(row + rows, dy->h);

@@ -235,7 +235,7 @@ static void sweep_channels(const struct work *work)
     sweep.y_step = self->pixel;
     if (self->staged) {
         /* Rows without gaps are one, which squares of a vector's pixels fill better. */
-        const bool one = x->stride_h == work->held[1] * x->stride_w;
+        const bool one = fc_rows_together(x, work->held[1]);
         const int64_t count = one ? 1 : work->held[0], row = work->held[1] * self->pixel;
         for (int64_t r = 0; r < count; r++)
             self->pass->kernels->conv2d.copy_block(
@@ -328,8 +328,8 @@ static void put_results(const struct work *work, char *y)
 {
     const struct fc_pool2d_sweeps *self = work->self;
     const fc_image *image = self->y;
-    const bool one = self->result_row == work->out[1] * self->pixel &&
-                     image->stride_h == work->out[1] * image->stride_w;
+    const bool one =
+        self->result_row == work->out[1] * self->pixel && fc_rows_together(image, work->out[1]);
     for (int64_t r = 0; r < (one ? 1 : work->out[0]); r++)
         self->pass->kernels->conv2d.copy_block(
             &(struct fc_block){.x = work->best[1] + r * bytes(self, self->result_row),

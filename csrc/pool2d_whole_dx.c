@@ -123,7 +123,7 @@ static void award(const struct work *work, int64_t n, int64_t c, int64_t channel
                   const char *numbers)
 {
     const fc_image *dx = work->dx;
-    const int64_t rows = dx->stride_h == dx->w * dx->stride_w ? dx->h : 1;
+    const int64_t rows = fc_rows_together(dx, dx->w) ? dx->h : 1;
     for (int64_t row = 0; row < dx->h; row += rows)
         work->pass->kernels->pool2d.award(
             &(struct fc_pool2d_award){.numbers = numbers,

@@ -13,8 +13,7 @@ struct fc_lines_ahead fc_pool2d_rows_ahead(const struct fc_pool2d_pass *pass,
 {
     const fc_image *image = &pass->x;
     const int64_t element = (int64_t)fc_element_size(pass->dtype);
-    const bool together = image->stride_c == 1 && image->stride_w == image->c &&
-                          image->stride_h == image->w * image->c;
+    const bool together = fc_pixels_together(image) && fc_rows_together(image, image->w);
     const bool whole = columns > 1 && block->column == 0 && block->channels == image->c;
     if (!pass->wide || pass->adjoint || !pass->direct_x || pass->axis[0].step > 1 || !together ||
         !whole || image->n * image->h * image->stride_h * element < LEAST_FETCHED_ROWS)
