@@ -24,11 +24,13 @@ struct fc_dkernel_ahead {
     int64_t pixels; /* of a tile, for each line that it fetches */
 };
 
-/* Channels [c, c + count) of rows and columns that lie in the image. */
-struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t element, int64_t n,
-                                          int64_t images, int64_t row, int64_t rows,
-                                          int64_t row_gap, int64_t column, int64_t columns,
-                                          int64_t c, int64_t count);
+/* Part of a batch: rows `row_gap` apart and columns that lie in its images, and some channels. */
+struct fc_dkernel_span {
+    int64_t n, images, row, rows, row_gap, column, columns, c, channels;
+};
+
+struct fc_dkernel_runs fc_dkernel_runs_of(const fc_image *image, ptrdiff_t element,
+                                          const struct fc_dkernel_span *span);
 
 /* The share of a tile whose rows and width are set. */
 void fc_dkernel_ahead_take(struct fc_dkernel_ahead *ahead, struct fc_dkernel_tile *tile);

@@ -307,17 +307,31 @@ void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step)
     const int64_t gap = patch.x_row_gap;
     const int64_t row = patch.x_row + fc_ceil_div(fc_max(-patch.x_row, 0), gap) * gap;
     const int64_t column = fc_max(patch.x_column, 0);
+    const struct fc_dkernel_span of_x = {
+        .n = n,
+        .images = images,
+        .row = row,
+        .rows = fc_ceil_div(fc_min(patch.x_row + (patch.x_rows - 1) * gap + 1, x->h) - row, gap),
+        .row_gap = gap,
+        .column = column,
+        .columns = fc_min(patch.x_column + patch.x_columns, x->w) - column,
+        .c = plan->grouped ? k : part->group * channels->c_in + part->c,
+        .channels = plan->grouped ? fc_panel_width(channels, part->panel) : part->channels,
+    };
+    const struct fc_dkernel_span of_dy = {
+        .n = n,
+        .images = images,
+        .row = fc_patch_row(&plan->blocks, &patch, 0),
+        .rows = patch.rows,
+        .row_gap = plan->blocks.row_phases,
+        .column = patch.column,
+        .columns = patch.columns,
+        .c = part->group * channels->c_out + k,
+        .channels = fc_min(part->panels * channels->panel, channels->c_out - k),
+    };
     part->ahead = (struct fc_dkernel_ahead){
+        .image = {fc_dkernel_runs_of(x, job->element, &of_x),
+                  fc_dkernel_runs_of(y, job->element, &of_dy)},
         .pixels = part->ahead.pixels,
-        .image = {
-            fc_dkernel_runs_of(
-                x, job->element, n, images, row,
-                fc_ceil_div(fc_min(patch.x_row + (patch.x_rows - 1) * gap + 1, x->h) - row, gap),
-                gap, column, fc_min(patch.x_column + patch.x_columns, x->w) - column,
-                plan->grouped ? k : part->group * channels->c_in + part->c,
-                plan->grouped ? fc_panel_width(channels, part->panel) : part->channels),
-            fc_dkernel_runs_of(y, job->element, n, images, fc_patch_row(&plan->blocks, &patch, 0),
-                               patch.rows, plan->blocks.row_phases, patch.column, patch.columns,
-                               part->group * channels->c_out + k,
-                               fc_min(part->panels * channels->panel, channels->c_out - k))}};
+    };
 }

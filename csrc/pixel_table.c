@@ -33,8 +33,7 @@ static const void *pixel_at(const struct fc_pixel_table *table, int64_t n, int64
     const fc_image *x = &table->convolution->x;
     if (h < 0 || w < 0)
         return table->padding;
-    return (const char *)x->data + (n * x->stride_n + h * x->stride_h + w * x->stride_w) *
-                                       (ptrdiff_t)fc_element_size(table->convolution->dtype);
+    return fc_image_at(x, (ptrdiff_t)fc_element_size(table->convolution->dtype), n, h, w, 0);
 }
 
 /* The entries of row v of x, from column `column` on. */

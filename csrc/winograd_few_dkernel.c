@@ -105,12 +105,21 @@ static struct fc_dkernel_ahead look_ahead(const struct fc_winograd_few_dkernel_j
 {
     const fc_image *dy = &job->convolution->y;
     const int64_t blocks = fc_block_count(&job->plan->blocks), images = job->plan->images;
+    const int64_t n = step / blocks * images;
     const struct fc_patch patch =
         fc_block_at(job->convolution->axis, &job->plan->blocks, step % blocks);
+    const struct fc_dkernel_span span = {
+        .n = n,
+        .images = fc_min(images, dy->n - n),
+        .row = patch.row,
+        .rows = patch.rows,
+        .row_gap = 1,
+        .column = patch.column,
+        .columns = patch.columns,
+        .channels = dy->c,
+    };
     return (struct fc_dkernel_ahead){
-        .image = {fc_dkernel_runs_of(dy, job->element, step / blocks * images,
-                                     fc_min(images, dy->n - step / blocks * images), patch.row,
-                                     patch.rows, 1, patch.column, patch.columns, 0, dy->c)},
+        .image = {fc_dkernel_runs_of(dy, job->element, &span)},
         .pixels = 2,
     };
 }

@@ -62,56 +62,37 @@ FC_INLINE ptrdiff_t dense_ahead(const struct fc_dense_tile *tile, int64_t k)
     return k + AHEAD < tile->columns ? AHEAD : tile->next + AHEAD - tile->columns;
 }
 
-/* Columns from k on, `columns` of the vectors'. The few channels of a last chain meet the pixels in the same call,
- * which is 26 loads, stores and additions less a tile: 128 x 120 to 400 took 4 % longer with a call of 8 terms for
- * each of 130 tiles, and 84 to 120 7 %. */
-FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int pixels,
-                          const int vectors, const bool whole, int columns)
+/* Terms [begin, begin + terms) of the columns from k on, to the sums; the last vector has `last` of them. */
+FC_INLINE void dense_terms(const struct fc_dense_tile *tile, int64_t k, int64_t begin,
+                           int64_t terms, ptrdiff_t ahead, const int pixels, const int vectors,
+                           const bool whole, int last, vreal sum[][TILE_VECTORS])
 {
-    vreal sum[TILE_PIXELS][TILE_VECTORS];
-    real *chain = (real *)tile->chain + k;
-    FC_UNROLL (p, pixels)
+    const ptrdiff_t x_step = tile->x_step, kernel_step = tile->kernel_step;
+    const real *x = (const real *)tile->x + begin;
+    const real *kernel = (const real *)tile->kernel + begin * kernel_step + k;
+    const real *base[5] = {x, x + 3 * x_step, x + 6 * x_step, x + 9 * x_step, x + 12 * x_step};
+    for (int64_t l = 0; l < terms; l++, kernel += kernel_step) {
+        vreal row[TILE_VECTORS];
         FC_UNROLL (v, vectors)
-            sum[p][v] = tile->begins ? vzero() : vload(chain + p * tile->chain_step + v * LANES);
-
-    const int last = columns - (vectors - 1) * LANES;
-    const ptrdiff_t ahead = dense_ahead(tile, k);
-    real sums[TILE_PIXELS * TILE_VECTORS * LANES];
-    FC_ROLLED for (bool rest = false;; rest = true)
-    {
-        const int64_t begin = rest ? tile->terms : 0, terms = rest ? tile->rest : tile->terms;
-        const ptrdiff_t x_step = tile->x_step, kernel_step = tile->kernel_step;
-        const real *x = (const real *)tile->x + begin;
-        const real *kernel = (const real *)tile->kernel + begin * kernel_step + k;
-        const real *base[5] = {x, x + 3 * x_step, x + 6 * x_step, x + 9 * x_step, x + 12 * x_step};
-        for (int64_t l = 0; l < terms; l++, kernel += kernel_step) {
-            vreal row[TILE_VECTORS];
+            row[v] = whole || v + 1 < vectors ? vload(kernel + v * LANES)
+                                              : vload_first(kernel + v * LANES, last);
+        FC_UNROLL (v, vectors)
+            __builtin_prefetch(kernel + ahead + v * LANES, 0, 2);
+        FC_UNROLL (p, pixels) {
+            const vreal a = vset1(base[p / 3][p % 3 * x_step + l]);
             FC_UNROLL (v, vectors)
-                row[v] = whole || v + 1 < vectors ? vload(kernel + v * LANES)
-                                                  : vload_first(kernel + v * LANES, last);
-            FC_UNROLL (v, vectors)
-                __builtin_prefetch(kernel + ahead + v * LANES, 0, 2);
-            FC_UNROLL (p, pixels) {
-                const vreal a = vset1(base[p / 3][p % 3 * x_step + l]);
-                FC_UNROLL (v, vectors)
-                    sum[p][v] = vfma(a, row[v], sum[p][v]);
-            }
+                sum[p][v] = vfma(a, row[v], sum[p][v]);
         }
-        if (rest)
-            dense_add(sums, vectors * LANES, pixels, vectors, sum);
-        else if (tile->ends && tile->partial)
-            dense_add((const real *)tile->partial + k, tile->partial_step, pixels, vectors, sum);
-        if (rest || tile->rest == 0)
-            break;
-        FC_UNROLL (p, pixels)
-            FC_UNROLL (v, vectors) {
-                vstore(sums + (p * vectors + v) * LANES, sum[p][v]);
-                sum[p][v] = vzero();
-            }
     }
+}
 
-    /* To the chain, to y, or to the elaborate end: by the same stores. */
-    real *to = chain;
+/* Sums of columns from k on to the chain, to y, or by way of memory to the elaborate end: by the same stores. */
+FC_INLINE void dense_put(const struct fc_dense_tile *tile, int64_t k, const int pixels,
+                         const int vectors, const bool whole, int columns, real *sums,
+                         vreal sum[][TILE_VECTORS])
+{
+    const int last = columns - (vectors - 1) * LANES;
+    real *to = (real *)tile->chain + k;
     ptrdiff_t step = tile->chain_step;
     const bool ends = tile->ends;
     const bool elaborate = ends && (tile->residual || tile->activation != FC_LINEAR);
@@ -132,6 +113,40 @@ FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int
     }
     if (elaborate)
         dense_end(tile, sums, k, vectors, columns);
+}
+
+/* Columns from k on, `columns` of the vectors'. The few channels of a last chain meet the pixels in the same call,
+ * which is 26 loads, stores and additions less a tile: 128 x 120 to 400 took 4 % longer with a call of 8 terms for
+ * each of 130 tiles, and 84 to 120 7 %. */
+FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int pixels,
+                          const int vectors, const bool whole, int columns)
+{
+    vreal sum[TILE_PIXELS][TILE_VECTORS];
+    const real *chain = (const real *)tile->chain + k;
+    FC_UNROLL (p, pixels)
+        FC_UNROLL (v, vectors)
+            sum[p][v] = tile->begins ? vzero() : vload(chain + p * tile->chain_step + v * LANES);
+
+    const int last = columns - (vectors - 1) * LANES;
+    const ptrdiff_t ahead = dense_ahead(tile, k);
+    real sums[TILE_PIXELS * TILE_VECTORS * LANES];
+    FC_ROLLED for (bool rest = false;; rest = true)
+    {
+        dense_terms(tile, k, rest ? tile->terms : 0, rest ? tile->rest : tile->terms, ahead, pixels,
+                    vectors, whole, last, sum);
+        if (rest)
+            dense_add(sums, vectors * LANES, pixels, vectors, sum);
+        else if (tile->ends && tile->partial)
+            dense_add((const real *)tile->partial + k, tile->partial_step, pixels, vectors, sum);
+        if (rest || tile->rest == 0)
+            break;
+        FC_UNROLL (p, pixels)
+            FC_UNROLL (v, vectors) {
+                vstore(sums + (p * vectors + v) * LANES, sum[p][v]);
+                sum[p][v] = vzero();
+            }
+    }
+    dense_put(tile, k, pixels, vectors, whole, columns, sums, sum);
 }
 
 FC_INLINE void dense_columns(const struct fc_dense_tile *tile, const int pixels)
