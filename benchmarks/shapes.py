@@ -110,7 +110,7 @@ class Layer:
             return "forward", "dx", "dkernel"
         if self.op == "program":
             return ("whole",)
-        return ("forward", "dx", "dx_indices") if self.op == "max_pool2d" else ("forward", "dx")
+        return ("forward", "dx", "dx_indices") if self.is_max else ("forward", "dx")
 
     @property
     def flops(self) -> int:

@@ -19,14 +19,17 @@ static void fold_item(void *context, int64_t item, int worker)
     const fc_image *x = &pass->x, *y = work->y;
     const size_t size = fc_element_size(pass->dtype);
     const int64_t n = item / work->shares, c = item % work->shares * work->share;
-    pass->kernels->pool2d.fold[pass->pooling](
-        &(struct fc_pool2d_fold){.x = fc_image_at(x, size, n, 0, 0, c),
-                                 .y = fc_image_at(y, size, n, 0, 0, c),
-                                 .planes = fc_min(work->share, x->c - c),
-                                 .elements = x->h * x->w,
-                                 .x_plane = x->stride_c,
-                                 .y_plane = y->stride_c,
-                                 .divisor = (double)x->h * (double)x->w});
+    struct fc_pool2d_fold fold = {.x = fc_image_at(x, size, n, 0, 0, c),
+                                  .y = fc_image_at(y, size, n, 0, 0, c),
+                                  .planes = fc_min(work->share, x->c - c),
+                                  .elements = x->h * x->w,
+                                  .x_plane = x->stride_c,
+                                  .y_plane = y->stride_c,
+                                  .index_plane = pass->indices.stride_c,
+                                  .divisor = (double)x->h * (double)x->w};
+    if (pass->numbered)
+        fold.index = (int64_t *)(void *)fc_image_at(&pass->indices, sizeof *fold.index, n, 0, 0, c);
+    pass->kernels->pool2d.fold[pass->pooling](&fold);
 }
 
 fc_status fc_pool2d_fold_planes(const struct fc_pool2d_pass *pass, const fc_image *y)
@@ -45,7 +48,7 @@ fc_status fc_pool2d_fold_planes(const struct fc_pool2d_pass *pass, const fc_imag
 fc_status fc_pool2d_fold_forward(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done)
 {
     const fc_image *x = &pass->x;
-    *done = pass->pooling != FC_AVG && !pass->numbered && fc_pool2d_is_run(x) &&
-            fc_pool2d_is_whole(pass) && x->h * x->w >= FC_POOL2D_CHAINS;
+    *done = pass->pooling != FC_AVG && fc_pool2d_is_run(x) && fc_pool2d_is_whole(pass) &&
+            x->h * x->w >= FC_POOL2D_CHAINS && (!pass->numbered || x->h <= FC_POOL2D_FOUND / x->w);
     return *done ? fc_pool2d_fold_planes(pass, y) : FC_OK;
 }

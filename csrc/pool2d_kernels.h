@@ -178,18 +178,24 @@ enum { FC_POOL2D_SLIDE = 32 };
 /* Planes that are pooled whole, of which the pixels lie in a run: y[p * y_plane] is the pool over i <
  * elements of x[p * x_plane + i]. Of an average chain k < FC_POOL2D_CHAINS is the sum of the pixels
  * k, k + FC_POOL2D_CHAINS, ... of FC_POOL2D_FOLDED pixels, added to those before; at the end chains k and
- * k + 8 are added, then k and k + 4, k + 2, k + 1. A maximum has FC_POOL2D_CHAINS elements or more. */
-enum { FC_POOL2D_CHAINS = 16, FC_POOL2D_FOLDED = 128 * FC_POOL2D_CHAINS };
+ * k + 8 are added, then k and k + 4, k + 2, k + 1. A maximum has FC_POOL2D_CHAINS elements or more. Where index is
+ * not NULL, index[p * index_plane] is that of the first winner or first NaN, of at most FC_POOL2D_FOUND elements. */
+enum {
+    FC_POOL2D_CHAINS = 16,
+    FC_POOL2D_FOLDED = 128 * FC_POOL2D_CHAINS,
+    FC_POOL2D_FOUND = 1 << 24 /* numbers of elements are exact in float32 */
+};
 struct fc_pool2d_fold {
     const void *x;
     void *y;
+    int64_t *index;
     int64_t planes, elements;
-    ptrdiff_t x_plane, y_plane;
+    ptrdiff_t x_plane, y_plane, index_plane;
     double divisor;
 };
 
 /* The way back of a maximum: dx[p * dx_plane + i] is dy[p * dy_plane] for the first winner or first NaN of
- * x, 0 for all other i < elements, of which there are FC_POOL2D_CHAINS or more, and at most 2^24. */
+ * x, 0 for all other i < elements, of which there are FC_POOL2D_CHAINS to FC_POOL2D_FOUND. */
 struct fc_pool2d_fold_dx {
     const void *x, *dy;
     void *dx;

@@ -14,7 +14,14 @@
 
 /* Bands of dx are for threads that images and channels do not feed: where windows overlap, winners
  * of the rows between two bands are found twice. */
-enum { ENOUGH_PARTS = 16, BAND_WINDOWS = 4, SCATTER_CHANNELS = 256, LEAST_CHANNELS = 16 };
+enum {
+    ENOUGH_PARTS = 16,
+    BAND_WINDOWS = 4,
+    SCATTER_CHANNELS = 256,
+    LEAST_CHANNELS = 16,
+    WHOLE_CHANNELS = 1 << 11,
+    WHOLE_PLANES = 1 << 15 /* elements */
+};
 
 struct scatter {
     struct fc_pool2d_pass pass;     /* finds winners again; not planned where indices are given */
@@ -200,13 +207,22 @@ static void choose_parts(struct scatter *self)
     self->bands = fc_ceil_div(axis->out, self->band_outputs);
 }
 
+/* Of images with a window each, where clearing dx is most of the work, so many that it is done in long runs. */
+static int64_t owned_channels(const fc_image *dx, bool planes, bool whole)
+{
+    if (!planes)
+        return whole ? WHOLE_CHANNELS : SCATTER_CHANNELS;
+    return whole ? fc_max(WHOLE_PLANES / fc_max(dx->h * dx->w, 1), 1) : FC_POOL2D_ABREAST;
+}
+
 static fc_status run_scatter(struct scatter *self)
 {
     const fc_image *dy = self->dy, *dx = self->dx;
     if (self->indices) {
         const bool planes = dx->stride_c != 1 && dx->stride_w == 1;
-        self->planes = planes;
-        self->channels = fc_min(dx->c, planes ? FC_POOL2D_ABREAST : SCATTER_CHANNELS);
+        const bool whole = dy->h * dy->w == 1;
+        self->planes = planes && !whole;
+        self->channels = fc_min(dx->c, owned_channels(dx, planes, whole));
         const int threads = fc_pool2d_dx_width(ENOUGH_PARTS, dy, dx);
         while (!planes && self->channels > LEAST_CHANNELS &&
                dx->n * fc_ceil_div(dx->c, self->channels) < threads)

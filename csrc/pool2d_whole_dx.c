@@ -14,7 +14,6 @@
 
 enum {
     ITEM = 1 << 15,          /* elements of x that an item reads, where planes are runs */
-    MOST_PIXELS = 1 << 24,   /* numbers of them are exact in float32 */
     ENOUGH_CHANNELS = 8,     /* fewer channels leave most of a vector empty */
     MOST_CHANNELS = 1 << 11, /* of an item: numbers and dy, 16 KB, stay in the first-level cache */
     LEAST_CHANNELS = 1 << 8, /* shorter runs of dx cost a tenth of the time */
@@ -180,7 +179,7 @@ fc_status fc_pool2d_whole_dx(const struct fc_pool2d_pass *pass, const fc_image *
 {
     const fc_image *x = &pass->x;
     struct work work = {.pass = pass, .dy = dy, .dx = dx, .size = fc_element_size(pass->dtype)};
-    const bool whole = fc_pool2d_is_whole(pass) && dx->h <= MOST_PIXELS / dx->w;
+    const bool whole = fc_pool2d_is_whole(pass) && dx->h <= FC_POOL2D_FOUND / dx->w;
     const bool runs =
         fc_pool2d_is_run(x) && fc_pool2d_is_run(dx) && dx->h * dx->w >= FC_POOL2D_CHAINS;
     const bool lanes =

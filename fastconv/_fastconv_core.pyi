@@ -260,15 +260,29 @@ def avg_pool2d_backward(
     count_include_pad: bool = False,
     data_format: _DataFormat = "channels_last",
 ) -> NDArray[_Real]: ...
+@overload
 def global_max_pool2d(
-    x: NDArray[_Real], *, keepdims: bool = False, data_format: _DataFormat = "channels_last"
+    x: NDArray[_Real],
+    *,
+    keepdims: bool = False,
+    data_format: _DataFormat = "channels_last",
+    return_indices: Literal[False] = False,
 ) -> NDArray[_Real]: ...
+@overload
+def global_max_pool2d(
+    x: NDArray[_Real],
+    *,
+    keepdims: bool = False,
+    data_format: _DataFormat = "channels_last",
+    return_indices: Literal[True],
+) -> tuple[NDArray[_Real], NDArray[np.int64]]: ...
 def global_max_pool2d_backward(
     dy: NDArray[_Real],
     x: NDArray[_Real],
     *,
     keepdims: bool = False,
     data_format: _DataFormat = "channels_last",
+    indices: NDArray[np.int64] | None = None,
 ) -> NDArray[_Real]: ...
 def global_avg_pool2d(
     x: NDArray[_Real], *, keepdims: bool = False, data_format: _DataFormat = "channels_last"

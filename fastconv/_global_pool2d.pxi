@@ -1,15 +1,15 @@
 # Pooling over whole images.
 
 
-cdef cnp.ndarray pooled_array(const fc_image *x, bint last, bint keepdims, int kind):
+cdef cnp.ndarray pooled_array(str name, const fc_image *x, bint last, bint keepdims, int kind):
     """An output of one pixel an image: (n, c), or with keepdims four dimensions."""
     cdef fc_image one
     cdef cnp.npy_intp size[2]
     if keepdims:
         one.n, one.h, one.w, one.c = x.n, 1, 1, x.c
-        return output_image(None, "y", &one, last, kind)
+        return output_image(None, name, &one, last, kind)
     size[0], size[1] = x.n, x.c
-    return output_array(None, "y", 2, size, kind)
+    return output_array(None, name, 2, size, kind)
 
 
 cdef fc_image pooled_image(cnp.ndarray array, bint last) noexcept:
@@ -39,7 +39,7 @@ cdef int whole_image(fc_pool2d_params *params, const fc_image *x, object shape) 
     return 0
 
 
-def global_max_pool2d(x, *, keepdims=False, data_format="channels_last"):
+def global_max_pool2d(x, *, keepdims=False, data_format="channels_last", return_indices=False):
     """Take the maximum of each channel over the whole image; NaN propagates.
 
     Parameters
@@ -48,10 +48,14 @@ def global_max_pool2d(x, *, keepdims=False, data_format="channels_last"):
         (n, c, h, w) for channels_first.
     keepdims : bool
     data_format : {"channels_last", "channels_first"}
+    return_indices : bool
+        Whether to return ``h * w_in + w`` of each winner too (int64, the first in row-major order
+        of equal ones).
 
     Returns
     -------
     ndarray, shape (n, c); with keepdims (n, 1, 1, c) or (n, c, 1, 1)
+        Or (ndarray, indices), of the same shape.
 
     Raises
     ------
@@ -64,24 +68,33 @@ def global_max_pool2d(x, *, keepdims=False, data_format="channels_last"):
     >>> from fastconv.functional import global_max_pool2d
     >>> global_max_pool2d(np.arange(8.0).reshape(1, 2, 2, 2))
     array([[6., 7.]])
+    >>> global_max_pool2d(np.arange(8.0).reshape(1, 2, 2, 2), return_indices=True)[1]
+    array([[3, 3]])
     """
     cdef fc_pool2d_params params
     cdef bint last = is_channels_last(data_format), keep = flag(keepdims, "keepdims")
-    cdef cnp.ndarray a = input_array(x, "x", 4, _IMAGES)
-    cdef fc_image x_image = image_of(a, last), y_image
+    cdef bint indices = flag(return_indices, "return_indices")
+    cdef cnp.ndarray a = input_array(x, "x", 4, _IMAGES), winners
+    cdef fc_image x_image = image_of(a, last), y_image, index_image
+    cdef fc_image *index_given = NULL
     whole_image(&params, &x_image, x.shape)
     params.dtype = dtype_of(a)
-    cdef cnp.ndarray y = pooled_array(&x_image, last, keep, cnp.PyArray_TYPE(a))
+    cdef cnp.ndarray y = pooled_array("y", &x_image, last, keep, cnp.PyArray_TYPE(a))
     y_image = pooled_image(y, last)
+    if indices:
+        winners = pooled_array("indices", &x_image, last, keep, cnp.NPY_INT64)
+        index_image = pooled_image(winners, last)
+        index_given = &index_image
     cdef fc_status status
     with nogil:
-        status = fc_pool2d(&params, &x_image, &y_image, NULL)
+        status = fc_pool2d(&params, &x_image, &y_image, index_given)
     if status != FC_OK:
         fail(status, {"x.shape": x.shape})
-    return y
+    return (y, winners) if indices else y
 
 
-def global_max_pool2d_backward(dy, x, *, keepdims=False, data_format="channels_last"):
+def global_max_pool2d_backward(dy, x, *, keepdims=False, data_format="channels_last",
+                               indices=None):
     """Compute the input gradient of :func:`global_max_pool2d`: dy where each maximum lies.
 
     Parameters
@@ -91,6 +104,8 @@ def global_max_pool2d_backward(dy, x, *, keepdims=False, data_format="channels_l
         What :func:`global_max_pool2d` was given.
     keepdims, data_format
         As in :func:`global_max_pool2d`.
+    indices : ndarray of int64, shape of dy, optional
+        What :func:`global_max_pool2d` returned; without them the winners are found again.
 
     Returns
     -------
@@ -100,7 +115,8 @@ def global_max_pool2d_backward(dy, x, *, keepdims=False, data_format="channels_l
     Raises
     ------
     TypeError, ValueError
-        For arrays and words that do not fit, and for images without pixels.
+        For arrays and words that do not fit, for images without pixels, and for indices outside
+        their plane.
 
     Examples
     --------
@@ -114,16 +130,22 @@ def global_max_pool2d_backward(dy, x, *, keepdims=False, data_format="channels_l
     cdef fc_pool2d_params params
     cdef bint last = is_channels_last(data_format), keep = flag(keepdims, "keepdims")
     cdef cnp.ndarray a = input_array(x, "x", 4, _IMAGES)
-    cdef cnp.ndarray d = pooled_gradient(dy, x.shape, last, keep), dx
+    cdef cnp.ndarray d = pooled_gradient(dy, x.shape, last, keep), dx, winners
     same_dtype(a, "x", d, "dy")
     cdef fc_image x_image = image_of(a, last), dy_image = pooled_image(d, last), dx_image
+    cdef fc_image index_image
+    cdef fc_image *index_given = NULL
     whole_image(&params, &x_image, x.shape)
     params.dtype = dtype_of(a)
+    if indices is not None:
+        winners = index_array(indices, dy)
+        index_image = pooled_image(winners, last)
+        index_given = &index_image
     dx = like(a)
     dx_image = image_of(dx, last)
     cdef fc_status status
     with nogil:
-        status = fc_pool2d_backward(&params, &dy_image, &x_image, NULL, &dx_image)
+        status = fc_pool2d_backward(&params, &dy_image, &x_image, index_given, &dx_image)
     if status != FC_OK:
         fail(status, {"dy.shape": dy.shape, "x.shape": x.shape})
     return dx
@@ -161,7 +183,7 @@ def global_avg_pool2d(x, *, keepdims=False, data_format="channels_last"):
     cdef fc_image x_image = image_of(a, last), y_image
     if x_image.h == 0 or x_image.w == 0:
         fail(FC_EMPTY_OUTPUT, {"x.shape": x.shape})
-    cdef cnp.ndarray y = pooled_array(&x_image, last, keep, cnp.PyArray_TYPE(a))
+    cdef cnp.ndarray y = pooled_array("y", &x_image, last, keep, cnp.PyArray_TYPE(a))
     y_image = pooled_image(y, last)
     cdef fc_dtype dtype = dtype_of(a)
     cdef fc_status status

@@ -83,7 +83,7 @@ def poolings(rng: np.random.Generator, dtype: str) -> list[Operation]:
         Operation("max_pool2d_backward", {"dy": dy, "x": x}, words),
         Operation("min_pool2d_backward", {"dy": dy, "x": x}, words),
         Operation("avg_pool2d_backward", {"dy": dy}, grown),
-        Operation("global_max_pool2d", {"x": x}),
+        Operation("global_max_pool2d", {"x": x}, {"return_indices": True}),
         Operation("global_avg_pool2d", {"x": x}),
         Operation("global_max_pool2d_backward", {"dy": normal(2, 19), "x": x}),
         Operation("global_avg_pool2d_backward", {"dy": normal(2, 19)}, plain),

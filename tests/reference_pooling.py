@@ -190,6 +190,16 @@ def global_max_pool2d(
     return y
 
 
+def global_max_pool2d_with_indices(
+    x: Array, *, keepdims: bool = False, data_format: str = "channels_last"
+) -> tuple[Float64, npt.NDArray[np.int64]]:
+    """Return the largest value of each plane, and ``h * w_in + w`` of the first."""
+    _, h, w, _ = last_shape(x.shape, data_format)
+    y, indices = max_pool2d_with_indices(x, (h, w), data_format=data_format)
+    axes = image_axes(data_format)
+    return (y, indices) if keepdims else (y.squeeze(axes), indices.squeeze(axes))
+
+
 def global_max_pool2d_backward(
     dy: Array, x: Array, *, keepdims: bool = False, data_format: str = "channels_last"
 ) -> Float64:

@@ -192,7 +192,7 @@ TAKES = {
     "max_pool2d_backward": (*GEOMETRY, "pool_size", "ceil_mode"),
     "min_pool2d_backward": (*GEOMETRY, "pool_size", "ceil_mode"),
     "avg_pool2d_backward": (*GEOMETRY, "pool_size", "ceil_mode", "input_shape"),
-    "global_max_pool2d": ("data_format", "keepdims"),
+    "global_max_pool2d": ("data_format", "keepdims", "return_indices"),
     "global_avg_pool2d": ("data_format", "keepdims"),
     "global_max_pool2d_backward": ("data_format",),
     "global_avg_pool2d_backward": ("data_format", "input_shape"),

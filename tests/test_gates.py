@@ -10,6 +10,7 @@ from fastconv.layers import (
     Conv2D,
     Dense,
     Flatten,
+    GlobalMaxPooling2D,
     Layer,
     MaxPooling2D,
     MinPooling2D,
@@ -23,18 +24,18 @@ POOLS = {
     "overlapping": MaxPooling2D(3, strides=2, padding="same"),
     "min": MinPooling2D(3, strides=1),
     "average": AveragePooling2D(2),
+    "global": GlobalMaxPooling2D(),
 }
 
 
 @pytest.mark.parametrize("activation", ["relu", "relu6", "tanh"])
 @pytest.mark.parametrize("pool", POOLS.values(), ids=POOLS)
 def test_a_model_has_the_gradients_of_its_layers(pool: Layer, activation: str) -> None:
+    between = [Conv2D(3, 2, activation=activation), MaxPooling2D(2), Flatten()]
     layers = [
         Conv2D(5, 3, activation=activation, bias_initializer="ones"),
         pool.from_config(pool.get_config()),
-        Conv2D(3, 2, activation=activation),
-        MaxPooling2D(2),
-        Flatten(),
+        *(() if isinstance(pool, GlobalMaxPooling2D) else between),
         Dense(4, activation=activation),
     ]
     model = Sequential(layers, seed=1)
@@ -64,10 +65,11 @@ def test_a_model_has_the_gradients_of_its_layers(pool: Layer, activation: str) -
 
 def test_the_rectifier_sees_the_pooled_numbers_alone() -> None:
     y, convolution = Conv2D(4, 3, activation="relu").forward(np.ones((1, 10, 10, 1)))
-    _, pooling = MaxPooling2D(2).forward(y)
-    before, after = swapped(convolution, pooling)
-    assert not isinstance(before.pullback, Gated)
-    assert isinstance(after.pullback, Gated)
-    assert after.pullback.y.shape == (1, 4, 4, 4)
+    for pool, shape in ((MaxPooling2D(2), (1, 4, 4, 4)), (GlobalMaxPooling2D(), (1, 4))):
+        _, pooling = pool.forward(y)
+        before, after = swapped(convolution, pooling)
+        assert not isinstance(before.pullback, Gated)
+        assert isinstance(after.pullback, Gated)
+        assert after.pullback.y.shape == shape
     _, averaging = AveragePooling2D(2).forward(y)
     assert swapped(convolution, averaging) == (convolution, averaging)

@@ -44,13 +44,18 @@ def test_max_matches_reference(isa: str, problem: PoolProblem, keepdims: bool) -
     x, _ = problem.draw_arrays(strategies.hard_to_pool)
     x = guarded_input(x)
     words: dict[str, Any] = {"keepdims": keepdims, "data_format": problem.data_format}
-    y = functional.global_max_pool2d(x, **words)
-    assert y.shape == expected_shape(problem, keepdims)
+    y, indices = functional.global_max_pool2d(x, return_indices=True, **words)
+    assert y.shape == indices.shape == expected_shape(problem, keepdims)
     assert y.dtype == problem.dtype
-    np.testing.assert_array_equal(y, reference.global_max_pool2d(x, **words))
+    expected_y, expected_indices = reference.global_max_pool2d_with_indices(x, **words)
+    np.testing.assert_array_equal(y, expected_y)
+    assert_same_bits(indices, expected_indices, "indices")
+    assert_same_bits(functional.global_max_pool2d(x, **words), y, "y without indices")
     dy = strategies.whole_numbers(np.random.default_rng(0), y.shape, problem.dtype)
-    dx = functional.global_max_pool2d_backward(dy, x, **words)
-    np.testing.assert_array_equal(dx, reference.global_max_pool2d_backward(dy, x, **words))
+    expected = reference.global_max_pool2d_backward(dy, x, **words)
+    np.testing.assert_array_equal(functional.global_max_pool2d_backward(dy, x, **words), expected)
+    dx = functional.global_max_pool2d_backward(dy, x, indices=indices, **words)
+    np.testing.assert_array_equal(dx, expected)
 
 
 @given(problem=planes)
@@ -58,9 +63,48 @@ def test_max_is_max_pool_of_the_whole_plane(isa: str, problem: PoolProblem) -> N
     """The same bits as a window as large as the image, zeros' signs included."""
     x, _ = problem.draw_arrays(strategies.hard_to_pool)
     fmt = problem.data_format
-    y = functional.global_max_pool2d(x, keepdims=True, data_format=fmt)
-    pooled = functional.max_pool2d(x, (problem.h, problem.w), data_format=fmt)
+    words: dict[str, Any] = {"data_format": fmt, "return_indices": True}
+    y, indices = functional.global_max_pool2d(x, keepdims=True, **words)
+    pooled, places = functional.max_pool2d(x, (problem.h, problem.w), **words)
     assert_same_bits(y, pooled)
+    assert_same_bits(indices, places, "indices")
+
+
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("shape", [(2, 5, 7, 21), (1, 2, 3, 2), (1, 200, 200, 5)])
+def test_indices_may_be_any(isa: str, data_format: str, shape: tuple[int, ...]) -> None:
+    """Each gradient goes where its index says, -1 is no winner, others outside are refused."""
+    n, h, w, c = shape
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(strategies.in_format(shape, data_format)).astype(np.float32)
+    dy = rng.standard_normal((n, c)).astype(np.float32)
+    indices = rng.integers(-1, h * w, (n, c))
+    indices[0, :2] = -1, h * w - 1
+    dx = functional.global_max_pool2d_backward(dy, x, data_format=data_format, indices=indices)
+    corners = np.expand_dims(indices, reference.image_axes(data_format))
+    gradients = np.expand_dims(dy, reference.image_axes(data_format))
+    expected = reference.scatter(gradients, corners, x.shape, data_format)
+    np.testing.assert_array_equal(dx, expected)
+    for stray in (-2, h * w, 2**40):
+        indices[n - 1, c - 1] = stray
+        with pytest.raises(ValueError, match="indices"):
+            functional.global_max_pool2d_backward(dy, x, data_format=data_format, indices=indices)
+
+
+@pytest.mark.parametrize(
+    ("indices", "error"),
+    [
+        ([[0, 0, 0]], TypeError),
+        (np.zeros((2, 3), np.int32), TypeError),
+        (np.zeros((2, 4), np.int64), ValueError),
+        (np.zeros((2, 1, 1, 3), np.int64), ValueError),
+    ],
+)
+def test_indices_that_do_not_fit(indices: Any, error: type[Exception]) -> None:
+    """The message names them."""
+    x, dy = np.zeros((2, 4, 5, 3), np.float32), np.zeros((2, 3), np.float32)
+    with pytest.raises(error, match="indices"):
+        functional.global_max_pool2d_backward(dy, x, indices=indices)
 
 
 @given(problem=planes, keepdims=st.booleans())

@@ -82,29 +82,8 @@ FC_INLINE vreal fold_some(const real *x, ptrdiff_t x_plane, int planes, int64_t 
     return fold_parts(part, pooling);
 }
 
-FC_INLINE void fold_planes(const struct fc_pool2d_fold *fold, fc_pooling pooling)
-{
-    for (int64_t p = 0; p < fold->planes; p += LANES) {
-        const real *x = (const real *)fold->x + p * fold->x_plane;
-        const int planes = (int)(fold->planes - p < LANES ? fold->planes - p : LANES);
-        const vreal folded = fold_some(x, fold->x_plane, planes, fold->elements, pooling);
-        real result[LANES];
-        vstore(result, pooling == FC_AVG ? vdiv(folded, vset1((real)fold->divisor)) : folded);
-        real *y = (real *)fold->y + p * fold->y_plane;
-        for (int i = 0; i < planes; i++)
-            y[i * fold->y_plane] =
-                pooling != FC_AVG && result[i] == 0 ? first_zero(x + i * fold->x_plane) : result[i];
-    }
-}
-
-static void fold_max(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_MAX); }
-static void fold_min(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_MIN); }
-static void fold_avg(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_AVG); }
-
-/* ----------------------------------------------------------------- way back */
-
-/* Where in a plane a value lies first, chain by chain: pixels as numbers, or infinity. dx is cleared meanwhile.
- * The last 16 pixels may be seen twice. */
+/* Where in a plane a value lies first, chain by chain: pixels as numbers, or infinity. dx, if there is one, is
+ * cleared meanwhile. The last 16 pixels may be seen twice. */
 FC_INLINE vreal find_value(const real *x, real *dx, int64_t elements, vreal value,
                            fc_pooling pooling)
 {
@@ -124,7 +103,8 @@ FC_INLINE vreal find_value(const real *x, real *dx, int64_t elements, vreal valu
             const vreal one = vload(x + from + v * LANES);
             const vmask beaten = pooling == FC_MAX ? vgreater(value, one) : vgreater(one, value);
             first[v] = vlesser_of(vselect(beaten, none, vadd(chain[v], at)), first[v]);
-            vstore(dx + from + v * LANES, vzero());
+            if (dx)
+                vstore(dx + from + v * LANES, vzero());
         }
     }
     FC_UNROLLED for (int half = CHAIN_VECTORS / 2; half > 0; half /= 2) FC_UNROLL (v, half)
@@ -141,28 +121,98 @@ FC_INLINE int64_t first_nan(const real *x)
     return i;
 }
 
-/* Planes that stay in the first-level cache are folded LANES at a time, larger ones each alone. */
+/* Where the numbers of up to LANES planes lie first; dx, if there is one, is cleared meanwhile. */
+FC_INLINE void find_some(const real *x, ptrdiff_t x_plane, real *dx, ptrdiff_t dx_plane, int planes,
+                         int64_t elements, fc_pooling pooling, int64_t *at)
+{
+    real value[LANES], pixel[LANES];
+    vreal part[LANES];
+    vstore(value, fold_some(x, x_plane, planes, elements, pooling));
+    for (int i = 0; i < LANES; i++)
+        part[i] = i < planes ? find_value(x + i * x_plane, dx ? dx + i * dx_plane : NULL, elements,
+                                          vset1(value[i]), pooling)
+                             : vzero();
+    vstore(pixel, fold_parts(part, FC_MIN));
+    for (int i = 0; i < planes; i++)
+        at[i] = value[i] == value[i] ? (int64_t)pixel[i] : first_nan(x + i * x_plane);
+}
+
+/* One body each, which both ways share. */
+static __attribute__((noinline)) void find_max(const real *x, ptrdiff_t x_plane, real *dx,
+                                               ptrdiff_t dx_plane, int planes, int64_t elements,
+                                               int64_t *at)
+{
+    find_some(x, x_plane, dx, dx_plane, planes, elements, FC_MAX, at);
+}
+
+static __attribute__((noinline)) void find_min(const real *x, ptrdiff_t x_plane, real *dx,
+                                               ptrdiff_t dx_plane, int planes, int64_t elements,
+                                               int64_t *at)
+{
+    find_some(x, x_plane, dx, dx_plane, planes, elements, FC_MIN, at);
+}
+
+/* Planes that stay in the first-level cache are searched LANES at a time, larger ones each alone. */
+FC_INLINE int64_t searched_planes(int64_t elements)
+{
+    return elements <= FC_POOL2D_FOLDED ? LANES : 1;
+}
+
+/* The numbers of planes, and where they lie. */
+FC_INLINE void find_planes(const struct fc_pool2d_fold *fold, fc_pooling pooling)
+{
+    const int64_t most = searched_planes(fold->elements);
+    for (int64_t p = 0; p < fold->planes; p += most) {
+        const real *x = (const real *)fold->x + p * fold->x_plane;
+        const int planes = (int)(fold->planes - p < most ? fold->planes - p : most);
+        int64_t at[LANES];
+        (pooling == FC_MAX ? find_max : find_min)(x, fold->x_plane, NULL, 0, planes, fold->elements,
+                                                  at);
+        for (int i = 0; i < planes; i++) {
+            fold->index[(p + i) * fold->index_plane] = at[i];
+            ((real *)fold->y)[(p + i) * fold->y_plane] = x[i * fold->x_plane + at[i]];
+        }
+    }
+}
+
+FC_INLINE void fold_planes(const struct fc_pool2d_fold *fold, fc_pooling pooling)
+{
+    if (pooling != FC_AVG && fold->index) {
+        find_planes(fold, pooling);
+        return;
+    }
+    for (int64_t p = 0; p < fold->planes; p += LANES) {
+        const real *x = (const real *)fold->x + p * fold->x_plane;
+        const int planes = (int)(fold->planes - p < LANES ? fold->planes - p : LANES);
+        const vreal folded = fold_some(x, fold->x_plane, planes, fold->elements, pooling);
+        real result[LANES];
+        vstore(result, pooling == FC_AVG ? vdiv(folded, vset1((real)fold->divisor)) : folded);
+        real *y = (real *)fold->y + p * fold->y_plane;
+        for (int i = 0; i < planes; i++)
+            y[i * fold->y_plane] =
+                pooling != FC_AVG && result[i] == 0 ? first_zero(x + i * fold->x_plane) : result[i];
+    }
+}
+
+static void fold_max(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_MAX); }
+static void fold_min(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_MIN); }
+static void fold_avg(const struct fc_pool2d_fold *fold) { fold_planes(fold, FC_AVG); }
+
+/* ----------------------------------------------------------------- way back */
+
 FC_INLINE void fold_planes_dx(const struct fc_pool2d_fold_dx *fold, fc_pooling pooling)
 {
-    const int64_t elements = fold->elements, most = elements <= FC_POOL2D_FOLDED ? LANES : 1;
+    const int64_t most = searched_planes(fold->elements);
     for (int64_t p = 0; p < fold->planes; p += most) {
         const real *x = (const real *)fold->x + p * fold->x_plane;
         const real *dy = (const real *)fold->dy + p * fold->dy_plane;
         real *dx = (real *)fold->dx + p * fold->dx_plane;
         const int planes = (int)(fold->planes - p < most ? fold->planes - p : most);
-        real value[LANES], pixel[LANES];
-        vreal part[LANES];
-        vstore(value, fold_some(x, fold->x_plane, planes, elements, pooling));
-        for (int i = 0; i < LANES; i++)
-            part[i] = i < planes ? find_value(x + i * fold->x_plane, dx + i * fold->dx_plane,
-                                              elements, vset1(value[i]), pooling)
-                                 : vzero();
-        vstore(pixel, fold_parts(part, FC_MIN));
-        for (int i = 0; i < planes; i++) {
-            const bool number = value[i] == value[i];
-            const int64_t at = number ? (int64_t)pixel[i] : first_nan(x + i * fold->x_plane);
-            dx[i * fold->dx_plane + at] = 0 + dy[i * fold->dy_plane]; /* no -0, as in a sum */
-        }
+        int64_t at[LANES];
+        (pooling == FC_MAX ? find_max : find_min)(x, fold->x_plane, dx, fold->dx_plane, planes,
+                                                  fold->elements, at);
+        for (int i = 0; i < planes; i++)
+            dx[i * fold->dx_plane + at[i]] = 0 + dy[i * fold->dy_plane]; /* no -0, as in a sum */
     }
 }
 

@@ -163,8 +163,7 @@ static int64_t scatter_gradients(const struct fc_pool2d_scatter *scatter, int64_
     const int64_t lanes = scatter->lanes, all = scatter->rows * lanes;
     const bool dense = scatter->dx_row == scatter->width * scatter->dx_pixel;
     const bool few = dense && scatter->end <= INT32_MAX;
-    const bool together = few && scatter->index_lane == 1 && scatter->dy_lane == 1 &&
-                          (uint64_t)scatter->dx_offset_lane <= 1;
+    const bool together = few && scatter->index_lane == 1 && scatter->dy_lane == 1;
     const bool planes = few && lanes == PLANES && scatter->index_row == 1 && scatter->dy_row == 1 &&
                         scatter->dx_pixel == 1 && scatter->dx_offset_row == 0 &&
                         scatter->dx_offset_lane != 0;

@@ -7,6 +7,7 @@ from typing import Unpack
 from fastconv import _checks, functional
 from fastconv._checks import Array, Shape
 from fastconv.layers._base import Layer, LayerOptions, Pullback
+from fastconv.layers._gates import Picked
 from fastconv.layers._images import channel_axis, resized
 from fastconv.layers._step import Step
 
@@ -81,14 +82,19 @@ class GlobalMaxPooling2D(_GlobalPooling2D):
     """
 
     def _forward(self, x: Array, training: bool | Step) -> tuple[Array, Pullback]:
-        layout, keepdims = self.data_format, self.keepdims
-        y = functional.global_max_pool2d(x, keepdims=keepdims, data_format=layout)
+        layout, keepdims, indices = self.data_format, self.keepdims, None
+        if training:  # they are few, and without them the way back searches x again
+            y, indices = functional.global_max_pool2d(
+                x, keepdims=keepdims, data_format=layout, return_indices=True
+            )
+        else:
+            y = functional.global_max_pool2d(x, keepdims=keepdims, data_format=layout)
 
         def pullback(dy: Array, need_dx: bool) -> tuple[Array | None, list[Array]]:
             if not need_dx:
                 return None, []
             return functional.global_max_pool2d_backward(
-                dy, x, keepdims=keepdims, data_format=layout
+                dy, x, keepdims=keepdims, data_format=layout, indices=indices
             ), []
 
-        return y, pullback
+        return y, Picked(y, pullback)
