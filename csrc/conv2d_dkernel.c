@@ -153,36 +153,23 @@ struct bias {
     const struct fc_unpooled *unpooled; /* what dy is made of, or NULL */
 };
 
-/* Part by part; *finite says whether nothing can have reached a tap through padding that should not. */
-static fc_status sum_parts(const struct fc_convolution *convolution,
-                           const struct fc_dkernel_plan *plan, struct bias *bias, bool *finite)
+/* Part by part, bias and unpooled beside unless they are NULL; *finite says whether nothing can have reached a tap
+ * through padding that should not. */
+static fc_status run_parts(const struct fc_convolution *convolution,
+                           const struct fc_dkernel_plan *plan, const struct fc_unpooled *unpooled,
+                           struct fc_channel_sums *bias, bool *finite)
 {
-    struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy, bias->sums);
-    size_t shared, bias_bytes = 0;
-    const bool depthwise = !plan->exact && fc_fits_depthwise_dkernel(convolution);
-    const bool fits = fc_dkernel_fits_bias(plan, &sums, &convolution->y, depthwise);
-    if (fits) {
-        bias_bytes = fc_channel_sums_bytes(&sums, plan->width);
-        bias->sums = NULL;
-    }
-    if (bias->unpooled && (bias->sums || depthwise || plan->images > 1 || plan->parts > 1 ||
-                           plan->blocks.row_phases > 1)) {
-        *finite = false; /* whoever asks has it another way */
-        return FC_OK;
-    }
-    if (depthwise)
-        return fc_depthwise_dkernel(convolution, &plan->blocks, plan->steps, plan->chunks,
-                                    fits ? &sums : NULL, finite);
-    const size_t own = bias->unpooled ? fc_unpooled_bytes(bias->unpooled, plan->blocks.rows) : 0;
+    const size_t bias_bytes = bias ? fc_channel_sums_bytes(bias, plan->width) : 0;
+    const size_t own = unpooled ? fc_unpooled_bytes(unpooled, plan->blocks.rows) : 0;
+    const size_t each = plan->worker_bytes + own;
+    size_t shared;
     char *scratch;
     if (__builtin_add_overflow(plan->all_sums_bytes, bias_bytes, &shared))
         return FC_OVERFLOW;
-    const size_t each = plan->worker_bytes + own;
     const fc_status status = fc_workspace_divide(shared, each, plan->width, &scratch);
     if (status != FC_OK)
         return status;
-    const struct fc_kernels *all = fc_current_kernels(convolution->dtype);
-    const struct fc_conv2d_kernels *kernels = &all->conv2d;
+    const struct fc_kernels *kernels = fc_current_kernels(convolution->dtype);
     struct fc_convolution turned = *convolution;
     if (plan->grouped) {
         turned.kernel.stride_c_in = convolution->kernel.stride_c_out;
@@ -193,29 +180,50 @@ static fc_status sum_parts(const struct fc_convolution *convolution,
     struct fc_dkernel_job job = {
         .convolution = &turned,
         .plan = plan,
-        .kernels = kernels,
-        .few = &all->few,
-        .padded = fc_padded_x(convolution, kernels, plan->skip),
+        .kernels = &kernels->conv2d,
+        .few = &kernels->few,
+        .padded = fc_padded_x(convolution, &kernels->conv2d, plan->skip),
         .element = (ptrdiff_t)fc_element_size(convolution->dtype),
         .sums = scratch,
         .scratch = scratch + shared,
         .worker_bytes = each,
-        .unpooled = bias->unpooled,
+        .unpooled = unpooled,
         .in_place =
             plan->chunks == 1 && !mixes && !plan->exact && convolution->kernel.stride_c_out == 1,
-        .bias = fits ? &sums : NULL,
+        .bias = bias,
         .not_finite = &not_finite,
     };
-    if (fits)
-        fc_begin_channel_sums(&sums, scratch + plan->all_sums_bytes);
+    if (bias)
+        fc_begin_channel_sums(bias, scratch + plan->all_sums_bytes);
     fc_parallel_for(plan->parts * plan->chunks, plan->width, FC_FLUSH_DENORMALS, sum_chunk, &job);
     if (plan->chunks > 1)
         fc_parallel_for(plan->parts, plan->width, FC_FLUSH_DENORMALS, add_chunks, &job);
-    if (fits)
-        fc_end_channel_sums(&sums);
+    if (bias)
+        fc_end_channel_sums(bias);
     fc_workspace_release(scratch);
     *finite = !mixes || !fc_pads_with_zero(convolution) || !not_finite;
     return FC_OK;
+}
+
+/* The same, by whoever takes it: channels with a kernel each have a driver of their own. */
+static fc_status sum_parts(const struct fc_convolution *convolution,
+                           const struct fc_dkernel_plan *plan, struct bias *bias, bool *finite)
+{
+    struct fc_channel_sums sums = fc_plan_channel_sums(convolution->dtype, bias->dy, bias->sums);
+    const bool depthwise = !plan->exact && fc_fits_depthwise_dkernel(convolution);
+    const bool fits = fc_dkernel_fits_bias(plan, &sums, &convolution->y, depthwise);
+    if (fits)
+        bias->sums = NULL;
+    if (bias->unpooled && (bias->sums || depthwise || plan->images > 1 || plan->parts > 1 ||
+                           plan->blocks.row_phases > 1)) {
+        *finite = false; /* whoever asks has it another way */
+        return FC_OK;
+    }
+    struct fc_channel_sums *beside = fits ? &sums : NULL;
+    if (depthwise)
+        return fc_depthwise_dkernel(convolution, &plan->blocks, plan->steps, plan->chunks, beside,
+                                    finite);
+    return run_parts(convolution, plan, bias->unpooled, beside, finite);
 }
 
 /* The same products with x and dy in each other's place, where dy has channels that fill a last vector badly and x

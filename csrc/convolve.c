@@ -322,10 +322,47 @@ static bool convolve_few(const struct fc_convolution *convolution, fc_status *st
     return true;
 }
 
+/* Panels of outputs, blocks of pixels. */
+static fc_status convolve_blocks(const struct fc_convolution *convolution)
+{
+    struct fc_convolve_plan plan;
+    if (!fc_plan_convolve(convolution, &plan))
+        return FC_OVERFLOW;
+    const bool packs = !convolution->packed && !plan.fused;
+    size_t packed_bytes = 0;
+    if (packs && !fc_packed_bytes(&plan.channels, convolution->dtype, &packed_bytes))
+        return FC_OVERFLOW;
+    packed_bytes = fc_round_to_line(packed_bytes);
+    char *scratch;
+    const fc_status status =
+        fc_workspace_divide(packed_bytes, plan.worker_bytes, plan.width, &scratch);
+    if (status != FC_OK)
+        return status;
+
+    const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution->dtype)->conv2d;
+    const ptrdiff_t element = (ptrdiff_t)fc_element_size(convolution->dtype);
+    struct fc_convolve_job job = {
+        .convolution = convolution,
+        .plan = &plan,
+        .kernels = kernels,
+        .padded = fc_padded_x(convolution, kernels, plan.skip_rows),
+        .element = element,
+        .panels = {&convolution->kernel, &plan.channels, kernels, element},
+        .packed = convolution->packed,
+        .scratch = scratch + packed_bytes,
+    };
+    if (packs) {
+        fc_pack_panels(&job.panels, scratch);
+        job.packed = scratch;
+    }
+    fc_parallel_for(plan.items, plan.width, FC_FLUSH_DENORMALS, compute_item, &job);
+    fc_workspace_release(scratch);
+    return FC_OK;
+}
+
 fc_status fc_convolve(const struct fc_convolution *given)
 {
     struct fc_convolution convolution = *given;
-    struct fc_convolve_plan plan;
     fc_status status;
     if (convolution.y.n * convolution.y.h * convolution.y.w * convolution.y.c == 0)
         return FC_OK;
@@ -344,36 +381,5 @@ fc_status fc_convolve(const struct fc_convolution *given)
                                              : fc_convolve_rows(&convolution);
     if (fc_fits_pointwise(&convolution))
         return fc_convolve_pointwise(&convolution);
-    if (!fc_plan_convolve(&convolution, &plan))
-        return FC_OVERFLOW;
-
-    size_t packed_bytes = 0;
-    char *scratch;
-    if (!convolution.packed && !plan.fused &&
-        !fc_packed_bytes(&plan.channels, convolution.dtype, &packed_bytes))
-        return FC_OVERFLOW;
-    packed_bytes = fc_round_to_line(packed_bytes);
-    status = fc_workspace_divide(packed_bytes, plan.worker_bytes, plan.width, &scratch);
-    if (status != FC_OK)
-        return status;
-
-    const struct fc_conv2d_kernels *kernels = &fc_current_kernels(convolution.dtype)->conv2d;
-    struct fc_convolve_job job = {
-        .convolution = &convolution,
-        .plan = &plan,
-        .kernels = kernels,
-        .padded = fc_padded_x(&convolution, kernels, plan.skip_rows),
-        .element = (ptrdiff_t)fc_element_size(convolution.dtype),
-        .panels = {&convolution.kernel, &plan.channels, kernels,
-                   (ptrdiff_t)fc_element_size(convolution.dtype)},
-        .packed = convolution.packed,
-        .scratch = scratch + packed_bytes,
-    };
-    if (!convolution.packed && !plan.fused) {
-        fc_pack_panels(&job.panels, scratch);
-        job.packed = scratch;
-    }
-    fc_parallel_for(plan.items, plan.width, FC_FLUSH_DENORMALS, compute_item, &job);
-    fc_workspace_release(scratch);
-    return FC_OK;
+    return convolve_blocks(&convolution);
 }
