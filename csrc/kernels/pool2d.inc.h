@@ -9,6 +9,13 @@
  * told from the others: lanes without one are kept in a mask, off the chain of the maximum. */
 enum { POOL_VECTORS = FC_POOL2D_VECTORS };
 
+/* Whether a sign is set: of indices, and of what they are short of their bounds, that an index is stray. */
+FC_INLINE bool some_negative(vint lanes)
+{
+    const vmask negative = vigreater(viset1(0), lanes);
+    return vany(negative, negative);
+}
+
 FC_INLINE vreal pool_identity(fc_pooling pooling)
 {
     return pooling == FC_AVG ? vzero() : vset1(pooling == FC_MAX ? -INFINITY : INFINITY);

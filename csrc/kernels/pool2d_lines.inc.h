@@ -240,12 +240,7 @@ FC_INLINE bool planes_dx(const int vectors, const struct fc_pool2d_lines *given,
     const vmask nans = vmask_andnot(visnumber(vzero()), numbers);
     if (vany(nans, nans))
         return false;
-    integer lane[LANES];
-    vistore(lane, stray);
-    for (int i = 0; i < LANES; i++)
-        if (lane[i] < 0)
-            return false;
-    return true;
+    return !some_negative(stray);
 }
 
 /* Rows of a vector or of two. */

@@ -171,10 +171,5 @@ static bool name_winners(const struct fc_pool2d_names *given)
         vistore(numbers + l, name_vector(&names, last, l, origin, &outside));
         stray = vior(stray, viand(outside, viload((const integer *)names.used + l)));
     }
-    integer lane[LANES];
-    vistore(lane, stray);
-    for (int l = 0; l < LANES; l++)
-        if (lane[l] < 0)
-            return false;
-    return true;
+    return !some_negative(stray);
 }

@@ -32,8 +32,7 @@ static bool scatter_numbers(const int64_t *index, int64_t count, int64_t begin, 
         stray = vior(stray, vior(number, vior(visub(number, first), visub(last, number))));
         vistore(numbers + l, number);
     }
-    const vmask negative = vigreater(viset1(0), stray);
-    return !vany(negative, negative);
+    return !some_negative(stray);
 }
 
 /* dx[l * lane + number[l] * pixel] += dy[l]. Of a plane, which lane 0 is, an addition waits for the one before

@@ -249,12 +249,7 @@ FC_INLINE bool slide_dx(const struct fc_pool2d_lines *given, fc_pooling pooling,
                         vstore(row.dx + w * row.dx_pixel, vload(row.columns[w].sum[0]));
             }
     }
-    integer lane[LANES];
-    vistore(lane, stray);
-    for (int i = 0; i < LANES; i++)
-        if (lane[i] < 0)
-            return false;
-    return true;
+    return !some_negative(stray);
 }
 
 static bool slide_max_dx(const struct fc_pool2d_lines *lines)

@@ -49,9 +49,5 @@ static bool take_winners(const struct fc_pool2d_winners *winners)
             vistore(numbers + l, winners_vector(winners, viload_index(rest), first, &stray));
         }
     }
-    vistore(lane, stray);
-    for (int l = 0; l < LANES; l++)
-        if (lane[l] < 0)
-            return false;
-    return true;
+    return !some_negative(stray);
 }
