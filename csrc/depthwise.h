@@ -58,15 +58,6 @@ bool fc_skips_padding(const struct fc_convolution *convolution);
  * where bands would be too low for the rows that they share. */
 int64_t fc_transposed_rows(const struct fc_convolution *convolution);
 
-/* An image of some channels that lie together. */
-fc_image fc_packed_image(void *data, const fc_image *like, int64_t channels);
-
-/* Channels from `channel` on of image n, to or from the packed ones; those that go to memory past the caches, where
- * all begin with a line and end with one. */
-void fc_transpose_channels(const struct fc_kernels *kernels, ptrdiff_t element,
-                           const fc_image *image, int64_t n, int64_t channel,
-                           const fc_image *packed, bool pack, bool stream);
-
 /* Where channels lie together or are small enough to be transposed (pixels), and where columns do or
  * nothing does (planes, of one part). */
 fc_status fc_depthwise_pixels(const struct fc_depthwise_job *job, bool transposed);

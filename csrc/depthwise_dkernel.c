@@ -16,6 +16,7 @@
 #include "dispatch.h"
 #include "parallel.h"
 #include "pixel_table.h"
+#include "transpose_channels.h"
 #include "workspace.h"
 
 struct plan {

@@ -14,6 +14,7 @@
 #include "parallel.h"
 #include "pixel_table.h"
 #include "stream.h"
+#include "transpose_channels.h"
 #include "workspace.h"
 
 enum {

@@ -5,7 +5,6 @@
  * the order of the windows. */
 #include "parallel.h"
 #include "pool2d_avg_dx.h"
-#include "pool2d_five_dx.h"
 #include "pool2d_fold.h"
 #include "pool2d_halves_dx.h"
 #include "pool2d_lines.h"
@@ -77,8 +76,6 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
         status = fc_pool2d_halves_dx(search, dy, indices, dx, done);
     if (!*done && status == FC_OK)
         status = fc_pool2d_halves_planes_dx(search, dy, indices, dx, done);
-    if (!*done && status == FC_OK && !indices)
-        status = fc_pool2d_five_dx(search, dy, dx, done);
     if (!*done && status == FC_OK && !indices)
         status = fc_pool2d_search_dx(search, dy, dx, done);
     if (!*done && status == FC_OK && !indices)

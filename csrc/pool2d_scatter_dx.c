@@ -9,6 +9,7 @@
 
 #include "parallel.h"
 #include "pool2d_sums.h"
+#include "transpose_channels.h"
 #include "workspace.h"
 #include "zero_image.h"
 
@@ -189,7 +190,8 @@ static void scatter_part(void *context, int64_t item, int worker)
         }
         zero_until(self, &part, part.row_end);
         if (self->sum)
-            fc_pool2d_put_sums(&self->pass, &part.dx, &dx);
+            fc_transpose_channels(self->pass.kernels, (ptrdiff_t)self->size, &dx, 0, 0, &part.dx,
+                                  false, false);
     }
 }
 

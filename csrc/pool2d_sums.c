@@ -32,18 +32,3 @@ fc_image fc_pool2d_sums(const fc_image *dx, ptrdiff_t pixel, void *scratch)
     sums.stride_h = dx->w * pixel;
     return sums;
 }
-
-void fc_pool2d_put_sums(const struct fc_pool2d_pass *pass, const fc_image *sums, const fc_image *dx)
-{
-    const size_t size = fc_element_size(pass->dtype);
-    for (int64_t row = 0; row < dx->h; row++)
-        pass->kernels->conv2d.copy_block(
-            &(struct fc_block){.x = fc_image_at(sums, size, 0, row, 0, 0),
-                               .y = fc_image_at(dx, size, 0, row, 0, 0),
-                               .x_pixel = sums->stride_w,
-                               .x_channel = 1,
-                               .y_pixel = dx->stride_w,
-                               .y_channel = 1,
-                               .pixels = dx->w,
-                               .channels = dx->c});
-}

@@ -23,7 +23,4 @@ static inline size_t fc_pool2d_sum_bytes(const fc_image *dx, ptrdiff_t pixel, si
 /* An image of sums, of the sizes of dx, which is some channels of one image. */
 fc_image fc_pool2d_sums(const fc_image *dx, ptrdiff_t pixel, void *scratch);
 
-void fc_pool2d_put_sums(const struct fc_pool2d_pass *pass, const fc_image *sums,
-                        const fc_image *dx);
-
 #endif

@@ -1,6 +1,7 @@
 /* pool2d_sweep.c: how large windows are cut into blocks, and a block of them. */
 #include "pool2d_sweep.h"
 
+#include "transpose_channels.h"
 #include "workspace.h"
 
 enum {
@@ -167,7 +168,7 @@ static ptrdiff_t bytes(const struct fc_pool2d_sweeps *self, ptrdiff_t elements)
     return elements * (ptrdiff_t)self->size;
 }
 
-static const char *pixel_of_x(const struct work *work, int64_t row)
+static char *pixel_of_x(const struct work *work, int64_t row)
 {
     return fc_image_at(work->self->x, work->self->size, work->block->image, work->first[0] + row,
                        work->first[1], work->block->channel);
@@ -218,6 +219,19 @@ static void run(const struct work *work, const struct fc_pool2d_sweep *sweep)
     pass->kernels->pool2d.sweep[pass->pooling](sweep);
 }
 
+/* Pixels of an image, or of a part that it shows, to what is packed in such rows, or from there. */
+static void put(const struct work *work, const fc_image *image, char *at, ptrdiff_t row, bool pack)
+{
+    const struct fc_pool2d_sweeps *self = work->self;
+    const fc_image packed = {.data = at,
+                             .c = work->block->channels,
+                             .stride_h = row,
+                             .stride_w = self->pixel,
+                             .stride_c = 1};
+    fc_transpose_channels(self->pass->kernels, (ptrdiff_t)self->size, image, 0, 0, &packed, pack,
+                          false);
+}
+
 /* Windows of rows, channels as lanes. */
 static void sweep_channels(const struct work *work)
 {
@@ -234,22 +248,14 @@ static void sweep_channels(const struct work *work)
     sweep.y_column = self->row;
     sweep.y_step = self->pixel;
     if (self->staged) {
-        /* Rows without gaps are one, which squares of a vector's pixels fill better. */
-        const bool one = fc_rows_together(x, work->held[1]);
-        const int64_t count = one ? 1 : work->held[0], row = work->held[1] * self->pixel;
-        for (int64_t r = 0; r < count; r++)
-            self->pass->kernels->conv2d.copy_block(
-                &(struct fc_block){.x = pixel_of_x(work, r),
-                                   .y = work->staged + r * bytes(self, row),
-                                   .x_pixel = x->stride_w,
-                                   .x_channel = x->stride_c,
-                                   .y_pixel = self->pixel,
-                                   .y_channel = 1,
-                                   .pixels = one ? work->held[0] * work->held[1] : work->held[1],
-                                   .channels = work->block->channels});
+        fc_image here = *x;
+        here.data = pixel_of_x(work, 0);
+        here.h = work->held[0];
+        here.w = work->held[1];
+        put(work, &here, work->staged, here.w * self->pixel, true);
         sweep.x = work->staged;
         sweep.lanes = self->pixel;
-        sweep.x_column = row;
+        sweep.x_column = here.w * self->pixel;
         sweep.x_step = self->pixel;
     }
     run(work, &sweep);
@@ -324,25 +330,7 @@ static void sweep_results(const struct work *work, char *y)
     run(work, &sweep);
 }
 
-static void put_results(const struct work *work, char *y)
-{
-    const struct fc_pool2d_sweeps *self = work->self;
-    const fc_image *image = self->y;
-    const bool one =
-        self->result_row == work->out[1] * self->pixel && fc_rows_together(image, work->out[1]);
-    for (int64_t r = 0; r < (one ? 1 : work->out[0]); r++)
-        self->pass->kernels->conv2d.copy_block(
-            &(struct fc_block){.x = work->best[1] + r * bytes(self, self->result_row),
-                               .y = y + r * bytes(self, image->stride_h),
-                               .x_pixel = self->pixel,
-                               .x_channel = 1,
-                               .y_pixel = image->stride_w,
-                               .y_channel = image->stride_c,
-                               .pixels = one ? work->out[0] * work->out[1] : work->out[1],
-                               .channels = work->block->channels});
-}
-
-struct fc_pool2d_swept fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self,
+struct fc_pool2d_found fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self,
                                              const struct fc_pool2d_block *block, char *scratch)
 {
     struct work work = {.self = self, .block = block};
@@ -356,10 +344,16 @@ struct fc_pool2d_swept fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self
         y = fc_image_at(self->y, self->size, block->image, block->row, block->column,
                         block->channel);
     sweep_results(&work, y);
-    if (y && !self->direct_y)
-        put_results(&work, y);
-    return (struct fc_pool2d_swept){.row = work.first[0],
+    if (y && !self->direct_y) {
+        fc_image here = *self->y;
+        here.data = y;
+        here.h = work.out[0];
+        here.w = work.out[1];
+        put(&work, &here, work.best[1], self->result_row, false);
+    }
+    return (struct fc_pool2d_found){.row = work.first[0],
                                     .column = work.first[1],
                                     .numbers = work.numbers[1],
-                                    .numbers_row = self->row};
+                                    .numbers_row = self->row,
+                                    .numbers_column = self->pixel};
 }

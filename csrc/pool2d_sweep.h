@@ -8,6 +8,14 @@
 
 #include "pool2d_pass.h"
 
+/* Winners of a block of windows. Their numbers count from `origin`, a pixel of x, and lie in scratch,
+ * [row][column][channel]. */
+struct fc_pool2d_found {
+    int64_t row, column; /* the origin */
+    const void *numbers;
+    ptrdiff_t numbers_row, numbers_column;
+};
+
 struct fc_pool2d_sweeps {
     /* What is wanted. */
     const struct fc_pool2d_pass *pass;
@@ -36,14 +44,8 @@ void fc_pool2d_sweep_merge(fc_image *const *images, int count);
 /* False where windows are not of that kind, or others do them faster. */
 bool fc_pool2d_sweep_plan(struct fc_pool2d_sweeps *self);
 
-/* A block of windows: y, if it is wanted, is written. Numbers of winners count from `origin`, a pixel of x, and
- * lie in scratch, [row][column][channel], self->pixel from column to column. */
-struct fc_pool2d_swept {
-    int64_t row, column; /* the origin */
-    const void *numbers;
-    ptrdiff_t numbers_row;
-};
-struct fc_pool2d_swept fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self,
+/* A block of windows: y, if it is wanted, is written. */
+struct fc_pool2d_found fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self,
                                              const struct fc_pool2d_block *block, char *scratch);
 
 /* A maximum or minimum; *done is false where there are no such windows. */

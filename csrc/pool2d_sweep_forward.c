@@ -29,12 +29,12 @@ static void put_run(const void *numbers, bool narrow, ptrdiff_t step, int64_t co
 
 /* What lies together is written together: a row's channels, a pixel's, or a channel's pixels. */
 static void put_indices(const struct forward *self, const struct fc_pool2d_block *block,
-                        const struct fc_pool2d_swept *swept)
+                        const struct fc_pool2d_found *found)
 {
     const struct fc_pool2d_sweeps *sweeps = &self->sweeps;
     const fc_image *image = self->indices;
     const bool narrow = sweeps->size == sizeof(uint32_t), pixels = image->stride_c == 1;
-    const int64_t origin = swept->row * sweeps->x->w + swept->column;
+    const int64_t origin = found->row * sweeps->x->w + found->column;
     const int64_t channels = block->channels, columns = block->column_end - block->column;
     const bool row =
         sweeps->pixel == channels && image->stride_w == channels && (channels == 1 || pixels);
@@ -42,7 +42,7 @@ static void put_indices(const struct forward *self, const struct fc_pool2d_block
     const ptrdiff_t next = pixels ? sweeps->pixel : 1, step = row || pixels ? 1 : sweeps->pixel;
     for (int64_t r = 0; r < block->row_end - block->row; r++) {
         const char *from =
-            (const char *)swept->numbers + r * swept->numbers_row * (ptrdiff_t)sweeps->size;
+            (const char *)found->numbers + r * found->numbers_row * (ptrdiff_t)sweeps->size;
         int64_t *to = (int64_t *)(void *)fc_image_at(image, sizeof *to, block->image,
                                                      block->row + r, block->column, block->channel);
         for (int64_t i = 0; i < runs; i++)
@@ -68,10 +68,10 @@ static void run_item(void *context, int64_t item, int worker)
     block.channels = fc_min(sweeps->channels, sweeps->x->c - block.channel);
     block.row_end = fc_min(block.row + sweeps->rows, sweeps->axis[0]->out);
     block.column_end = fc_min(block.column + sweeps->columns, sweeps->axis[1]->out);
-    const struct fc_pool2d_swept swept =
+    const struct fc_pool2d_found found =
         fc_pool2d_sweep_block(sweeps, &block, self->scratch + (size_t)worker * sweeps->bytes);
     if (self->indices)
-        put_indices(self, &block, &swept);
+        put_indices(self, &block, &found);
 }
 
 /* Whether two sweeps in each direction, a load, two operations and half of a store a pixel there and back,
