@@ -43,16 +43,15 @@ static fc_status check(const fc_pool2d_params *params, const fc_image *dy, const
 }
 
 /* Windows that share nothing and are so large that searching them is all the work: what is left is to
- * clear dx and to write few elements. Few planes are rather parted, if windows of theirs have tables. */
-static bool is_sparse(const struct fc_window *window, const fc_image *dx, bool searched)
+ * clear dx and to write few elements. */
+static bool is_sparse(const struct fc_window *window, bool searched)
 {
-    enum { MANY_TAPS = 15, MANY_OF_PLANES = 25, FEW_PLANES = 16 };
-    const int64_t many = dx->stride_c == 1 || dx->c >= FEW_PLANES ? MANY_TAPS : MANY_OF_PLANES;
+    enum { MANY_TAPS = 8 };
     const struct fc_axis *vertical = &window->axis[0], *horizontal = &window->axis[1];
     const bool apart = (vertical->out == 1 || vertical->stride >= vertical->taps) &&
                        (horizontal->out == 1 || horizontal->stride >= horizontal->taps);
     return searched && apart && vertical->dilation == 1 && horizontal->dilation == 1 &&
-           vertical->taps > many / horizontal->taps;
+           vertical->taps > MANY_TAPS / horizontal->taps;
 }
 
 /* Whether elements of dx look for what stored indices give them: a vector of channels among few windows that
@@ -141,7 +140,7 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     struct fc_pool2d_axis adjoint[2];
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&adjoint[d], &window.axis[d], true);
-    if (pixels && !is_sparse(&window, dx, !indices)) {
+    if (pixels && !is_sparse(&window, !indices)) {
         status = take_gradients(&pass, adjoint, dy, indices, dx, &done);
         if (done || status != FC_OK)
             return status;

@@ -53,7 +53,7 @@ static bool make_plan(struct work *work)
         dx->stride_w != dx->c || dy->stride_c != 1 || read->stride_c != 1 ||
         dx->c < fc_unit(pass->dtype) || dx->c > ROW / (dy->w + 2))
         return false;
-    pass->numbered = pass->targets_packed = pass->tap_numbers = true;
+    fc_pool2d_number_taps(pass, pass->axis[1].axis.taps, 1);
     if (fc_pool2d_plan(pass) != FC_OK || (work->indices && !fc_pool2d_tells_winners(pass)) ||
         pass->piecewise || pass->channels < dx->c || pass->columns < dy->w)
         return false;

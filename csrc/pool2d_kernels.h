@@ -307,6 +307,7 @@ struct fc_pool2d_kernels {
     void (*sweep[2])(const struct fc_pool2d_sweep *sweep); /* maximum and minimum */
     bool (*five[2])(const struct fc_pool2d_five *five);    /* maximum and minimum */
     void (*toss)(const struct fc_pool2d_toss *toss);
+    void (*toss_apart)(const struct fc_pool2d_toss *toss);
     /* Goes on with gradient number from (row * lanes + lane) and stops at the first whose index is
      * not in [begin, end); returns its number, or rows * lanes. */
     int64_t (*scatter)(const struct fc_pool2d_scatter *scatter, int64_t from);

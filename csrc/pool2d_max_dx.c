@@ -79,7 +79,7 @@ static bool choose_step(struct plan *plan)
 static bool make_plan(struct plan *plan)
 {
     struct fc_pool2d_pass *pass = &plan->pass;
-    pass->numbered = pass->targets_packed = pass->tap_numbers = true;
+    fc_pool2d_number_taps(pass, pass->axis[1].axis.taps, 1);
     if (fc_pool2d_plan(pass) != FC_OK || (plan->indices && !fc_pool2d_tells_winners(pass)))
         return false;
     const bool lanes_together = pass->wide || plan->adjoint[1].period == 1;

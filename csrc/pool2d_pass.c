@@ -144,8 +144,8 @@ static void set_steps(struct run *run)
     tile->number_tap = horizontal->step;
     tile->number_column = channels;
     if (pass->tap_numbers) {
-        tile->number_row = horizontal->axis.taps;
-        tile->number_tap = 1;
+        tile->number_row = pass->number_step[0];
+        tile->number_tap = pass->number_step[1];
         tile->number_column = tile->y_column;
     }
 }
@@ -249,7 +249,7 @@ static void number_taps(struct run *run, const struct window_rows *rows, int64_t
         (rows->first + vertical->before - rows->row * vertical->stride) / vertical->dilation;
     const int64_t j =
         (first + horizontal->before - column * horizontal->stride) / horizontal->dilation;
-    run->tile.number = i * horizontal->taps + j;
+    run->tile.number = i * pass->number_step[0] + j * pass->number_step[1];
     run->tile.numbers =
         (char *)run->indices + ((rows->row - run->block->row) * pass->indices.stride_h +
                                 (column - run->block->column) * pass->indices.stride_w) *

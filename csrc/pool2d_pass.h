@@ -23,7 +23,9 @@ struct fc_pool2d_pass {
     bool include_pad;
     bool numbered;       /* indices of the winners are wanted too */
     bool targets_packed; /* targets go to the caller's scratch, [row][column][channel] of a block */
-    bool tap_numbers; /* indices are left as the kernel's numbers: the winner's tap, row by row */
+    bool tap_numbers; /* indices are left as the kernel's numbers, which grow so from tap to tap: */
+    ptrdiff_t number_step[2]; /* from a row of the window to the next, and to the next column */
+    bool few; /* channels that lie together are lanes however few they are */
     struct fc_pool2d_axis axis[2];
     fc_image x;       /* the sources */
     fc_image y;       /* the targets; data is not used */
@@ -49,6 +51,15 @@ enum { FC_POOL2D_PIECE = 1024 }; /* elements of a row of a window that are summe
 
 /* Chooses lanes and block sizes. FC_OVERFLOW: numbers of a window's elements exceed 31 bits. */
 fc_status fc_pool2d_plan(struct fc_pool2d_pass *pass);
+
+/* Winners are told by numbers of taps, in packed targets. */
+static inline void fc_pool2d_number_taps(struct fc_pool2d_pass *pass, ptrdiff_t row_step,
+                                         ptrdiff_t column_step)
+{
+    pass->numbered = pass->targets_packed = pass->tap_numbers = true;
+    pass->number_step[0] = row_step;
+    pass->number_step[1] = column_step;
+}
 
 /* Planes of a batch of few channels each, and without gaps, become those of one image, where all the
  * images have them: windows know neither images nor channels, and so the lanes are filled. */

@@ -26,7 +26,7 @@ static void choose_lanes(struct fc_pool2d_pass *pass)
 {
     const fc_image *image = pass->adjoint ? &pass->y : &pass->x;
     const int64_t enough = fc_unit(pass->dtype) / 2;
-    pass->wide = image->c >= enough;
+    pass->wide = image->c >= enough || (pass->few && is_channels_last(image));
     if (pass->wide)
         pass->channels = fc_min(image->c, DIRECT_CHANNELS);
     else

@@ -30,6 +30,7 @@ struct scatter {
     const fc_image *dy, *dx, *indices;
     size_t size;
     bool planes; /* come side by side, or, where they are fewer, one by one */
+    bool apart;  /* windows that share nothing: numbers of taps tell where in dx a winner is */
     int64_t channels, channel_blocks, bands, band_outputs;
     ptrdiff_t sum; /* elements from pixel to pixel of sums in scratch, or 0 */
     char *scratch;
@@ -120,6 +121,44 @@ static void scatter_given(struct scatter *self, struct part *part)
 
 /* ------------------------------------------------------ winners found again */
 
+/* Whether windows share nothing and lie in part on the image, and where their taps lie fits 31 bits. */
+static bool are_apart(const struct fc_pool2d_pass *pass, const fc_image *dx)
+{
+    enum { MOST = 1 << 15 };
+    const ptrdiff_t strides[2] = {dx->stride_h, dx->stride_w};
+    bool all = true;
+    for (int d = 0; d < 2; d++) {
+        const struct fc_axis *axis = &pass->axis[d].axis;
+        all &= axis->dilation == 1 && (axis->out == 1 || axis->stride >= axis->taps) &&
+               axis->before < axis->taps && axis->taps <= MOST &&
+               (axis->out - 1) * axis->stride - axis->before < axis->in &&
+               strides[d] >= -(INT32_MAX / 2 / MOST) && strides[d] <= INT32_MAX / 2 / MOST;
+    }
+    return all;
+}
+
+/* Adds the gradients of outputs [column, column_end) of a row, whose winners' numbers lie packed. */
+static void toss_row(const struct scatter *self, const struct part *part, int64_t row,
+                     int64_t column, int64_t column_end, const char *numbers)
+{
+    const struct fc_axis *vertical = &self->pass.axis[0].axis;
+    const struct fc_axis *horizontal = &self->pass.axis[1].axis;
+    const fc_image *dy = self->dy, *dx = &part->dx;
+    const ptrdiff_t first = (row * vertical->stride - vertical->before) * dx->stride_h +
+                            (column * horizontal->stride - horizontal->before) * dx->stride_w;
+    self->pass.kernels->pool2d.toss_apart(&(struct fc_pool2d_toss){
+        .numbers = numbers,
+        .dy = fc_image_at(dy, self->size, part->image, row, column, part->channel),
+        .dx = (char *)dx->data + first * (ptrdiff_t)self->size,
+        .windows = column_end - column,
+        .lanes = part->channels,
+        .number_window = self->pass.indices.stride_w,
+        .dy_window = dy->stride_w,
+        .dx_window = horizontal->stride * dx->stride_w,
+        .dy_lane = dy->stride_c,
+        .dx_lane = dx->stride_c});
+}
+
 /* A few rows of outputs, block of columns by block of columns; fc_pool2d_plan sees to it that there
  * are several of one of them alone. */
 static void scatter_found(struct scatter *self, struct part *part, int64_t row, int64_t row_end,
@@ -142,8 +181,14 @@ static void scatter_found(struct scatter *self, struct part *part, int64_t row, 
         for (int64_t r = row; r < row_end; r++) {
             fc_pool2d_axis_window(&pass->axis[0], r, &first, &count);
             zero_until(self, part, first + (count - 1) * pass->axis[0].step + 1);
-            scatter_row(self, part, r, column, block.column_end - column,
-                        indices + (r - row) * pass->indices.stride_h, pass->indices.stride_w, 1);
+            if (self->apart)
+                toss_row(self, part, r, column, block.column_end,
+                         (const char *)indices +
+                             (r - row) * pass->indices.stride_h * (ptrdiff_t)self->size);
+            else
+                scatter_row(self, part, r, column, block.column_end - column,
+                            indices + (r - row) * pass->indices.stride_h, pass->indices.stride_w,
+                            1);
         }
     }
 }
@@ -217,6 +262,27 @@ static int64_t owned_channels(const fc_image *dx, bool planes, bool whole)
     return whole ? fc_max(WHOLE_PLANES / fc_max(dx->h * dx->w, 1), 1) : FC_POOL2D_ABREAST;
 }
 
+/* Numbers of a block wait in scratch, which is bounded: wider rows keep indices. */
+static fc_status plan_search(struct scatter *self)
+{
+    enum { MOST = 1 << 16 };
+    const struct fc_pool2d_pass pass = self->pass;
+    self->apart = are_apart(&self->pass, self->dx);
+    if (self->apart) {
+        fc_pool2d_number_taps(&self->pass, self->dx->stride_h, self->dx->stride_w);
+        self->pass.few = true;
+        const fc_status status = fc_pool2d_plan(&self->pass);
+        if (status != FC_OK)
+            return status;
+        const int64_t pixels = MOST / self->pass.channels;
+        self->apart = !self->pass.piecewise && self->pass.rows <= pixels / self->pass.columns;
+        if (self->apart)
+            return FC_OK;
+        self->pass = pass;
+    }
+    return fc_pool2d_plan(&self->pass);
+}
+
 static fc_status run_scatter(struct scatter *self)
 {
     const fc_image *dy = self->dy, *dx = self->dx;
@@ -232,14 +298,14 @@ static fc_status run_scatter(struct scatter *self)
         self->sum = fc_pool2d_sum_pixel(&self->pass, dx, self->channels);
         self->scratch_bytes = fc_round_to_line(fc_pool2d_sum_bytes(dx, self->sum, self->size));
     } else {
-        const fc_status status = fc_pool2d_plan(&self->pass);
+        const fc_status status = plan_search(self);
         if (status != FC_OK)
             return status;
         const size_t targets = (size_t)(self->pass.rows * self->pass.columns * self->pass.channels);
         self->channels = self->pass.channels;
         self->target_bytes = fc_round_to_line(targets * self->size);
         self->scratch_bytes = fc_pool2d_scratch(&self->pass) + self->target_bytes +
-                              fc_round_to_line(targets * sizeof(int64_t));
+                              fc_round_to_line(targets * sizeof(int64_t) + FC_UNIT_BYTES);
     }
     choose_parts(self);
     const int64_t items = dx->n * self->channel_blocks * self->bands;
@@ -259,11 +325,14 @@ fc_status fc_pool2d_scatter_dx(const struct fc_pool2d_pass *pass,
                                const struct fc_pool2d_axis *vertical, const fc_image *dy,
                                const fc_image *indices, const fc_image *dx)
 {
+    fc_image dy_planes = *dy, dx_planes = *dx;
     struct scatter scatter = {.pass = *pass,
                               .vertical = *vertical,
-                              .dy = dy,
-                              .dx = dx,
+                              .dy = &dy_planes,
+                              .dx = &dx_planes,
                               .indices = indices,
                               .size = fc_element_size(pass->dtype)};
+    if (!indices)
+        fc_pool2d_merge_planes((fc_image *[]){&scatter.pass.x, &dy_planes, &dx_planes}, 3);
     return run_scatter(&scatter);
 }

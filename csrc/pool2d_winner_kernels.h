@@ -65,12 +65,12 @@ struct fc_pool2d_names {
 };
 
 /* dx[l * dx_lane + numbers[w * number_window + l]] += dy[w * dy_window + l * dy_lane], for windows and lanes, one
- * window after the other. */
+ * window after the other; or, where windows share no element, dx[w * dx_window + ...]. */
 struct fc_pool2d_toss {
     const void *numbers, *dy;
     void *dx;
     int64_t windows, lanes;
-    ptrdiff_t number_window, dy_window, dy_lane, dx_lane;
+    ptrdiff_t number_window, dy_window, dx_window, dy_lane, dx_lane;
 };
 
 /* dx[i] += dy for rows x lanes gradients, one after the other, where i is found from the index k of

@@ -94,6 +94,31 @@ static void toss_gradients(const struct fc_pool2d_toss *given)
     }
 }
 
+/* Windows that never meet need no order: planes, often a power of two apart, come one after the other. The loops above
+ * take 1.05 times as long with a step for dx. */
+static void toss_apart(const struct fc_pool2d_toss *given)
+{
+    const struct fc_pool2d_toss toss = *given;
+    const bool planes = toss.dx_lane != 1;
+    const int64_t outer = planes ? toss.lanes : toss.windows;
+    const int64_t inner = planes ? toss.windows : toss.lanes;
+    const ptrdiff_t number_step = planes ? toss.number_window : 1;
+    const ptrdiff_t dy_step = planes ? toss.dy_window : toss.dy_lane;
+    const ptrdiff_t dx_step = planes ? toss.dx_window : toss.dx_lane;
+    for (int64_t o = 0; o < outer; o++) {
+        const integer *number =
+            (const integer *)toss.numbers + o * (planes ? 1 : toss.number_window);
+        const real *dy = (const real *)toss.dy + o * (planes ? toss.dy_lane : toss.dy_window);
+        real *dx = (real *)toss.dx + o * (planes ? toss.dx_lane : toss.dx_window);
+        for (int64_t left = inner; left > 0; left--) {
+            dx[*number] += *dy;
+            number += number_step;
+            dy += dy_step;
+            dx += dx_step;
+        }
+    }
+}
+
 /* -------------------------------------------------------------------- indices */
 
 /* Gradients from .. until, or to the first whose index is out of range. */

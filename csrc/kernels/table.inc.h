@@ -141,6 +141,7 @@ const struct fc_kernels FC_TABLE = {
          .sweep = {[FC_MAX] = sweep_max, [FC_MIN] = sweep_min},
          .five = {[FC_MAX] = five_max, [FC_MIN] = five_min},
          .toss = toss_gradients,
+         .toss_apart = toss_apart,
          .scatter = scatter_gradients},
     .math = {.function = {[FC_EXP] = exp_array,
                           [FC_LOG] = log_array,
