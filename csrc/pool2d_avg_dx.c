@@ -13,8 +13,7 @@
  * stored as it is. Many channels are lanes, and need no stretching to be summed.
  *
  * A column that is stretched takes a vector store, which crosses cache lines, and planes whose windows share columns
- * are faster transposed: 35x35x192 with windows of 3x3 by strides of 2 took 4.2 ms so, transposed 1.9. Too few of them
- * to be transposed are stretched where rows are short, or parted into more than two phases. */
+ * are faster transposed (pool2d_avg_planes_dx.c). Too few of them to be transposed are stretched where rows are short, or parted into more than two phases. */
 #include "pool2d_avg_dx.h"
 
 #include <string.h>
@@ -319,13 +318,35 @@ static bool make_plan(struct work *work)
     return work->plane <= MOST;
 }
 
+static int64_t items_of(const struct work *work)
+{
+    return work->outer * work->groups * work->blocks * work->bands;
+}
+
+static size_t bytes_of(const struct work *work)
+{
+    return (size_t)(work->group * work->plane) * work->size;
+}
+
+bool fc_pool2d_avg_some_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
+                           const fc_image *dx, void *scratch, size_t *bytes)
+{
+    struct work work = {
+        .pass = pass, .dy = dy, .dx = dx, .size = fc_element_size(pass->dtype), .scratch = scratch};
+    if (!make_plan(&work))
+        return false;
+    *bytes = bytes_of(&work);
+    for (int64_t i = 0; scratch && i < items_of(&work); i++)
+        run_item(&work, i, 0);
+    return true;
+}
+
 fc_status fc_pool2d_avg_dx(const struct fc_pool2d_pass *pass, const fc_image *dy,
                            const fc_image *dx, bool *done)
 {
     struct work work = {.pass = pass, .dy = dy, .dx = dx, .size = fc_element_size(pass->dtype)};
     *done = make_plan(&work);
-    return *done ? fc_pool2d_run_dx(work.outer * work.groups * work.blocks * work.bands, dy, dx,
-                                    (size_t)(work.group * work.plane) * work.size, &work.scratch,
+    return *done ? fc_pool2d_run_dx(items_of(&work), dy, dx, bytes_of(&work), &work.scratch,
                                     run_item, &work)
                  : FC_OK;
 }

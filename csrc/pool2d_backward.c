@@ -124,6 +124,8 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
             status = fc_pool2d_pixel_strips_dx(&pass, dy, dx, &done);
         if (!done && status == FC_OK)
             status = fc_pool2d_avg_dx(&pass, dy, dx, &done);
+        if (!done && status == FC_OK)
+            status = fc_pool2d_avg_planes_dx(&pass, dy, dx, &done);
         if (done || status != FC_OK)
             return status;
         pass.x = *dy;

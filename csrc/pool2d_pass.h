@@ -25,7 +25,7 @@ struct fc_pool2d_pass {
     bool targets_packed; /* targets go to the caller's scratch, [row][column][channel] of a block */
     bool tap_numbers; /* indices are left as the kernel's numbers, which grow so from tap to tap: */
     ptrdiff_t number_step[2]; /* from a row of the window to the next, and to the next column */
-    bool few; /* channels that lie together are lanes however few they are */
+    bool few;                 /* channels that lie together are lanes however few they are */
     struct fc_pool2d_axis axis[2];
     fc_image x;       /* the sources */
     fc_image y;       /* the targets; data is not used */
