@@ -8,6 +8,24 @@
 #include "pool2d_quads.h"
 #include "pool2d_sweep.h"
 
+static fc_status quads(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done)
+{
+    return fc_pool2d_quads_forward(pass, y, NULL, done);
+}
+
+/* Whoever takes some kinds of windows or images, those first that are faster at what both do. */
+static fc_status (*const TAKERS[])(const struct fc_pool2d_pass *pass, const fc_image *y,
+                                   bool *done) = {
+    quads,
+    fc_pool2d_fold_forward,
+    fc_pool2d_lines_forward,
+    fc_pool2d_means_forward,
+    fc_pool2d_pixel_strips_forward,
+    fc_pool2d_sweep_forward,
+    fc_pool2d_halves_forward,
+    fc_pool2d_planes_forward,
+};
+
 fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_image *y,
                     const fc_image *indices)
 {
@@ -28,22 +46,9 @@ fc_status fc_pool2d(const fc_pool2d_params *params, const fc_image *x, const fc_
         pass.indices = *indices;
     for (int d = 0; d < 2; d++)
         fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], false);
-    bool done;
-    status = fc_pool2d_quads_forward(&pass, y, NULL, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_fold_forward(&pass, y, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_lines_forward(&pass, y, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_means_forward(&pass, y, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_pixel_strips_forward(&pass, y, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_sweep_forward(&pass, y, indices, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_halves_forward(&pass, y, &done);
-    if (!done && status == FC_OK)
-        status = fc_pool2d_planes_forward(&pass, y, &done);
+    bool done = false;
+    for (size_t i = 0; i < sizeof TAKERS / sizeof *TAKERS && !done && status == FC_OK; i++)
+        status = TAKERS[i](&pass, y, &done);
     if (done || status != FC_OK)
         return status;
     fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y, &pass.indices}, indices ? 3 : 2);

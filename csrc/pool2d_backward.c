@@ -91,6 +91,51 @@ static fc_status take_gradients(const struct fc_pool2d_pass *search,
                             done);
 }
 
+/* Whoever takes some kinds of windows or images of an average, those first that are faster at what both do. */
+static fc_status (*const TAKERS[])(const struct fc_pool2d_pass *pass, const fc_image *dy,
+                                   const fc_image *dx, bool *done) = {
+    fc_pool2d_means_dx,
+    fc_pool2d_pixel_strips_dx,
+    fc_pool2d_avg_dx,
+    fc_pool2d_avg_planes_dx,
+};
+
+static fc_status average(struct fc_pool2d_pass *pass, const fc_image *dy, const fc_image *dx)
+{
+    if (fc_pool2d_is_whole(pass))
+        return fc_global_avg_pool2d_backward(pass->dtype, dy, dx);
+    fc_status status = FC_OK;
+    bool done = false;
+    for (size_t i = 0; i < sizeof TAKERS / sizeof *TAKERS && !done && status == FC_OK; i++)
+        status = TAKERS[i](pass, dy, dx, &done);
+    if (done || status != FC_OK)
+        return status;
+    pass->x = *dy;
+    pass->y = *dx;
+    fc_pool2d_merge_planes((fc_image *[]){&pass->x, &pass->y}, 2);
+    status = fc_pool2d_plan(pass);
+    return status == FC_OK ? fc_pool2d_run(pass, dx->data, NULL) : status;
+}
+
+/* Of a maximum or minimum; where dx has no pixels windows lie in padding alone, and indices are asked about. */
+static fc_status extreme(const struct fc_pool2d_pass *pass, const struct fc_window *window,
+                         const fc_image *dy, const fc_image *indices, const fc_image *dx)
+{
+    fc_status status = FC_OK;
+    bool done = false;
+    if (!indices)
+        status = fc_pool2d_whole_dx(pass, dy, dx, &done);
+    if (done || status != FC_OK)
+        return status;
+    struct fc_pool2d_axis adjoint[2];
+    for (int d = 0; d < 2; d++)
+        fc_pool2d_axis_set(&adjoint[d], &window->axis[d], true);
+    if (dx->h > 0 && dx->w > 0 && !is_sparse(window, !indices))
+        status = take_gradients(pass, adjoint, dy, indices, dx, &done);
+    return done || status != FC_OK ? status
+                                   : fc_pool2d_scatter_dx(pass, &adjoint[0], dy, indices, dx);
+}
+
 fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy, const fc_image *x,
                              const fc_image *indices, const fc_image *dx)
 {
@@ -98,54 +143,22 @@ fc_status fc_pool2d_backward(const fc_pool2d_params *params, const fc_image *dy,
     fc_status status = check(params, dy, x, indices, dx, &window);
     if (status != FC_OK || dx->n == 0 || dx->c == 0)
         return status;
-    const bool average = params->pooling == FC_AVG;
-    const bool pixels = dx->h > 0 && dx->w > 0; /* else windows lie in padding alone */
-    if (!pixels && (average || !indices))
+    const bool is_average = params->pooling == FC_AVG;
+    if ((dx->h == 0 || dx->w == 0) && (is_average || !indices))
         return FC_OK;
     struct fc_pool2d_pass pass = {.pooling = params->pooling,
                                   .dtype = params->dtype,
-                                  .adjoint = average,
+                                  .adjoint = is_average,
                                   .include_pad = params->count_include_pad,
-                                  .numbered = !average,
-                                  .targets_packed = !average,
+                                  .numbered = !is_average,
+                                  .targets_packed = !is_average,
                                   .kernels = fc_current_kernels(params->dtype)};
     for (int d = 0; d < 2; d++)
-        fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], average);
+        fc_pool2d_axis_set(&pass.axis[d], &window.axis[d], is_average);
     bool done;
     pass.x = x ? *x : *dx;
     status = fc_pool2d_quads_dx(&pass, dy, indices, dx, &done);
     if (done || status != FC_OK)
         return status;
-    if (average) {
-        if (fc_pool2d_is_whole(&pass))
-            return fc_global_avg_pool2d_backward(params->dtype, dy, dx);
-        status = fc_pool2d_means_dx(&pass, dy, dx, &done);
-        if (!done && status == FC_OK)
-            status = fc_pool2d_pixel_strips_dx(&pass, dy, dx, &done);
-        if (!done && status == FC_OK)
-            status = fc_pool2d_avg_dx(&pass, dy, dx, &done);
-        if (!done && status == FC_OK)
-            status = fc_pool2d_avg_planes_dx(&pass, dy, dx, &done);
-        if (done || status != FC_OK)
-            return status;
-        pass.x = *dy;
-        pass.y = *dx;
-        fc_pool2d_merge_planes((fc_image *[]){&pass.x, &pass.y}, 2);
-        status = fc_pool2d_plan(&pass);
-        return status == FC_OK ? fc_pool2d_run(&pass, dx->data, NULL) : status;
-    }
-    if (!indices) {
-        status = fc_pool2d_whole_dx(&pass, dy, dx, &done);
-        if (done || status != FC_OK)
-            return status;
-    }
-    struct fc_pool2d_axis adjoint[2];
-    for (int d = 0; d < 2; d++)
-        fc_pool2d_axis_set(&adjoint[d], &window.axis[d], true);
-    if (pixels && !is_sparse(&window, !indices)) {
-        status = take_gradients(&pass, adjoint, dy, indices, dx, &done);
-        if (done || status != FC_OK)
-            return status;
-    }
-    return fc_pool2d_scatter_dx(&pass, &adjoint[0], dy, indices, dx);
+    return is_average ? average(&pass, dy, dx) : extreme(&pass, &window, dy, indices, dx);
 }

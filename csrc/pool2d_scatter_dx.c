@@ -262,8 +262,23 @@ static int64_t owned_channels(const fc_image *dx, bool planes, bool whole)
     return whole ? fc_max(WHOLE_PLANES / fc_max(dx->h * dx->w, 1), 1) : FC_POOL2D_ABREAST;
 }
 
+static void plan_given(struct scatter *self)
+{
+    const fc_image *dy = self->dy, *dx = self->dx;
+    const bool planes = dx->stride_c != 1 && dx->stride_w == 1;
+    const bool whole = dy->h * dy->w == 1;
+    self->planes = planes && !whole;
+    self->channels = fc_min(dx->c, owned_channels(dx, planes, whole));
+    const int threads = fc_pool2d_dx_width(ENOUGH_PARTS, dy, dx);
+    while (!planes && self->channels > LEAST_CHANNELS &&
+           dx->n * fc_ceil_div(dx->c, self->channels) < threads)
+        self->channels = fc_ceil_div(self->channels, 2);
+    self->sum = fc_pool2d_sum_pixel(&self->pass, dx, self->channels);
+    self->scratch_bytes = fc_round_to_line(fc_pool2d_sum_bytes(dx, self->sum, self->size));
+}
+
 /* Numbers of a block wait in scratch, which is bounded: wider rows keep indices. */
-static fc_status plan_search(struct scatter *self)
+static fc_status plan_numbers(struct scatter *self)
 {
     enum { MOST = 1 << 16 };
     const struct fc_pool2d_pass pass = self->pass;
@@ -283,29 +298,29 @@ static fc_status plan_search(struct scatter *self)
     return fc_pool2d_plan(&self->pass);
 }
 
+static fc_status plan_found(struct scatter *self)
+{
+    const fc_status status = plan_numbers(self);
+    if (status != FC_OK)
+        return status;
+    const struct fc_pool2d_pass *pass = &self->pass;
+    const size_t targets = (size_t)(pass->rows * pass->columns * pass->channels);
+    self->channels = pass->channels;
+    self->target_bytes = fc_round_to_line(targets * self->size);
+    self->scratch_bytes = fc_pool2d_scratch(pass) + self->target_bytes +
+                          fc_round_to_line(targets * sizeof(int64_t) + FC_UNIT_BYTES);
+    return FC_OK;
+}
+
 static fc_status run_scatter(struct scatter *self)
 {
     const fc_image *dy = self->dy, *dx = self->dx;
     if (self->indices) {
-        const bool planes = dx->stride_c != 1 && dx->stride_w == 1;
-        const bool whole = dy->h * dy->w == 1;
-        self->planes = planes && !whole;
-        self->channels = fc_min(dx->c, owned_channels(dx, planes, whole));
-        const int threads = fc_pool2d_dx_width(ENOUGH_PARTS, dy, dx);
-        while (!planes && self->channels > LEAST_CHANNELS &&
-               dx->n * fc_ceil_div(dx->c, self->channels) < threads)
-            self->channels = fc_ceil_div(self->channels, 2);
-        self->sum = fc_pool2d_sum_pixel(&self->pass, dx, self->channels);
-        self->scratch_bytes = fc_round_to_line(fc_pool2d_sum_bytes(dx, self->sum, self->size));
+        plan_given(self);
     } else {
-        const fc_status status = plan_search(self);
+        const fc_status status = plan_found(self);
         if (status != FC_OK)
             return status;
-        const size_t targets = (size_t)(self->pass.rows * self->pass.columns * self->pass.channels);
-        self->channels = self->pass.channels;
-        self->target_bytes = fc_round_to_line(targets * self->size);
-        self->scratch_bytes = fc_pool2d_scratch(&self->pass) + self->target_bytes +
-                              fc_round_to_line(targets * sizeof(int64_t) + FC_UNIT_BYTES);
     }
     choose_parts(self);
     const int64_t items = dx->n * self->channel_blocks * self->bands;

@@ -49,7 +49,6 @@ struct fc_pool2d_found fc_pool2d_sweep_block(const struct fc_pool2d_sweeps *self
                                              const struct fc_pool2d_block *block, char *scratch);
 
 /* A maximum or minimum; *done is false where there are no such windows. */
-fc_status fc_pool2d_sweep_forward(const struct fc_pool2d_pass *pass, const fc_image *y,
-                                  const fc_image *indices, bool *done);
+fc_status fc_pool2d_sweep_forward(const struct fc_pool2d_pass *pass, const fc_image *y, bool *done);
 
 #endif

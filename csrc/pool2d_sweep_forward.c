@@ -89,19 +89,17 @@ static bool is_worth(const struct fc_pool2d_pass *pass)
 }
 
 fc_status fc_pool2d_sweep_forward(const struct fc_pool2d_pass *given, const fc_image *given_y,
-                                  const fc_image *indices, bool *done)
+                                  bool *done)
 {
     struct fc_pool2d_pass planes = *given, *pass = &planes;
     fc_image y_planes = *given_y, *y = &y_planes;
-    fc_pool2d_sweep_merge((fc_image *[]){&pass->x, y, &pass->indices}, indices ? 3 : 2);
-    if (indices)
-        pass->indices.data = indices->data;
+    fc_pool2d_sweep_merge((fc_image *[]){&pass->x, y, &pass->indices}, pass->numbered ? 3 : 2);
     struct forward self = {.sweeps = {.pass = pass,
                                       .x = &pass->x,
                                       .y = y,
                                       .numbered = pass->numbered,
                                       .number_step = {pass->x.w, 1}},
-                           .indices = indices ? &pass->indices : NULL};
+                           .indices = pass->numbered ? &pass->indices : NULL};
     struct fc_pool2d_sweeps *sweeps = &self.sweeps;
     const double pixels = (double)y->h * (double)y->w + (double)pass->x.h * (double)pass->x.w;
     const double operations = (double)y->n * (double)y->c * 4 * pixels;
