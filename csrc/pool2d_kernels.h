@@ -169,7 +169,12 @@ struct fc_pool2d_lines {
     ptrdiff_t x_plane, x_row, dy_plane, dy_row, index_plane, index_row, y_plane, y_row;
     ptrdiff_t x_pixel, dy_pixel, index_pixel, y_pixel; /* of the kernels below */
     ptrdiff_t x_ahead, dy_ahead, index_ahead, y_ahead; /* from planes to those of the next call */
+    int64_t dy_rows, dy_columns;                       /* of windows of 2 x 2 */
+    double sign;
 };
+
+/* The way back of windows of 2 x 2 that slide by one, from the first pixel on, dy_rows x dy_columns of them, as many as
+ * pixels each way or one less. x times `sign`, 1 or -1, is searched for a maximum; there are no indices. */
 
 /* The way back where channels lie together: planes are lanes, a vector or more of them, and rows have up to
  * FC_POOL2D_SLIDE pixels, which lie x_pixel and so on apart. */
@@ -280,6 +285,7 @@ struct fc_pool2d_kernels {
     void (*lines[2])(const struct fc_pool2d_lines *lines); /* maximum and minimum */
     bool (*lines_dx[2])(
         const struct fc_pool2d_lines *lines); /* false: an index is none of its window's */
+    bool (*pairs_dx)(const struct fc_pool2d_lines *lines);
     bool (*slide_dx[2])(const struct fc_pool2d_lines *lines);
     void (*fold[3])(const struct fc_pool2d_fold *fold);
     void (*fold_dx[2])(const struct fc_pool2d_fold_dx *fold); /* maximum and minimum */

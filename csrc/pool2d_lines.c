@@ -22,9 +22,57 @@ struct work {
     const fc_image *y;                /* or dx */
     int64_t share, shares, items;     /* planes of an item, items of an image, and all */
     bool pixels;                      /* channels lie together */
+    bool pairs;                       /* windows are of 2 x 2 */
     struct fc_pool2d_lines lines;
     atomic_bool stray; /* an index lies outside its window, or planes of x have a NaN */
 };
+
+static void set_planes(struct work *work)
+{
+    const fc_image *y = work->y;
+    struct fc_pool2d_lines *lines = &work->lines;
+    lines->rows = y->h;
+    lines->columns = y->w;
+    fc_pool2d_steps(y, &lines->y_row, &lines->y_pixel);
+    fc_pool2d_steps(work->x, &lines->x_row, &lines->x_pixel);
+    fc_pool2d_steps(work->dy, &lines->dy_row, &lines->dy_pixel);
+    fc_pool2d_steps(work->indices, &lines->index_row, &lines->index_pixel);
+    lines->y_plane = y->stride_c;
+    lines->x_plane = work->x ? work->x->stride_c : 0;
+    lines->dy_plane = work->dy ? work->dy->stride_c : 0;
+    lines->index_plane = work->indices ? work->indices->stride_c : 0;
+    work->share = fc_max(ITEM / (y->h * y->w), 1);
+    if (work->pixels)
+        work->share = fc_ceil_div(work->share, TOGETHER) * TOGETHER;
+    work->share = fc_min(work->share, y->c);
+    work->shares = work->pixels ? fc_max(y->c / work->share, 1) : fc_ceil_div(y->c, work->share);
+}
+
+static bool are_pairs(const struct fc_axis *axis)
+{
+    return axis->taps == 2 && axis->stride == 1 && axis->dilation == 1 && axis->before == 0 &&
+           axis->out > 0 && (axis->out == axis->in || axis->out == axis->in - 1);
+}
+
+/* The way back of windows of 2 x 2, over planes. */
+static bool plan_pairs(struct work *work)
+{
+    const struct fc_pool2d_pass *pass = work->pass;
+    const fc_image *dy = work->dy, *dx = work->y;
+    const int64_t lanes =
+        pass->kernels->depthwise.vector_bytes / (int64_t)fc_element_size(pass->dtype);
+    if (!are_pairs(&pass->axis[0].axis) || !are_pairs(&pass->axis[1].axis) || work->indices ||
+        !pass->kernels->pool2d.pairs_dx || dx->w < FEW_COLUMNS || dx->w > 2 * lanes ||
+        dx->h > MOST_PIXELS / dx->w || dx->stride_w != 1 || dy->stride_w != 1 ||
+        work->x->stride_w != 1)
+        return false;
+    work->pairs = true;
+    set_planes(work);
+    work->lines.dy_rows = dy->h;
+    work->lines.dy_columns = dy->w;
+    work->lines.sign = pass->pooling == FC_MAX ? 1 : -1;
+    return true;
+}
 
 static bool make_plan(struct work *work)
 {
@@ -51,23 +99,8 @@ static bool make_plan(struct work *work)
     if (work->indices && (y->w * 8 <= fc_unit(pass->dtype) * FEW_LANES ||
                           (y->w > lanes && y->w * 8 <= lanes * FEW_OF_TWO)))
         planes = false;
-    struct fc_pool2d_lines *lines = &work->lines;
-    lines->rows = y->h;
-    lines->columns = y->w;
-    fc_pool2d_steps(y, &lines->y_row, &lines->y_pixel);
-    fc_pool2d_steps(work->x, &lines->x_row, &lines->x_pixel);
-    fc_pool2d_steps(work->dy, &lines->dy_row, &lines->dy_pixel);
-    fc_pool2d_steps(work->indices, &lines->index_row, &lines->index_pixel);
-    lines->y_plane = y->stride_c;
-    lines->x_plane = work->x ? work->x->stride_c : 0;
-    lines->dy_plane = work->dy ? work->dy->stride_c : 0;
-    lines->index_plane = work->indices ? work->indices->stride_c : 0;
     work->pixels = pixels;
-    work->share = fc_max(ITEM / (y->h * y->w), 1);
-    if (pixels)
-        work->share = fc_ceil_div(work->share, TOGETHER) * TOGETHER;
-    work->share = fc_min(work->share, y->c);
-    work->shares = pixels ? fc_max(y->c / work->share, 1) : fc_ceil_div(y->c, work->share);
+    set_planes(work);
     return planes || pixels;
 }
 
@@ -112,7 +145,9 @@ static void run_item(void *context, int64_t item, int worker)
         lines.index =
             (const int64_t *)(void *)fc_image_at(work->indices, sizeof(int64_t), n, 0, 0, c);
     const struct fc_pool2d_kernels *kernels = &pass->kernels->pool2d;
-    if (!(work->pixels ? kernels->slide_dx : kernels->lines_dx)[pass->pooling](&lines))
+    if (!(work->pairs    ? kernels->pairs_dx
+          : work->pixels ? kernels->slide_dx[pass->pooling]
+                         : kernels->lines_dx[pass->pooling])(&lines))
         atomic_store_explicit(&work->stray, true, memory_order_relaxed);
 }
 
@@ -139,7 +174,7 @@ fc_status fc_pool2d_lines_dx(const struct fc_pool2d_pass *pass, const fc_image *
 {
     struct work work = {
         .pass = pass, .x = indices ? NULL : &pass->x, .dy = dy, .indices = indices, .y = dx};
-    *done = make_plan(&work);
+    *done = plan_pairs(&work) || make_plan(&work);
     if (!*done)
         return FC_OK;
     run(&work);

@@ -37,6 +37,7 @@ enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
 #include "pool2d_marks.inc.h"
 #include "pool2d_quads.inc.h"
 #include "pool2d_lines.inc.h"
+#include "pool2d_pairs.inc.h"
 #include "pool2d_slide.inc.h"
 #include "pool2d_fold.inc.h"
 #include "pool2d_means.inc.h"
@@ -113,6 +114,7 @@ const struct fc_kernels FC_TABLE = {
          .quads_dx = {[FC_MAX] = quads_max_dx, [FC_MIN] = quads_min_dx, [FC_AVG] = quads_avg_dx},
          .lines = {[FC_MAX] = LINE_KERNEL(lines_max), [FC_MIN] = LINE_KERNEL(lines_min)},
          .lines_dx = {[FC_MAX] = LINE_KERNEL(lines_max_dx), [FC_MIN] = LINE_KERNEL(lines_min_dx)},
+         .pairs_dx = LINE_KERNEL(pairs_dx),
          .slide_dx = {[FC_MAX] = slide_max_dx, [FC_MIN] = slide_min_dx},
          .fold = {[FC_MAX] = fold_max, [FC_MIN] = fold_min, [FC_AVG] = fold_avg},
          .fold_dx = {[FC_MAX] = fold_max_dx, [FC_MIN] = fold_min_dx},
