@@ -126,13 +126,15 @@ FC_INLINE const char *window_blocks(const struct fc_pool2d_window *window, int64
 }
 
 /* Columns of a vector or less, as many side by side as a block has vectors: else each selection waits for the one
- * before. Of 8 channels windows of 4 x 4 take 0.6 of the time so on Zen 4. */
+ * before. Of 8 channels windows of 4 x 4 take 0.6 of the time so on Zen 4. Fewer than 8 lanes are hardly ever enough for a
+ * column, and not worth 3 KB. */
 FC_INLINE void window_few(const struct fc_pool2d_window *window, fc_pooling pooling, bool numbered)
 {
+    enum { MANY_LANES = LANES >= 8 };
     const struct window_steps step = {window->x_column, window->y_column, window->number_column, 0};
     const int first = (int)window->lanes;
     int64_t p = 0;
-    for (; p + POOL_VECTORS <= window->columns; p += POOL_VECTORS)
+    for (; MANY_LANES && p + POOL_VECTORS <= window->columns; p += POOL_VECTORS)
         window_block(window, p, 0, step, POOL_VECTORS, true, first, 0, pooling, numbered);
     for (; p < window->columns; p++)
         window_block(window, p, 0, step, 1, true, first, 0, pooling, numbered);
