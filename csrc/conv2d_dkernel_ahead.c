@@ -50,14 +50,17 @@ static void next_line(struct fc_dkernel_ahead *ahead, int64_t lines)
 
 void fc_dkernel_ahead_take(struct fc_dkernel_ahead *ahead, struct fc_dkernel_tile *tile)
 {
-    const int64_t pixels = ahead->pixels, turns = tile->width / pixels;
+    const int64_t turns = tile->width / ahead->pixels * ahead->each;
+    const int64_t pixels = ahead->each > 1 ? 1 : ahead->pixels;
     tile->ahead = tile->x;
     tile->ahead_step = tile->ahead_row = 0;
+    tile->ahead_more = false;
     while (ahead->which < 2 && ahead->image[ahead->which].runs == 0)
         ahead->which++;
     if (ahead->which == 2 || turns == 0 || tile->rows * tile->images == 0)
         return;
     const struct fc_dkernel_runs *image = &ahead->image[ahead->which];
+    tile->ahead_more = ahead->each > 1;
     if (!image->flat) { /* every second pixel of each row, then the others, or all */
         tile->ahead =
             image->at + ahead->line / pixels * FC_CACHE_LINE + ahead->line % pixels * image->pitch;

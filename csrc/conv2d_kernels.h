@@ -14,7 +14,8 @@ enum {
     FC_SLAB = 16,         /* x is packed in slabs of at most 16 channels */
     FC_BLOCK_TERMS = 128, /* terms that are summed before the sum is added to the total */
     FC_TILE_UNITS = 28,   /* the most units that a tile holds, of all its pixels */
-    FC_TILE_ROWS = 3      /* rows of a kernel that one tile of its gradient takes together */
+    FC_TILE_ROWS = 3,     /* rows of a kernel that one tile of its gradient takes together, */
+    FC_ROWS_AHEAD = 4     /* and lines of memory that it fetches with every two pixels */
 };
 
 /* Where the terms of a sum are found: element l of run r is x[offset[r] + p * step + l] for pixel p,
@@ -86,7 +87,8 @@ struct fc_tile {
  * x_row * row + x_step * column further, its dy likewise. Whole units of dy, partial and dkernel (and
  * x of the lane form) are read and written; elements are at most dkernel_elements, units at most
  * tile_units. In dkernel_tile, two pixels after two, memory that is needed later is fetched: a line at ahead +
- * ahead_row * row + ahead_step * (column / 2), in bytes, rows of all images counted on. Where asked,
+ * ahead_row * row + ahead_step * (column / 2), in bytes, rows of all images counted on, in rows_dkernel_tile
+ * FC_ROWS_AHEAD of them, ahead_step apart, where `ahead_more` is set. Where asked,
  * *finite becomes false if something stored is not finite, and dkernel_tile leaves what it reads, pixel after
  * pixel: the elements of x at x_copy, the units of dy at dy_copy. */
 struct fc_dkernel_tile {
@@ -102,6 +104,7 @@ struct fc_dkernel_tile {
     bool *finite;
     const char *ahead;
     ptrdiff_t ahead_step, ahead_row;
+    bool ahead_more;
 };
 
 /* y[p][c] for pixels x channels, laid out anyhow at both ends: a copy, a transposition, or both. Where `stream` is

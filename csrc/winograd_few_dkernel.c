@@ -121,6 +121,7 @@ static struct fc_dkernel_ahead look_ahead(const struct fc_winograd_few_dkernel_j
     return (struct fc_dkernel_ahead){
         .image = {fc_dkernel_runs_of(dy, job->element, &span)},
         .pixels = 2,
+        .each = 1,
     };
 }
 

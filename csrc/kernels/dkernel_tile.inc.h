@@ -130,6 +130,7 @@ FC_INLINE void add_pixels(const struct fc_dkernel_tile *tile, const enum dkernel
 {
     enum { PIXELS = 2 };
     const ptrdiff_t x_step = tile->x_step, dy_step = tile->dy_step, ahead_step = tile->ahead_step;
+    const bool more = form == ROWS && tile->ahead_more;
     real *x_copy = tile->x_copy, *dy_copy = tile->dy_copy;
     for (int64_t all = 0; all < tile->images * tile->rows; all++) {
         const int64_t image = tile->images > 1 ? all / tile->rows : 0;
@@ -144,6 +145,11 @@ FC_INLINE void add_pixels(const struct fc_dkernel_tile *tile, const enum dkernel
             if (form == CHANNELS || form == ROWS)
                 __builtin_prefetch(ahead, 0, 2);
             ahead += ahead_step;
+            if (more)
+                FC_UNROLL (i, FC_ROWS_AHEAD - 1) {
+                    __builtin_prefetch(ahead, 0, 2);
+                    ahead += ahead_step;
+                }
             FC_UNROLL (i, PIXELS) {
                 add_pixel(tile, &at, dy, form, elements, vectors, sum);
                 if (copies)
