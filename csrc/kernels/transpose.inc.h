@@ -92,13 +92,15 @@ FC_INLINE void interleave_rows(const real *x, ptrdiff_t x_row, real *y, int rows
                    : left == LANES ? vload(x + i * x_row + j)
                                    : vload_first(x + i * x_row + j, left);
         interleave(a, group, false);
+        if (rows < group)
+            FC_UNROLL (i, group)
+                a[i] = vcompact(a[i], group, rows);
         FC_UNROLL (i, group) {
             const int64_t at = (j + i * LANES / group) * rows, end = columns * rows;
-            const vreal together = vcompact(a[i], group, rows);
             if (at + LANES <= end)
-                vstore(y + at, together);
+                vstore(y + at, a[i]);
             else if (at < end)
-                vstore_first(y + at, together, (int)(end - at));
+                vstore_first(y + at, a[i], (int)(end - at));
         }
     }
 }
