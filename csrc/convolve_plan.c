@@ -156,7 +156,8 @@ static int64_t one_tap_pixels(const struct fc_convolution *convolution,
 {
     const fc_image *y = &convolution->y;
     const int64_t pixel = plan->channels.c_in * (int64_t)fc_element_size(convolution->dtype);
-    const int64_t share = y->n * y->h * y->w / LEAST_BLOCKS;
+    const bool alone = fc_parallel_width(INT64_MAX, work_of(convolution, plan)) == 1;
+    const int64_t share = y->n * y->h * y->w / (alone ? 1 : LEAST_BLOCKS);
     const int64_t most = fc_min(fc_min(ONE_TAP_BYTES / fc_max(pixel, 1), share), MOST_ONE_TAP);
     return plan->direct && y->stride_c == 1 ? fc_max(most, ONE_TAP_PIXELS) : ONE_TAP_PIXELS;
 }
