@@ -53,7 +53,8 @@ struct fc_fetch {
  * Every chain begins at zero and takes its multiply-adds in the order written; then the chains are
  * added in their order. Rows of kernel are kernel_step apart and hold whole units, as does partial,
  * which may be the same memory as y. lane_tile reads whole units of x. columns are those stored,
- * pixels at most tile_pixels, units (whole units that cover the columns) at most tile_units. Where `stream`
+ * pixels at most tile_pixels, units (whole units that cover the columns) at most tile_units. `narrow` may be set where
+ * half of the last unit, or more, is no columns: of conv_tile, which then may leave that half out. Where `stream`
  * is set, each pixel of y begins with a line, columns are whole units, and y may be stored past the caches. What
  * has been fetched of `ahead` is left behind: `at` moves on. */
 struct fc_tile {
@@ -66,7 +67,7 @@ struct fc_tile {
     ptrdiff_t kernel_step, partial_step, residual_step, y_step;
     ptrdiff_t x_second, partial_second, residual_second, y_second;
     int pixels, columns, units;
-    bool stream;
+    bool stream, narrow;
     fc_activation activation;
     struct fc_fetch ahead[2];
 };

@@ -131,9 +131,10 @@ static void aim_tile(struct fc_convolve_item *item, const struct aim *aim, enum 
         channels->panel * (way == ALONG ? 1 : patch->columns) * (way == ACROSS ? patch->rows : 1);
     tile->activation = FC_LINEAR;
     tile->columns = tile->units * (int)channels->unit;
-    tile->stream = false;
+    tile->stream = tile->narrow = false;
     if (!aim->last || !in_place(convolution))
         return;
+    tile->narrow = 2 * (tile->columns - aim->columns) >= channels->unit;
     tile->columns = aim->columns;
     tile->stream = item->job->plan->stream;
     tile->y_step = step_of(item, &convolution->y, way);

@@ -95,6 +95,23 @@ def test_every_channel_count(isa: str, c_in: int, dtype: str) -> None:
             np.testing.assert_array_equal(y, expected, err_msg=f"c_out={c_out} {data_format}")
 
 
+@pytest.mark.parametrize("c_in", [5, 300])
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+def test_outputs_that_leave_half_of_a_vector_empty(isa: str, c_in: int, dtype: str) -> None:
+    """Around half of each vector, by whole tiles and shorter ones, of one chain and of three."""
+    for c_out in (1, 2, 4, 5, 8, 9, 12, 13, 17, 20, 21, 24, 25, 40, 41):
+        for activation in (None, "relu", "relu6"):
+            problem = Conv2DProblem(1, 3, 11, c_in, c_out, 1, 1, dtype=dtype)
+            a = problem.draw_arrays(strategies.whole_numbers)
+            y = functional.conv2d(
+                a["x"], a["kernel"], a["bias"], activation=activation, **problem.geometry
+            )
+            expected = reference.conv2d(
+                a["x"], a["kernel"], a["bias"], activation=activation, **problem.geometry
+            )
+            np.testing.assert_array_equal(y, expected, err_msg=f"c_out={c_out} {activation}")
+
+
 @pytest.mark.parametrize("w", range(1, 68))
 def test_every_width(isa: str, w: int) -> None:
     """Each row length around one to four vectors, where kernels may take vectors along the row."""

@@ -29,108 +29,10 @@
  * a tile takes the same columns of two rows, each with three base pointers. A 7 x 2 tile would keep
  * the ports as busy, but each tile pays some 60 cycles in which they are not, for its start and its
  * end, and reads the kernel anew: 7 x 7 maps reach 91 % of the peak with two rows, 85 % with one. */
+#include "conv_end.inc.h"
 
-/* The number of vectors that hold a tile's columns. */
-enum {
-    UNIT_VECTORS = FC_UNIT_BYTES / (int)sizeof(vreal),
-    TILE_UNITS = TILE_VECTORS / UNIT_VECTORS,
-    SUM_PIXELS = TILE_PIXELS * TILE_UNITS, /* of one unit */
-    TOTALS_IN_REGISTERS = CHAIN_PIXELS < TILE_PIXELS,
-    NEAR_BYTES = 512
-};
+enum { TOTALS_IN_REGISTERS = CHAIN_PIXELS < TILE_PIXELS, NEAR_BYTES = 512 };
 _Static_assert((TILE_PIXELS)*TILE_UNITS <= FC_TILE_UNITS, "the total of a tile has room");
-
-/* NaN compares false and stays. */
-FC_INLINE vreal relu(vreal a) { return vgreater_of(vzero(), a); }
-
-FC_INLINE vreal relu6(vreal a) { return vlesser_of(vset1(6), relu(a)); }
-
-FC_INLINE vreal activate(vreal a, fc_activation activation)
-{
-    return activation == FC_RELU ? relu(a) : activation == FC_RELU6 ? relu6(a) : a;
-}
-
-/* Where pixel p's y, or partial sum, or residual lies: in the first row of the tile or the second,
- * which begins at pixel `half`. */
-FC_INLINE ptrdiff_t pixel_at(int p, int half, ptrdiff_t step, ptrdiff_t second)
-{
-    return p < half ? p * step : second + (p - half) * step;
-}
-
-/* y = activation(sum + bias + residual) for one vector of a tile. */
-FC_INLINE vreal finish_vector(const struct fc_tile *tile, vreal sum, int p, int half, int v,
-                              int lanes)
-{
-    if (tile->bias)
-        sum = vadd(sum, vload_first((const real *)tile->bias + v * LANES, lanes));
-    if (tile->residual)
-        sum = vadd(sum,
-                   vload_first((const real *)tile->residual +
-                                   pixel_at(p, half, tile->residual_step, tile->residual_second) +
-                                   v * LANES,
-                               lanes));
-    return activate(sum, tile->activation);
-}
-
-/* The elaborate end: through memory, once an output, so that it is one body instead of one a tile. */
-static __attribute__((noinline)) void finish_sums(const struct fc_tile *tile, const real *sums,
-                                                  int half, int vectors)
-{
-    for (int p = 0; p < tile->pixels; p++)
-        for (int v = 0; v < vectors && v * LANES < tile->columns; v++) {
-            const int left = tile->columns - v * LANES, lanes = left < LANES ? left : LANES;
-            real *y = (real *)tile->y + pixel_at(p, half, tile->y_step, tile->y_second) + v * LANES;
-            const vreal sum = vload(sums + (p * vectors + v) * LANES);
-            vstore_first(y, finish_vector(tile, sum, p, half, v, lanes), lanes);
-        }
-}
-
-/* Large tiles have a body that stores past the caches: of large results most are. From the registers, since
- * with a detour through memory, as finish_sums takes, VGG's first layer took 11.4 ms, not 8.6; with stores to
- * lines that must be read first 13.7. Pairs are large too: 3 to 64 channels of 128 images of 32x32, in pairs of 7
- * pixels, took 6.9 ms on Zen 4 while they did not, and take 5.1. */
-FC_INLINE bool streams_tile(const int pixels, const int vectors)
-{
-    return pixels + 2 >= TILE_PIXELS && vectors == TILE_VECTORS;
-}
-
-/* What most ends ask for, whole vectors with or without a bias and a ReLU, is done in the registers:
- * through memory a bias took 280 cycles a tile, of 380 that 27 terms of a first layer take. All that is
- * read of the tile is read before the first store, which the compiler must take for a change of it. */
-FC_INLINE void finish_tile(const struct fc_tile *tile, const bool stream, const int pixels,
-                           const int half, const int vectors, vreal sum[SUM_PIXELS][TILE_VECTORS])
-{
-    if (tile->residual || tile->activation == FC_RELU6 || tile->columns != vectors * LANES) {
-        real sums[TILE_PIXELS * TILE_VECTORS * LANES];
-        FC_UNROLL (p, pixels)
-            FC_UNROLL (v, vectors)
-                vstore(sums + (p * vectors + v) * LANES, sum[p][v]);
-        finish_sums(tile, sums, half, vectors);
-        return;
-    }
-    if (tile->bias)
-        FC_UNROLL (v, vectors) {
-            const vreal bias = vload((const real *)tile->bias + v * LANES);
-            FC_UNROLL (p, pixels)
-                sum[p][v] = vadd(sum[p][v], bias);
-        }
-    if (tile->activation == FC_RELU)
-        FC_UNROLL (p, pixels)
-            FC_UNROLL (v, vectors)
-                sum[p][v] = relu(sum[p][v]);
-    const ptrdiff_t step = tile->y_step;
-    real *y = tile->y, *second = y + tile->y_second;
-    FC_UNROLL (p, pixels) {
-        if (p == half)
-            y = second;
-        FC_UNROLL (v, vectors)
-            if (stream)
-                vstream(y + v * LANES, sum[p][v]);
-            else
-                vstore(y + v * LANES, sum[p][v]);
-        y += step;
-    }
-}
 
 /* The next run's, or row's, share. Each is where the one before ended: with the address of run r anew from r, for
  * which no register is left, a tile of 27 terms took 6 cycles more of 198 on Zen 4. */
@@ -206,11 +108,13 @@ FC_INLINE void add_total(const real *total, const int pixels, const int vectors,
 
 /* half: the pixels of the first row, all of them where there is no second. */
 FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixels, const int half,
-                         const int vectors)
+                         const int vectors, const bool narrow)
 {
+    const int whole = narrow ? vectors - 1 : vectors; /* vectors, and half of one */
     const bool kept = TOTALS_IN_REGISTERS && pixels * vectors <= CHAIN_PIXELS * TILE_VECTORS;
-    const bool streams = !lanes && streams_tile(pixels, vectors);
+    const bool streams = !lanes && !narrow && streams_tile(pixels, vectors);
     vreal sum[SUM_PIXELS][TILE_VECTORS], kept_total[SUM_PIXELS][TILE_VECTORS];
+    vhalf low[SUM_PIXELS];
     const struct fc_chain *chain = tile->chains;
     if (kept)
         begin_totals(tile, pixels, half, vectors, kept_total);
@@ -219,9 +123,11 @@ FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixel
         if ((lanes || chain == tile->chains + tile->chain_count - 1) && !(streams && tile->stream))
             fetch_y(tile, pixels, half, vectors);
         const int64_t length = lanes ? 1 : chain->length;
-        FC_UNROLL (p, pixels)
-            FC_UNROLL (v, vectors)
+        FC_UNROLL (p, pixels) {
+            FC_UNROLL (v, whole)
                 sum[p][v] = vzero();
+            low[p] = vlow(vzero());
+        }
         for (; r < (lanes ? tile->runs.count : chain->end); r++) {
             FC_AGAIN(tile);
             if (!lanes)
@@ -238,17 +144,24 @@ FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixel
                 if (!lanes)
                     fetch_kernel(kernel, vectors);
                 vreal k[TILE_VECTORS];
-                FC_UNROLL (v, vectors)
+                FC_UNROLL (v, whole)
                     k[v] = vload(kernel + v * LANES);
+                const vhalf rest = narrow ? vload_half(kernel + whole * LANES) : vlow(vzero());
                 FC_UNROLL (p, pixels) {
                     const int q = half < pixels && p >= half ? p - half + 9 : p;
                     const real *pixel = base[q / 3] + q % 3 * step + l;
-                    FC_UNROLL (v, vectors)
+                    FC_UNROLL (v, whole)
                         sum[p][v] =
                             vfma(lanes ? vload(pixel + v * LANES) : vset1(*pixel), k[v], sum[p][v]);
+                    if (narrow)
+                        low[p] = vfma_half(whole ? vlow(vset1(*pixel)) : vset1_half(*pixel), rest,
+                                           low[p]);
                 }
             }
         }
+        if (narrow)
+            FC_UNROLL (p, pixels)
+                sum[p][whole] = vwiden(low[p]);
         FC_AGAIN(tile);
         real *total = tile->total;
         const bool first = lanes || chain == tile->chains;
@@ -268,7 +181,7 @@ FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixel
                 FC_UNROLL (v, vectors)
                     vstore(total + (p * vectors + v) * LANES, sum[p][v]);
     }
-    finish_tile(tile, streams && tile->stream, pixels, half, vectors, sum);
+    finish_tile(tile, streams && tile->stream, narrow, pixels, half, vectors, sum);
 }
 
 /* What row r of x adds to the first row of outputs, to the second, or to both: `vectors` of the sums, from
@@ -323,23 +236,51 @@ FC_INLINE void shared_sums(struct fc_tile *tile, const int pixels)
         }
     if (tile->partial)
         add_partial(tile, 2 * pixels, pixels, UNIT_VECTORS, sum);
-    finish_tile(tile, false, 2 * pixels, pixels, UNIT_VECTORS, sum);
+    finish_tile(tile, false, false, 2 * pixels, pixels, UNIT_VECTORS, sum);
 }
 
 /* The same body for each number of pixels, so that a ragged row costs no more than its pixels. */
-#define FC_TILE_CASE(lanes, key, pixels)                       \
-    case key:                                                  \
-        if (TILE_UNITS > 1 && tile->units == 1)                \
-            conv_sums(tile, lanes, pixels, key, UNIT_VECTORS); \
-        else                                                   \
-            conv_sums(tile, lanes, pixels, key, TILE_VECTORS); \
+#define FC_TILE_CASE(lanes, key, pixels)                              \
+    case key:                                                         \
+        if (TILE_UNITS > 1 && tile->units == 1)                       \
+            conv_sums(tile, lanes, pixels, key, UNIT_VECTORS, false); \
+        else                                                          \
+            conv_sums(tile, lanes, pixels, key, TILE_VECTORS, false); \
         return;
 #define FC_CONV_CASE(pixels) FC_TILE_CASE(false, pixels, pixels)
 #define FC_PAIR_CASE(half) FC_TILE_CASE(false, half, 2 * (half))
 #define FC_LANE_CASE(pixels) FC_TILE_CASE(true, pixels, pixels)
 
+enum {
+    NARROW = HALVES || UNIT_VECTORS > 1,
+    NARROW_VECTORS = HALVES ? TILE_VECTORS : TILE_VECTORS - UNIT_VECTORS / 2
+};
+
+/* Whether there is a body that leaves out half of the last unit: of whole tiles alone, as most are. 512 to 24 channels
+ * at 14x14 took 0.45 ms on Zen 4 and take 0.39, 240 to 40 at 28x28 1.31 and 1.15. */
+FC_INLINE bool is_narrow(const struct fc_tile *tile)
+{
+    const int pixels = tile->pixels;
+    return NARROW && tile->narrow &&
+           (pixels == TILE_PIXELS || (pixels == CHAIN_PIXELS && tile->units == TILE_UNITS));
+}
+
+FC_SPILL_TO_STACK static __attribute__((noinline)) void conv_narrow(struct fc_tile *tile)
+{
+    if (TILE_UNITS > 1 && tile->units == 1)
+        conv_sums(tile, false, TILE_PIXELS, TILE_PIXELS, UNIT_VECTORS, HALVES);
+    else if (CHAIN_PIXELS == TILE_PIXELS || tile->pixels == TILE_PIXELS)
+        conv_sums(tile, false, TILE_PIXELS, TILE_PIXELS, NARROW_VECTORS, HALVES);
+    else
+        conv_sums(tile, false, CHAIN_PIXELS, CHAIN_PIXELS, NARROW_VECTORS, HALVES);
+}
+
 FC_SPILL_TO_STACK static void conv_tile(struct fc_tile *tile)
 {
+    if (is_narrow(tile)) {
+        conv_narrow(tile);
+        return;
+    }
     switch (tile->pixels) {
         TILE_CASES(FC_CONV_CASE)
     }

@@ -1,6 +1,8 @@
 /* simd_16_bytes.h: what vectors of 16 bytes share, in NEON and in plain C: words of the vocabulary for which they
  * have no instruction, lane by lane, and those that mean less where a vector is no more than 16 bytes. */
 
+#include "simd_no_halves.h"
+
 /* The first n lanes; the others are read as zero and not written, nor may they be touched. */
 FC_INLINE vreal vload_first(const real *p, int n)
 {

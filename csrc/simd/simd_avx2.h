@@ -33,6 +33,8 @@ FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
 FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
 FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fmadd)(a, b, c); }
 
+#include "simd_no_halves.h"
+
 FC_INLINE vint viset1(integer a)
 {
 #if FC_REAL == 32

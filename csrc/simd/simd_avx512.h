@@ -45,6 +45,19 @@ FC_INLINE vreal vmul(vreal a, vreal b) { return FC_OP(mul)(a, b); }
 FC_INLINE vreal vdiv(vreal a, vreal b) { return FC_OP(div)(a, b); }
 FC_INLINE vreal vfma(vreal a, vreal b, vreal c) { return FC_OP(fmadd)(a, b, c); }
 
+#if FC_REAL == 32
+/* The lower half of a vector: CPUs that take two cycles for a whole one take one for it. */
+enum { HALVES = 1 };
+typedef __m256 vhalf;
+FC_INLINE vhalf vlow(vreal a) { return _mm512_castps512_ps256(a); }
+FC_INLINE vreal vwiden(vhalf a) { return _mm512_zextps256_ps512(a); }
+FC_INLINE vhalf vload_half(const real *p) { return _mm256_loadu_ps(p); }
+FC_INLINE vhalf vset1_half(real a) { return _mm256_set1_ps(a); }
+FC_INLINE vhalf vfma_half(vhalf a, vhalf b, vhalf c) { return _mm256_fmadd_ps(a, b, c); }
+#else
+#include "simd_no_halves.h"
+#endif
+
 FC_INLINE vmask vgreater(vreal a, vreal b) { return FC_CMP(a, b, _CMP_GT_OQ); }
 FC_INLINE vmask vat_least(vreal a, vreal b) { return FC_CMP(a, b, _CMP_GE_OQ); }
 FC_INLINE vmask visnan(vreal a) { return FC_CMP(a, a, _CMP_UNORD_Q); }
