@@ -292,6 +292,48 @@ void fc_dkernel_add(struct fc_dkernel_part *part, int64_t n)
 
 /* -------------------------------------------------------------------- ahead */
 
+/* What a block of images from n on reads of x, but for what lies in padding. */
+static struct fc_dkernel_span span_of_x(const struct fc_dkernel_part *part,
+                                        const struct fc_patch *patch, int64_t n, int64_t images)
+{
+    const struct fc_dkernel_plan *plan = part->job->plan;
+    const struct fc_channels *channels = &plan->channels;
+    const fc_image *x = &part->job->convolution->x;
+    const int64_t gap = patch->x_row_gap, column = fc_max(patch->x_column, 0);
+    const int64_t row = patch->x_row + fc_ceil_div(fc_max(-patch->x_row, 0), gap) * gap;
+    const int64_t end = fc_min(patch->x_row + (patch->x_rows - 1) * gap + 1, x->h);
+    return (struct fc_dkernel_span){
+        .n = n,
+        .images = images,
+        .row = row,
+        .rows = fc_ceil_div(end - row, gap),
+        .row_gap = gap,
+        .column = column,
+        .columns = fc_min(patch->x_column + patch->x_columns, x->w) - column,
+        .c = plan->grouped ? part->panel * channels->panel : part->group * channels->c_in + part->c,
+        .channels = plan->grouped ? fc_panel_width(channels, part->panel) : part->channels,
+    };
+}
+
+static struct fc_dkernel_span span_of_dy(const struct fc_dkernel_part *part,
+                                         const struct fc_patch *patch, int64_t n, int64_t images)
+{
+    const struct fc_dkernel_plan *plan = part->job->plan;
+    const struct fc_channels *channels = &plan->channels;
+    const int64_t k = part->panel * channels->panel;
+    return (struct fc_dkernel_span){
+        .n = n,
+        .images = images,
+        .row = fc_patch_row(&plan->blocks, patch, 0),
+        .rows = patch->rows,
+        .row_gap = plan->blocks.row_phases,
+        .column = patch->column,
+        .columns = patch->columns,
+        .c = part->group * channels->c_out + k,
+        .channels = fc_min(part->panels * channels->panel, channels->c_out - k),
+    };
+}
+
 void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step)
 {
     const struct fc_dkernel_job *job = part->job;
@@ -314,32 +356,9 @@ void fc_dkernel_look_ahead(struct fc_dkernel_part *part, int64_t step)
     if ((channels->lanes && !plan->grouped) || plan->steps == 1 || planes)
         return;
     const struct fc_patch patch = fc_block_at(plan->axis, &plan->blocks, step % blocks);
-    const int64_t images = fc_min(plan->images, y->n - n), k = part->panel * channels->panel;
-    const int64_t gap = patch.x_row_gap;
-    const int64_t row = patch.x_row + fc_ceil_div(fc_max(-patch.x_row, 0), gap) * gap;
-    const int64_t column = fc_max(patch.x_column, 0);
-    const struct fc_dkernel_span of_x = {
-        .n = n,
-        .images = images,
-        .row = row,
-        .rows = fc_ceil_div(fc_min(patch.x_row + (patch.x_rows - 1) * gap + 1, x->h) - row, gap),
-        .row_gap = gap,
-        .column = column,
-        .columns = fc_min(patch.x_column + patch.x_columns, x->w) - column,
-        .c = plan->grouped ? k : part->group * channels->c_in + part->c,
-        .channels = plan->grouped ? fc_panel_width(channels, part->panel) : part->channels,
-    };
-    const struct fc_dkernel_span of_dy = {
-        .n = n,
-        .images = images,
-        .row = fc_patch_row(&plan->blocks, &patch, 0),
-        .rows = patch.rows,
-        .row_gap = plan->blocks.row_phases,
-        .column = patch.column,
-        .columns = patch.columns,
-        .c = part->group * channels->c_out + k,
-        .channels = fc_min(part->panels * channels->panel, channels->c_out - k),
-    };
+    const int64_t images = fc_min(plan->images, y->n - n);
+    const struct fc_dkernel_span of_x = span_of_x(part, &patch, n, images);
+    const struct fc_dkernel_span of_dy = span_of_dy(part, &patch, n, images);
     part->ahead.which = 0;
     part->ahead.image[0] = fc_dkernel_runs_of(x, job->element, &of_x);
     part->ahead.image[1] = fc_dkernel_runs_of(y, job->element, &of_dy);
