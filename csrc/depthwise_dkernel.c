@@ -327,8 +327,8 @@ fc_status fc_depthwise_dkernel(const struct fc_convolution *convolution,
         fc_parallel_for(1, 1, FC_FLUSH_DENORMALS, add_chunks, &plan);
     if (bias)
         fc_end_channel_sums(bias);
-    /* Of the sums, where they are one after the other: to find each number in dkernel took half the time of a batch of 8
-     * of 1152 channels of 7 x 7 with 5 x 5 taps. Lanes without a channel are zeros. */
+    /* Of the sums, where they are one after the other: to find each number in dkernel took half the time of a batch of
+     * 8 of 1152 channels of 7 x 7 with 5 x 5 taps. Lanes without a channel are zeros. */
     *finite = fc_all_finite(plan.sums, plan.elements, plan.element);
     store(&plan);
     fc_workspace_release(scratch);

@@ -13,7 +13,8 @@
  * stored as it is. Many channels are lanes, and need no stretching to be summed.
  *
  * A column that is stretched takes a vector store, which crosses cache lines, and planes whose windows share columns
- * are faster transposed (pool2d_avg_planes_dx.c). Too few of them to be transposed are stretched where rows are short, or parted into more than two phases. */
+ * are faster transposed (pool2d_avg_planes_dx.c). Too few of them to be transposed are stretched where rows are short,
+ * or parted into more than two phases. */
 #include "pool2d_avg_dx.h"
 
 #include <string.h>

@@ -252,10 +252,10 @@ struct fc_pool2d_means {
 };
 
 /* Windows of 3 x 3 that slide by one where channels lie together: of strips of columns, of all rows, and of a vector of
- * lanes or more; or on the way back of averages, dy as x and dx as y. Pixel (i, j) is at x + i * x_row + j * x_pixel, and
- * averages divide by row_divisors[i] * divisors[j]; of those one before and one after rows are read. With `left` there
- * is a column before the strip, with `right` one after it. `kept` is room for two rows of the strip, of lanes in whole
- * units. With `stream` every vector of y begins at a multiple of its bytes, and may go past the caches.
+ * lanes or more; or on the way back of averages, dy as x and dx as y. Pixel (i, j) is at x + i * x_row + j * x_pixel,
+ * and averages divide by row_divisors[i] * divisors[j]; of those one before and one after rows are read. With `left`
+ * there is a column before the strip, with `right` one after it. `kept` is room for two rows of the strip, of lanes in
+ * whole units. With `stream` every vector of y begins at a multiple of its bytes, and may go past the caches.
  *
  * Back from windows that step by two, as above, whole rows of them: `left`, `right` and `stream` tell nothing, and
  * `kept` is room for a row of them and one more. */

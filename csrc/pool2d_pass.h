@@ -93,7 +93,8 @@ struct fc_pool2d_table {
     int64_t phase;
 };
 
-/* The rows of x that the next row of targets has to itself, from `row` on, asked for while a row of so many is filled. */
+/* The rows of x that the next row of targets has to itself, from `row` on, asked for while a row of so many is
+ * filled. */
 struct fc_lines_ahead fc_pool2d_rows_ahead(const struct fc_pool2d_pass *pass,
                                            const struct fc_pool2d_block *block, int64_t row,
                                            int64_t columns);

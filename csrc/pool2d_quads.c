@@ -72,11 +72,11 @@ static bool streams(const struct work *work)
 
 /* Whether x is fetched before it is read. Two rows of planes side by side, of 640 bytes and more, are followed so badly
  * that VGG's first pooling took 10.0 ms on Zen 4 and takes 3.7, in float64 18.9 and 11.6, and back 12.5 and takes 8.6;
- * of 512 bytes the asking takes a quarter longer, and dy needs none. Four runs of lines, of a pixel each, break off when
- * the prefetcher has just begun: an average of 8x56x56x128 of float64 takes 1.08 ms, and 1.28 without, a maximum of
- * 8x56x56x256 of float32 1.38 and 1.64. Pixels of 8 KB lost up to a tenth, the way back a twentieth, and in the kernel
- * what the cache holds did: to ask by the vector there took 0.91 ms of the former, but a question more in it 9 % of all
- * others. */
+ * of 512 bytes the asking takes a quarter longer, and dy needs none. Four runs of lines, of a pixel each, break off
+ * when the prefetcher has just begun: an average of 8x56x56x128 of float64 takes 1.08 ms, and 1.28 without, a maximum
+ * of 8x56x56x256 of float32 1.38 and 1.64. Pixels of 8 KB lost up to a tenth, the way back a twentieth, and in the
+ * kernel what the cache holds did: to ask by the vector there took 0.91 ms of the former, but a question more in it 9 %
+ * of all others. */
 static bool fetches(const struct work *work)
 {
     const fc_image *x = work->x;

@@ -1,9 +1,9 @@
 /* pool2d_pairs.inc.h: the way back of windows of 2 x 2 that slide by one over planes whose rows fit one or two vectors.
  *
  * As windows of 3 x 3 go back (pool2d_lines.inc.h): a row of x is loaded once and compared with itself a lane on, then
- * with the row below; the windows of a row give their gradients to two rows of dx, to two columns each. A minimum is the
- * maximum of numbers of the other sign, so that there is one body. 18 operations a vector of a row: 13 x 13 x 512 takes
- * 0.23 ms, where planes that were transposed there and back took 0.75. */
+ * with the row below; the windows of a row give their gradients to two rows of dx, to two columns each. A minimum is
+ * the maximum of numbers of the other sign, so that there is one body. 18 operations a vector of a row: 13 x 13 x 512
+ * takes 0.23 ms, where planes that were transposed there and back took 0.75. */
 struct pair_row {
     vreal best[LINE_MOST];
     vmask second[LINE_MOST]; /* of two columns has won */

@@ -143,8 +143,8 @@ static void interleave_few(const real *x, ptrdiff_t x_row, real *y, int rows, in
         interleave_rows(x, x_row, y, rows, columns, FEW_ROWS);
 }
 
-/* Pixels to planes of whole lines, past the caches. By itself: with one question more in the other squares LeNet's first
- * layer took 2.5 % longer, MNIST's gradient 3.6. */
+/* Pixels to planes of whole lines, past the caches. By itself: with one question more in the other squares LeNet's
+ * first layer took 2.5 % longer, MNIST's gradient 3.6. */
 static void turn_past_caches(const struct fc_block *block)
 {
     for (int64_t p = 0; p < block->pixels; p += LANES)
