@@ -13,10 +13,10 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import LinkError
 
 FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
-ORDER = []  # tells the linker which functions to put side by side
+ORDER = []  # tells the linker which functions to put side by side, and which nobody calls
 if get_platform() == "linux-x86_64":
     FLAGS.append("-ffunction-sections")
-    ORDER.append("-Wl,-T,csrc/isa/order.ld")
+    ORDER += ["-Wl,-T,csrc/isa/order.ld", "-Wl,--gc-sections"]
     # gcc can carry two numbers into a vector by way of an MMX register, and leaves it at that: the
     # registers of the x87 stay in use, and the caller's long doubles are NaN.
     FLAGS.append("-mno-mmx")
