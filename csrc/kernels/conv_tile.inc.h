@@ -106,6 +106,28 @@ FC_INLINE void add_total(const real *total, const int pixels, const int vectors,
             sum[p][v] = vadd(sum[p][v], vload(total + (p * vectors + v) * LANES));
 }
 
+/* The sums of a chain and of those before it, in registers or near memory; partial sums come to those of the first,
+ * or where totals have registers before it. */
+FC_INLINE void join_chains(const struct fc_tile *tile, const bool kept, const bool first,
+                           const bool last, const int pixels, const int half, const int vectors,
+                           vreal sum[SUM_PIXELS][TILE_VECTORS],
+                           vreal kept_total[SUM_PIXELS][TILE_VECTORS])
+{
+    real *total = tile->total;
+    if (kept && (!first || !last || tile->partial))
+        FC_UNROLL (p, pixels)
+            FC_UNROLL (v, vectors)
+                sum[p][v] = kept_total[p][v] = vadd(sum[p][v], kept_total[p][v]);
+    else if (!kept && !first)
+        add_total(total, pixels, vectors, sum);
+    else if (!kept && tile->partial)
+        add_partial(tile, pixels, half, vectors, sum);
+    if (!kept && !last)
+        FC_UNROLL (p, pixels)
+            FC_UNROLL (v, vectors)
+                vstore(total + (p * vectors + v) * LANES, sum[p][v]);
+}
+
 /* half: the pixels of the first row, all of them where there is no second. */
 FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixels, const int half,
                          const int vectors, const bool narrow)
@@ -163,23 +185,11 @@ FC_INLINE void conv_sums(struct fc_tile *tile, const bool lanes, const int pixel
             FC_UNROLL (p, pixels)
                 sum[p][whole] = vwiden(low[p]);
         FC_AGAIN(tile);
-        real *total = tile->total;
-        const bool first = lanes || chain == tile->chains;
         const bool last = lanes || chain == tile->chains + tile->chain_count - 1;
-        if (kept && (!first || !last || tile->partial))
-            FC_UNROLL (p, pixels)
-                FC_UNROLL (v, vectors)
-                    sum[p][v] = kept_total[p][v] = vadd(sum[p][v], kept_total[p][v]);
-        else if (!kept && !first)
-            add_total(total, pixels, vectors, sum);
-        else if (!kept && tile->partial)
-            add_partial(tile, pixels, half, vectors, sum);
+        join_chains(tile, kept, lanes || chain == tile->chains, last, pixels, half, vectors, sum,
+                    kept_total);
         if (last)
             break;
-        if (!kept)
-            FC_UNROLL (p, pixels)
-                FC_UNROLL (v, vectors)
-                    vstore(total + (p * vectors + v) * LANES, sum[p][v]);
     }
     finish_tile(tile, streams && tile->stream, narrow, pixels, half, vectors, sum);
 }
