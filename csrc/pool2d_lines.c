@@ -1,5 +1,5 @@
-/* pool2d_lines.c: which poolings by windows of 3 x 3 that slide are done row by row, where planes lie in
- * registers or, on the way back, where channels lie together, and who does which of them. */
+/* pool2d_lines.c: which poolings by windows of 3 x 3 that slide are done row by row, where planes lie in registers or,
+ * on the way back, where channels lie together, which of 2 x 2 are on the way back over planes, and who does them. */
 #include "pool2d_lines.h"
 
 #include <stdatomic.h>
