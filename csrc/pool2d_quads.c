@@ -15,7 +15,7 @@ enum {
     MOST_PIXELS = 1 << 30, /* of a plane: indices fit the lanes */
     LEAST_ALONE =
         16 << 20,        /* bytes of a result that is stored past the caches, where x is not read */
-    FETCHED = 4,         /* windows at a time, whose x is asked for ahead, */
+    FETCHED = 2,         /* windows at a time, whose x is asked for ahead, */
     FETCHED_LANES = 128, /* or of a row of planes */
     AHEAD = 1 << 14,     /* bytes that it lies ahead, */
     AHEAD_PIXELS = 1 << 12,         /* or where channels are lanes */
@@ -74,12 +74,12 @@ static bool streams(const struct work *work)
 /* Whether x is fetched before it is read. Two rows of planes side by side, of 640 bytes and more, are followed so badly
  * that VGG's first pooling took 10.0 ms on Zen 4 and takes 3.7, in float64 18.9 and 11.6, and back 12.5 and takes 8.6;
  * of 512 bytes the asking takes a quarter longer, and dy needs none. Four runs of lines, of a pixel each, break off
- * when the prefetcher has just begun: on Zen 5 VGG's first pooling with channels together, 256 bytes a pixel, goes back
- * in 4.7 ms, not 5.9, of float64 forward in 6.3, not 12.0, and back in 8.4, not 14.9, an average of 8x56x56x128 of
- * float64 takes 0.68 ms, not 0.83. Planes want their lines 16 KB ahead, these no more than 4 (forward 6.3 and 7.7 of
- * those 12.0), and the way back a window at a time (0.83 and 0.96 for 8x28x28x512 of float64, 1.17 before). Pixels of
- * 8 KB lost up to a tenth, and in the kernel what the cache holds did: to ask by the vector there took 0.91 ms of 1.38
- * for a maximum of 8x56x56x256, but a question more in it 9 % of all others. */
+ * when the prefetcher has just begun: on Zen 5 VGG's first pooling with channels together, 256 bytes a pixel, takes 3.4
+ * ms, not 3.8, back 4.9 and not 6.2, in float64 8.3 and not 12.1, back 9.7 and not 15, an average of 8x56x56x128 of
+ * float64 0.65, not 0.75. Planes want their lines 16 KB ahead, these no more than 4; and near caches, since of what
+ * is asked for at once for farther ones there Zen 5 forgets some: 10.7 for those 8.3. Pixels of 8 KB lost up to a
+ * tenth, and in the kernel what the cache holds did: to ask by the vector there took 0.91 ms of 1.38 for a maximum of
+ * 8x56x56x256, but a question more in it 9 % of all others. */
 static bool fetches(const struct work *work)
 {
     const fc_image *x = work->x;
@@ -166,7 +166,7 @@ static void run_quads(struct work *work, const struct fc_pool2d_quads *quads)
 static void fetch_lines(struct work *work, const struct fc_pool2d_quads *lines)
 {
     const ptrdiff_t size = (ptrdiff_t)fc_element_size(work->pass->dtype);
-    const int64_t together = work->columns ? FETCHED_LANES : work->dx ? 1 : FETCHED;
+    const int64_t together = work->columns ? FETCHED_LANES : FETCHED;
     const ptrdiff_t ahead = work->columns ? AHEAD : AHEAD_PIXELS;
     for (int64_t line = 0; line < lines->lines; line++)
         for (int64_t column = 0; column < lines->columns; column += together) {
@@ -185,7 +185,7 @@ static void fetch_lines(struct work *work, const struct fc_pool2d_quads *lines)
             const ptrdiff_t bytes = 2 * some.columns * lines->x_pixel * size;
             for (ptrdiff_t at = ahead; at < ahead + bytes; at += FC_CACHE_LINE)
                 for (int i = 0; i < 2; i++)
-                    __builtin_prefetch((const char *)some.x + i * lines->x_row * size + at, 0, 2);
+                    __builtin_prefetch((const char *)some.x + i * lines->x_row * size + at, 0, 3);
             run_quads(work, &some);
         }
 }
