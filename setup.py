@@ -13,6 +13,8 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import LinkError
 
 FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
+# The Python module calls small functions that gcc would write out: 9 KB of a wheel, 20 ns of a call.
+MODULE_FLAGS = ["-finline-limit=20"]
 ORDER = []  # tells the linker which functions to put side by side, and which nobody calls
 if get_platform() == "linux-x86_64":
     FLAGS.append("-ffunction-sections")
@@ -34,9 +36,13 @@ class ParallelBuildExt(build_ext):
         """Build ext as setuptools does, but all sources at once and like functions together."""
         compile_serially = self.compiler.compile
 
+        def compile_one(source: str, *, extra_postargs: list[str], **options: Any) -> list[str]:
+            more = [] if source.startswith("csrc") else MODULE_FLAGS
+            return compile_serially([source], extra_postargs=[*extra_postargs, *more], **options)
+
         def compile_in_parallel(sources: list[str], **options: Any) -> list[str]:
             with ThreadPoolExecutor(cpu_count()) as pool:
-                objects = pool.map(lambda source: compile_serially([source], **options), sources)
+                objects = pool.map(lambda source: compile_one(source, **options), sources)
                 return [name for names in objects for name in names]
 
         link_as_it_comes = self.compiler.link_shared_object

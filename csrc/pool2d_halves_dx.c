@@ -3,8 +3,8 @@
  *
  * The winners of two rows of windows are kept, as numbers of taps, with a column of no window's at either end;
  * each row that is searched, or told from indices, makes up two rows of dx. So x is read, and dx written, in
- * the order of memory and by turns. Where vectors have 16 elements and x has no NaN, both are one walk, which
- * keeps no numbers. */
+ * the order of memory and by turns. Where vectors are lines and x has no NaN, both are one walk, which keeps no
+ * numbers. */
 #include "pool2d_halves_dx.h"
 
 #include <stdatomic.h>

@@ -6,15 +6,15 @@
  * second belongs to no other row of windows, and what the third gets waits, with the winners of its columns, for the
  * row below. So a window takes 8 comparisons, 6 maxima, 9 additions and 17 selections, 6 loads and 6 stores: 20
  * cycles of Zen 4's ports, where numbers that are kept and compared took 60. 27 x 27 x 192 go back in 0.18 ms, not
- * 0.26. 8 doubles gained 4 %, since memory is what they wait for. With AVX2, whose masks are vectors and which stores
- * half a line at a time, it took 1.2 times as long. */
-#define PIXELS_KERNEL(function) (LANES == 16 ? (function) : NULL)
+ * 0.26, on Zen 5 those of float64 in 0.30, not 0.38. With AVX2, whose masks are vectors and which stores half a line at a
+ * time, it took 1.2 times as long. */
+#define PIXELS_KERNEL(function) (LANES * sizeof(real) == 64 ? (function) : NULL)
 
 /* Windows of all channels before those that follow in the row: stores past the caches, and what memory is asked
  * for, come near each other so, 112 x 112 x 64 in 1.7 ms where whole rows took 2.0. In the cache those are a tenth
- * faster. The next row of dy is asked for as well: on Zen 5 that takes 0.86 ms and not 1.84, 147 x 147 x 64 1.6 and not
- * 3.9. */
-enum { PIXELS_CHUNK = 8, PIXELS_AHEAD = 4 /* rows of x */ };
+ * faster. Of float64 half as many: on Zen 5 2.1 ms, not 3.4, 147 x 147 x 64 3.9, not 5.1. The next row of dy is asked
+ * for as well: of float32 that takes 0.86 ms there and not 1.84, 147 x 147 x 64 1.6 and not 3.9. */
+enum { PIXELS_CHUNK = 32 / (int)sizeof(real), PIXELS_AHEAD = 2 /* rows of x */ };
 
 /* What waits below a window: the best of its last row of columns, and what that row is given. */
 struct pixels_kept {
