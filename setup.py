@@ -13,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import LinkError
 
 FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "-pthread"]
-# The Python module calls small functions that gcc would write out: 9 KB of a wheel, 20 ns of a call.
+# The module calls small functions that gcc would write out: 9 KB of a wheel, 20 ns of a call.
 MODULE_FLAGS = ["-finline-limit=20"]
 ORDER = []  # tells the linker which functions to put side by side, and which nobody calls
 if get_platform() == "linux-x86_64":
