@@ -4,7 +4,7 @@ Fed channels_last, the graph holds a transpose on each side, which its compiler 
 layouts of the operator.  The result is written straight into a fresh NumPy array that is bound
 as the output: the quickest way there to a result that outlives the next call.  float32 is asked
 for by name, since on a CPU with AMX it would compute in bfloat16.  Held to AVX2 its dense layers
-take AVX-512 all the same, 195 GFLOP/s where AVX2's peak is 131, and have no part.
+take AVX-512 all the same, and have no part: 195 GFLOP/s on a Zen 5, where AVX2's peak is 131.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Engine:
             raise Unsupported("no such gradient")
         last, dense = task.data_format == CHANNELS_LAST, layer.op == "dense"
         if dense and "ONEDNN_MAX_CPU_ISA" in os.environ:
-            raise Unsupported("dense layers are not held to it")
+            raise Unsupported("dense layers cannot be held to avx2")
         source = problem.dy if backward else problem.x
         fed = source.reshape(layer.n, -1) if dense else source
         if not dense and not last:
