@@ -28,6 +28,7 @@ enum {
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
     ONE_TAP_BYTES = 28 * 1024,
     MOST_ONE_TAP = 448, /* of fewer channels */
+    FAR_BYTES = 448 * 1024, /* of more, which come from the second-level cache at any rate */
     BLOCK_COLUMNS = 64,
     CHUNK_COLUMNS = 28, /* a block that is cut in channels is at least so wide */
     CHUNK_PANELS = 8,   /* and keeps strips of so many panels, */
@@ -158,7 +159,10 @@ static int64_t one_tap_pixels(const struct fc_convolution *convolution,
     const int64_t pixel = plan->channels.c_in * (int64_t)fc_element_size(convolution->dtype);
     const bool alone = fc_parallel_width(INT64_MAX, work_of(convolution, plan)) == 1;
     const int64_t share = y->n * y->h * y->w / (alone ? 1 : LEAST_BLOCKS);
-    const int64_t most = fc_min(fc_min(ONE_TAP_BYTES / fc_max(pixel, 1), share), MOST_ONE_TAP);
+    const int64_t near = ONE_TAP_BYTES / fc_max(pixel, 1), far = FAR_BYTES / fc_max(pixel, 1);
+    if (near < ONE_TAP_PIXELS / 2)
+        return fc_max(fc_min(far, BLOCK_PIXELS), ONE_TAP_PIXELS);
+    const int64_t most = fc_min(fc_min(near, share), MOST_ONE_TAP);
     return plan->direct && y->stride_c == 1 ? fc_max(most, ONE_TAP_PIXELS) : ONE_TAP_PIXELS;
 }
 
