@@ -27,7 +27,7 @@ enum {
     WHOLE_PIXELS = 784,   /* where taps in padding are left out by columns too */
     ONE_TAP_PIXELS = 112, /* 28 KB of 64 channels, in the first-level cache: 185 GFLOP/s, not 167 */
     ONE_TAP_BYTES = 28 * 1024,
-    MOST_ONE_TAP = 448, /* of fewer channels */
+    MOST_ONE_TAP = 448,     /* of fewer channels */
     FAR_BYTES = 448 * 1024, /* of more, which come from the second-level cache at any rate */
     BLOCK_COLUMNS = 64,
     CHUNK_COLUMNS = 28, /* a block that is cut in channels is at least so wide */

@@ -88,29 +88,33 @@ struct fc_depthwise_band {
     double value;
 };
 
-/* One row of outputs of a kernel gradient, added to the sums of taps (a, b) and channels c:
+/* Rows of outputs of a kernel gradient, added to the sums of taps (a, b) and channels c:
  *   sums[c / unit * unit * taps + (a * kw + b) * unit + c % unit] +=
- *       pixel[a * row_tap][j * column_step + b * column_tap][c] * dy[j * dy_pixel + c]
- * for j < columns, begin <= c < end, one multiply-add after the other; begin is a whole unit. A unit of
- * channels is 64 bytes; whole units of sums are written. Along the row all lines of x_ahead and dy_ahead are
- * fetched. */
+ *       pixel[i * row_step + a * row_tap][j * column_step + b * column_tap][c] * dy[i * dy_row + j * dy_pixel + c]
+ * for i < rows, j < columns, begin <= c < end, row by row, one multiply-add after the other; begin is a whole unit. A
+ * unit of channels is 64 bytes; whole units of sums are written.
+ *
+ * A walk takes all rows of a block under 3 x 3 taps that lie together, row_step = column_step 1 or 2, with 2 * columns
+ * units in `ring`, and asks for what lies x_next elements after each pixel of x, and dy_next after each of dy. Other
+ * taps are one row at a time, along which all lines of x_ahead and dy_ahead are fetched. */
 struct fc_depthwise_dkernel {
     const void *const *const *pixel;
     const void *dy;
-    void *sums;
-    int64_t columns, begin, end, kh, kw, row_tap, column_step, column_tap;
-    ptrdiff_t dy_pixel;
+    void *sums, *ring;
+    int64_t rows, columns, begin, end, kh, kw, row_step, row_tap, column_step, column_tap;
+    ptrdiff_t dy_row, dy_pixel, x_next, dy_next;
     struct fc_lines_ahead x_ahead, dy_ahead;
 };
 
 /* The columns of a tile of fc_depthwise_pixels, with strides of 1 and with others, and the bytes of its
  * channels. */
 struct fc_depthwise_kernels {
-    int64_t wide_columns, strided_columns, vector_bytes;
+    int64_t wide_columns, strided_columns, vector_bytes, walk_strides;
     void (*pixels)(const struct fc_depthwise_pixels *strip);
     void (*plane)(const struct fc_depthwise_plane *plane);
     void (*walk)(const struct fc_depthwise_walk *walk); /* NULL where a vector has 16 bytes */
     void (*dkernel)(const struct fc_depthwise_dkernel *row);
+    void (*dkernel_walk)(const struct fc_depthwise_dkernel *block);
     void (*pack_band)(const struct fc_depthwise_band *band);
 };
 

@@ -110,110 +110,16 @@ FC_INLINE void dkernel_row(const struct fc_depthwise_dkernel *row, const int kw,
     }
 }
 
-/* 3 x 3 taps and few channels: one vector of channels after the other, its nine sums in registers
- * along the row. With the channels innermost so few sums go to memory and come back so soon that
- * loads of x wait for them: 64 channels took 300 cycles a tile. (With stride 2, which does less with
- * each pixel, walking is the slower one: 1.8 ms against 1.35.) Where there are registers for the nine
- * pixels of x too, three of them are loaded for each output, not nine. */
-enum { WALK_TAPS = 3, WALK_KEEPS_X = TILE_PIXELS * TILE_VECTORS >= 20 };
-
-struct dkernel_walk {
-    vreal sum[WALK_TAPS][WALK_TAPS], x[WALK_TAPS][WALK_TAPS];
-    const void *const *pixel[WALK_TAPS];
-};
-
-FC_INLINE vreal walk_load(const void *p, int64_t c, const bool partial, int lanes)
-{
-    return partial ? vload_first((const real *)p + c, lanes) : vload((const real *)p + c);
-}
-
-/* Output u from the place on; column b of its window was kept in (u + b) % 3. */
-FC_INLINE void walk_kept(struct dkernel_walk *walk, const int u, vreal dy, int64_t c,
-                         const bool partial, int lanes)
-{
-    FC_UNROLL (a, WALK_TAPS) {
-        walk->x[a][(u + 2) % WALK_TAPS] = walk_load(walk->pixel[a][u + 2], c, partial, lanes);
-        FC_UNROLL (b, WALK_TAPS)
-            walk->sum[a][b] = vfma(walk->x[a][(u + b) % WALK_TAPS], dy, walk->sum[a][b]);
-    }
-}
-
-FC_INLINE void walk_loading(struct dkernel_walk *walk, vreal dy, int64_t c, const bool partial,
-                            int lanes)
-{
-    FC_UNROLL (a, WALK_TAPS) {
-        FC_UNROLL (b, WALK_TAPS)
-            walk->sum[a][b] =
-                vfma(walk_load(walk->pixel[a][b], c, partial, lanes), dy, walk->sum[a][b]);
-        walk->pixel[a]++;
-    }
-}
-
-FC_INLINE void dkernel_walk(const struct fc_depthwise_dkernel *row, int64_t c,
-                            struct dkernel_ahead *ahead, const bool partial, int lanes)
-{
-    enum { K = WALK_TAPS };
-    real *sums = (real *)row->sums + c / UNIT * UNIT * K * K + c % UNIT;
-    const void *dy = row->dy;
-    struct dkernel_walk walk;
-    FC_UNROLL (a, K) {
-        walk.pixel[a] = row->pixel[a * row->row_tap];
-        FC_UNROLL (b, K)
-            walk.sum[a][b] = vload(sums + (a * K + b) * UNIT);
-    }
-    int64_t j = 0;
-    if (WALK_KEEPS_X && row->columns >= K) {
-        FC_UNROLL (a, K)
-            FC_UNROLL (b, K - 1)
-                walk.x[a][b] = walk_load(walk.pixel[a][b], c, partial, lanes);
-        for (; j + K <= row->columns; j += K) {
-            fetch_dkernel_ahead(ahead);
-            FC_UNROLL (u, K) {
-                walk_kept(&walk, u, walk_load(dy, c, partial, lanes), c, partial, lanes);
-                dy = (const real *)dy + row->dy_pixel;
-            }
-            FC_UNROLL (a, K)
-                walk.pixel[a] += K;
-        }
-    }
-    for (; j < row->columns; j++) {
-        if (!WALK_KEEPS_X && j % K == 0)
-            fetch_dkernel_ahead(ahead);
-        walk_loading(&walk, walk_load(dy, c, partial, lanes), c, partial, lanes);
-        dy = (const real *)dy + row->dy_pixel;
-    }
-    FC_UNROLL (a, K)
-        FC_UNROLL (b, K)
-            vstore(sums + (a * K + b) * UNIT, walk.sum[a][b]);
-}
-
-static void dkernel_few_channels(const struct fc_depthwise_dkernel *row)
-{
-    struct dkernel_ahead ahead = share_ahead(row, WALK_TAPS);
-    int64_t c = row->begin;
-    for (; c + LANES <= row->end; c += LANES)
-        dkernel_walk(row, c, &ahead, false, LANES);
-    if (c < row->end)
-        dkernel_walk(row, c, &ahead, true, (int)(row->end - c));
-}
-
 static void depthwise_dkernel(const struct fc_depthwise_dkernel *row)
 {
-    enum { FEW_BYTES = 512 };
-    if (row->kh == 3 && row->kw == 3 && row->column_tap == 1 && row->column_step == 1 &&
-        (row->end - row->begin) * (int64_t)sizeof(real) <= FEW_BYTES) {
-        dkernel_few_channels(row);
-        return;
-    }
-
     const int64_t kind = row->column_tap == 1 ? row->kw * 10 + row->column_step : 0;
     switch (kind) {
-    case 31:
-        dkernel_row(row, 3, 1);
-        return;
     case 32:
-        dkernel_row(row, 3, 2);
-        return;
+        if (WALK_STRIDES == 1) {
+            dkernel_row(row, 3, 2);
+            return;
+        }
+        break;
     case 51:
         dkernel_row(row, 5, 1);
         return;

@@ -45,6 +45,7 @@ enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
 #include "depthwise.inc.h"
 #include "depthwise_planes.inc.h"
 #include "depthwise_walk.inc.h"
+#include "depthwise_dkernel_walk.inc.h"
 #include "depthwise_dkernel.inc.h"
 #include "reduce.inc.h"
 #include "winograd.inc.h"
@@ -80,6 +81,8 @@ const struct fc_kernels FC_TABLE = {
                   .plane = depthwise_plane,
                   .walk = WALK_KERNEL(walk_depthwise),
                   .dkernel = depthwise_dkernel,
+                  .dkernel_walk = depthwise_dkernel_walk,
+                  .walk_strides = WALK_STRIDES,
                   .pack_band = pack_depthwise_band},
     .few = {.plane_outputs = FLAT_OUTPUTS,
             .plane_units = FLAT_VECTORS / UNIT_VECTORS,
