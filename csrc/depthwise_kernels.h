@@ -94,9 +94,10 @@ struct fc_depthwise_band {
  * for i < rows, j < columns, begin <= c < end, row by row, one multiply-add after the other; begin is a whole unit. A
  * unit of channels is 64 bytes; whole units of sums are written.
  *
- * A walk takes all rows of a block under 3 x 3 taps that lie together, row_step = column_step 1 or 2, with 2 * columns
- * units in `ring`, and asks for what lies x_next elements after each pixel of x, and dy_next after each of dy. Other
- * taps are one row at a time, along which all lines of x_ahead and dy_ahead are fetched. */
+ * dkernel_walk takes all rows of a block under 3 x 3 taps that lie together, row_step = column_step at most
+ * walk_strides, with room in `ring` for a unit of three rows of x as wide as the block reads, and asks for what lies
+ * x_next elements after each pixel of x and dy_next after each of dy, unless that is 0. dkernel takes one row, along
+ * which it asks for all lines of x_ahead and dy_ahead. */
 struct fc_depthwise_dkernel {
     const void *const *const *pixel;
     const void *dy;
@@ -106,8 +107,8 @@ struct fc_depthwise_dkernel {
     struct fc_lines_ahead x_ahead, dy_ahead;
 };
 
-/* The columns of a tile of fc_depthwise_pixels, with strides of 1 and with others, and the bytes of its
- * channels. */
+/* The columns of a tile of fc_depthwise_pixels, with strides of 1 and with others, the bytes of its channels, and the
+ * most that windows of dkernel_walk slide by. */
 struct fc_depthwise_kernels {
     int64_t wide_columns, strided_columns, vector_bytes, walk_strides;
     void (*pixels)(const struct fc_depthwise_pixels *strip);

@@ -115,7 +115,7 @@ static void depthwise_dkernel(const struct fc_depthwise_dkernel *row)
     const int64_t kind = row->column_tap == 1 ? row->kw * 10 + row->column_step : 0;
     switch (kind) {
     case 32:
-        if (WALK_STRIDES == 1) {
+        if (DKERNEL_STRIDES == 1) {
             dkernel_row(row, 3, 2);
             return;
         }

@@ -6,9 +6,9 @@
  * second belongs to no other row of windows, and what the third gets waits, with the winners of its columns, for the
  * row below. So a window takes 8 comparisons, 6 maxima, 9 additions and 17 selections, 6 loads and 6 stores: 20
  * cycles of Zen 4's ports, where numbers that are kept and compared took 60. 27 x 27 x 192 go back in 0.18 ms, not
- * 0.26, on Zen 5 those of float64 in 0.30, not 0.38. With AVX2, whose masks are vectors and which stores half a line at a
- * time, it took 1.2 times as long. */
-#define PIXELS_KERNEL(function) (LANES * sizeof(real) == 64 ? (function) : NULL)
+ * 0.26, on Zen 5 those of float64 in 0.30, not 0.38. With AVX2, whose masks are vectors and which stores half a line
+ * at a time, it took 1.2 times as long. */
+#define PIXELS_KERNEL(function) (LANES * sizeof(real) == FC_UNIT_BYTES ? (function) : NULL)
 
 /* Windows of all channels before those that follow in the row: stores past the caches, and what memory is asked
  * for, come near each other so, 112 x 112 x 64 in 1.7 ms where whole rows took 2.0. In the cache those are a tenth

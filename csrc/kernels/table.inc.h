@@ -82,7 +82,7 @@ const struct fc_kernels FC_TABLE = {
                   .walk = WALK_KERNEL(walk_depthwise),
                   .dkernel = depthwise_dkernel,
                   .dkernel_walk = depthwise_dkernel_walk,
-                  .walk_strides = WALK_STRIDES,
+                  .walk_strides = DKERNEL_STRIDES,
                   .pack_band = pack_depthwise_band},
     .few = {.plane_outputs = FLAT_OUTPUTS,
             .plane_units = FLAT_VECTORS / UNIT_VECTORS,
