@@ -35,6 +35,26 @@ def test_depthwise_ends(
             np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("data_format", strategies.FORMATS)
+@pytest.mark.parametrize("dtype", strategies.DTYPES)
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_depthwise_kernel_gradient(isa: str, stride: int, dtype: str, data_format: str) -> None:
+    """Blocks of one row, of some and of several, channels around a line, and the borders' taps."""
+    for h, w in ((1, 1), (2, 3), (3, 2), (15, 17), (40, 9), (9, 150)):
+        for channels in (4, 8, 16, 19, 40):
+            problem = Conv2DProblem(
+                2, h, w, channels, channels, 3, 3, stride, "same", 1, channels,
+                dtype=dtype, data_format=data_format,
+            )  # fmt: skip
+            a = problem.draw_arrays(strategies.whole_numbers)
+            gradients = functional.conv2d_backward(
+                a["dy"], a["x"], a["kernel"], needs=("kernel", "bias"), **problem.geometry
+            )
+            expected = reference.conv2d_backward(a["dy"], a["x"], a["kernel"], **problem.geometry)
+            np.testing.assert_array_equal(gradients.dkernel, expected.dkernel)
+            np.testing.assert_array_equal(gradients.dbias, expected.dbias)
+
+
 @pytest.mark.parametrize("dtype", strategies.DTYPES)
 @pytest.mark.parametrize("taps", [3, 5])
 def test_depthwise_planes_are_as_pixels(isa: str, taps: int, dtype: str) -> None:
