@@ -37,6 +37,7 @@ ALGORITHMS = ("auto", "direct", "winograd")
 # What belongs to one sample, so that neither the batch nor the data format may change its bits.
 OF_A_SAMPLE = {"y", "packed", "dx", "max", "indices", "min", "dx max", "dx min", "dx indices"}
 OF_A_SAMPLE |= {"avg", "avg padded", "dx avg", "global max", "dx global max", "dx global avg"}
+OF_A_SAMPLE |= {"global indices", "dx global indices"}
 
 # Large enough to be divided among threads, and each with something ragged about it.
 LARGE: dict[str, Problem] = {
@@ -188,6 +189,7 @@ def pool(problem: PoolProblem, a: Results) -> Results:
     """Return every pooling of x, and all of their gradients."""
     x, dy, words, fmt = a["x"], a["dy"], problem.geometry, {"data_format": problem.data_format}
     largest, indices = functional.max_pool2d(x, return_indices=True, **words)
+    _, of_planes = functional.global_max_pool2d(x, return_indices=True, **fmt)
     plane = dy[:, 0, 0] if problem.data_format == "channels_last" else dy[:, :, 0, 0]
     return {
         "max": largest,
@@ -200,8 +202,12 @@ def pool(problem: PoolProblem, a: Results) -> Results:
         "dx indices": functional.max_pool2d_backward(dy, x, indices=indices, **words),
         "dx avg": functional.avg_pool2d_backward(dy, x.shape, **words),
         "global max": functional.global_max_pool2d(x, **fmt),
+        "global indices": of_planes,
         "global avg": functional.global_avg_pool2d(x, **fmt),
         "dx global max": functional.global_max_pool2d_backward(plane, x, **fmt),
+        "dx global indices": functional.global_max_pool2d_backward(
+            plane, x, indices=of_planes, **fmt
+        ),
         "dx global avg": functional.global_avg_pool2d_backward(plane, x.shape, **fmt),
     }
 

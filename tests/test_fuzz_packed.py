@@ -99,7 +99,7 @@ def winners(draw: Callable[[st.SearchStrategy[Any]], Any], right: Array) -> Any:
     return ARRAYS.get(kind, lambda a: a)(indices)
 
 
-@given(data=st.data(), dtype=DTYPES, name=st.sampled_from(["max", "min"]))
+@given(data=st.data(), dtype=DTYPES, name=st.sampled_from(["max", "min", "global_max"]))
 @settings(max_examples=2 * settings().max_examples)
 def test_indices(data: st.DataObject, dtype: str, name: str) -> None:
     """A gradient goes to each pixel that is named, or the call is refused and nobody written to."""
@@ -120,9 +120,10 @@ def test_indices(data: st.DataObject, dtype: str, name: str) -> None:
         assert named.dtype == np.int64
         assert np.all((named >= -1) & (named < pixels)), "an index outside its plane was taken"
         expected = np.zeros((x.shape[0], pixels, x.shape[3]))
-        n, _, _, c = np.indices(named.shape)
+        places = np.indices(named.shape)  # of windows too, unless they are whole planes
         taken = named >= 0
-        np.add.at(expected, (n[taken], named[taken], c[taken]), dy[taken].astype(float))
+        n, c = places[0][taken], places[-1][taken]
+        np.add.at(expected, (n, named[taken], c), dy[taken].astype(float))
         np.testing.assert_allclose(dx.reshape(expected.shape), expected, atol=1e-5)
     assert same_bits(back(dy, x, indices=right, **operation.words), before), "a later call is wrong"
 
