@@ -233,3 +233,16 @@ def test_a_tile_of_one_unit_reads_no_further(isa: str) -> None:
     """
     command = [sys.executable, "-P", "-c", textwrap.dedent(script), isa]
     subprocess.run(command, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("width", [9, 10, 18])
+@pytest.mark.parametrize("outputs", [17, 33])
+def test_a_last_channel_by_itself(isa: str, outputs: int, width: int) -> None:
+    """Blocks of channels whose last has one: lanes of zeros, at row ends, lie amid those of x."""
+    rng = np.random.default_rng(outputs)
+    x = rng.standard_normal((1, 22, width + 2, 3)).astype(np.float32)
+    kernel = rng.standard_normal((7, 3, 3, outputs)).astype(np.float32)
+    dy = rng.standard_normal((1, 16, width, outputs)).astype(np.float32)
+    dx = functional.conv2d_backward(dy, x, kernel, needs=("x",)).dx
+    expected = reference.conv2d_backward(dy, x, kernel).dx
+    np.testing.assert_allclose(dx, expected, rtol=0, atol=1e-3)

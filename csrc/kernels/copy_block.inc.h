@@ -257,6 +257,20 @@ static void gather_permuted(const struct fc_gather *gather, int64_t first, int l
     }
 }
 
+/* How many elements hold what all lanes read, from that of the first on, or 0 where one lies before it. The last alone
+ * does not tell: lanes may read zeros from elsewhere, the last like the first and others not. */
+static ptrdiff_t gather_span(const ptrdiff_t *offset, int lanes)
+{
+    ptrdiff_t span = 1;
+    for (int i = 1; i < lanes; i++) {
+        const ptrdiff_t distance = offset[i] - offset[0];
+        if (distance < 0)
+            return 0;
+        span = distance < span ? span : distance + 1;
+    }
+    return span;
+}
+
 /* The lanes of narrow groups: of 4 channels, 4 of 16 lanes read the same one. Element by element it
  * takes a cycle each, more than the multiply-adds that follow. */
 static void gather_lanes(const struct fc_gather *gather)
@@ -264,7 +278,7 @@ static void gather_lanes(const struct fc_gather *gather)
     for (int64_t first = 0; first < gather->lanes; first += LANES) {
         const int lanes = (int)(gather->lanes - first < LANES ? gather->lanes - first : LANES);
         const ptrdiff_t *offset = gather->offset + first;
-        const ptrdiff_t span = offset[lanes - 1] - offset[0] + 1; /* offsets ascend, or descend */
+        const ptrdiff_t span = gather_span(offset, lanes);
         if (gather->x_pixel == 1 && gather->pixels > 1) {
             gather_planes(gather, first, lanes);
         } else if (span >= 1 && span <= LANES) {
