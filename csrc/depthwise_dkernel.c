@@ -121,9 +121,11 @@ static void aim_next(const struct part *part, const struct fc_patch *patch,
     enum { SHORT_PIXEL = 256, FAR_BYTES = 128 };
     const struct plan *plan = part->plan;
     const fc_image *x = &plan->convolution->x, *dy = &plan->convolution->y;
+    if (plan->transposed && plan->rows < dy->h)
+        return;
     if (plan->transposed) {
-        block->x_next = plan->rows < dy->h ? 0 : next_planes(part, x, &part->here.x);
-        block->dy_next = plan->rows < dy->h ? 0 : next_planes(part, dy, &part->here.y);
+        block->x_next = next_planes(part, x, &part->here.x);
+        block->dy_next = next_planes(part, dy, &part->here.y);
     } else if (dy->c * plan->element <= SHORT_PIXEL) {
         block->x_next = patch->rows * block->row_step * x->stride_h;
         block->dy_next = patch->rows * dy->stride_h;

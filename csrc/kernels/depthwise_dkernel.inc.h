@@ -1,4 +1,5 @@
-/* depthwise_dkernel.inc.h: the kernel gradient of a depthwise convolution, channels in the lanes.
+/* depthwise_dkernel.inc.h: the kernel gradient of a depthwise convolution, channels in the lanes, where no walk
+ * (depthwise_dkernel_walk.inc.h) takes it.
  *
  * Seven outputs of a row and one vector of channels: their dy is held in 7 registers, the sums of a
  * row of taps in kw more, and each pixel of x, loaded once, serves all taps that read it. For 3 x 3
@@ -10,17 +11,16 @@ enum { DKERNEL_COLUMNS = 7 };
 
 /* What is read later, of x and of dy: so many lines of each a step. The row after this one comes to the
  * second-level cache meanwhile: a vector of channels of each pixel at a time is nothing that a
- * prefetcher follows. On Zen 4 64 channels of 112 x 112 with strides 2 took 3.9 ms, now 1.15, 32
- * walked with strides 1 2.4, now 1.35. */
+ * prefetcher follows. On Zen 4 64 channels of 112 x 112 with strides 2 took 3.9 ms, now 1.15. */
 struct dkernel_ahead {
     struct fc_lines_ahead x, dy;
 };
 
 /* Shared out among the steps of a row. */
-FC_INLINE struct dkernel_ahead share_ahead(const struct fc_depthwise_dkernel *row, int64_t columns)
+FC_INLINE struct dkernel_ahead share_ahead(const struct fc_depthwise_dkernel *row)
 {
-    const int64_t steps =
-        (row->columns + columns - 1) / columns * ((row->end - row->begin + LANES - 1) / LANES);
+    const int64_t tiles = (row->columns + DKERNEL_COLUMNS - 1) / DKERNEL_COLUMNS;
+    const int64_t steps = tiles * ((row->end - row->begin + LANES - 1) / LANES);
     return (struct dkernel_ahead){{row->x_ahead.data, (row->x_ahead.lines + steps - 1) / steps},
                                   {row->dy_ahead.data, (row->dy_ahead.lines + steps - 1) / steps}};
 }
@@ -41,8 +41,7 @@ FC_INLINE void dkernel_taps(const void *const *pixel, const vreal *dy, int64_t c
         sum[b] = vload(sums + b * UNIT);
     FC_UNROLL (q, (DKERNEL_COLUMNS - 1) * stride + kw)
         if (q < (count - 1) * stride + kw) {
-            const real *p = (const real *)pixel[q] + c;
-            const vreal x = partial ? vload_first(p, lanes) : vload(p);
+            const vreal x = depthwise_x(pixel[q], c, partial, lanes);
             FC_UNROLL (j, DKERNEL_COLUMNS)
                 if (j < count && q - j * stride >= 0 && q - j * stride < kw)
                     sum[q - j * stride] = vfma(x, dy[j], sum[q - j * stride]);
@@ -60,8 +59,8 @@ FC_INLINE void dkernel_any_taps(const struct fc_depthwise_dkernel *row, const vo
         vreal sum = vload(sums + b * UNIT);
         FC_UNROLL (j, DKERNEL_COLUMNS)
             if (j < count) {
-                const real *p = (const real *)pixel[j * row->column_step + b * row->column_tap] + c;
-                sum = vfma(partial ? vload_first(p, lanes) : vload(p), dy[j], sum);
+                const void *p = pixel[j * row->column_step + b * row->column_tap];
+                sum = vfma(depthwise_x(p, c, partial, lanes), dy[j], sum);
             }
         vstore(sums + b * UNIT, sum);
     }
@@ -76,8 +75,8 @@ FC_INLINE void dkernel_vector(const struct fc_depthwise_dkernel *row, int64_t co
     real *sums = (real *)row->sums + c / UNIT * UNIT * taps + c % UNIT;
     vreal dy[DKERNEL_COLUMNS];
     FC_UNROLL (j, DKERNEL_COLUMNS) {
-        const real *p = (const real *)row->dy + (column + j) * row->dy_pixel + c;
-        dy[j] = j >= count ? vzero() : partial ? vload_first(p, lanes) : vload(p);
+        const real *p = (const real *)row->dy + (column + j) * row->dy_pixel;
+        dy[j] = j < count ? depthwise_x(p, c, partial, lanes) : vzero();
     }
     for (int64_t a = 0; a < row->kh; a++) {
         const void *const *pixel = row->pixel[a * row->row_tap] + column * row->column_step;
@@ -91,7 +90,7 @@ FC_INLINE void dkernel_vector(const struct fc_depthwise_dkernel *row, int64_t co
 
 FC_INLINE void dkernel_row(const struct fc_depthwise_dkernel *row, const int kw, const int stride)
 {
-    struct dkernel_ahead ahead = share_ahead(row, DKERNEL_COLUMNS);
+    struct dkernel_ahead ahead = share_ahead(row);
     for (int64_t column = 0; column < row->columns; column += DKERNEL_COLUMNS) {
         const int64_t left = row->columns - column;
         const int count = (int)(left < DKERNEL_COLUMNS ? left : DKERNEL_COLUMNS);
@@ -110,6 +109,8 @@ FC_INLINE void dkernel_row(const struct fc_depthwise_dkernel *row, const int kw,
     }
 }
 
+/* Three taps that slide by one, and where walks take strides of 2 by two, come here but seldom, as 1 x 3 or with unlike
+ * strides: bodies of their own were 6 KB of a wheel. */
 static void depthwise_dkernel(const struct fc_depthwise_dkernel *row)
 {
     const int64_t kind = row->column_tap == 1 ? row->kw * 10 + row->column_step : 0;

@@ -19,11 +19,6 @@ enum {
     DKERNEL_KEEPS_X = TILE_PIXELS * TILE_VECTORS >= 20 /* registers */
 };
 
-FC_INLINE vreal dkernel_load(const void *p, int64_t c, const bool partial, int lanes)
-{
-    return partial ? vload_first((const real *)p + c, lanes) : vload((const real *)p + c);
-}
-
 /* What is read later, where the caller knows it. To ask for what is there already took half as long again. */
 FC_INLINE void dkernel_fetch(const void *p, int64_t c, ptrdiff_t next)
 {
@@ -48,7 +43,7 @@ FC_INLINE void dkernel_window(struct dkernel_x *x, const int begin, const int en
             if (x->near) {
                 x->of[b] = vload(x->ring + b * LANES);
             } else {
-                x->of[b] = dkernel_load(x->pixel[b], c, partial, lanes);
+                x->of[b] = depthwise_x(x->pixel[b], c, partial, lanes);
                 dkernel_fetch(x->pixel[b], c, next);
             }
             if (x->keep)
@@ -76,7 +71,7 @@ FC_INLINE void dkernel_walk_row(const struct fc_depthwise_dkernel *block, int64_
         dkernel_window(&x[a], 0, shared, c, x_next, partial, lanes);
     }
     for (int64_t j = 0; j < columns; j++) {
-        const vreal d = dkernel_load(dy, c, partial, lanes);
+        const vreal d = depthwise_x(dy, c, partial, lanes);
         dkernel_fetch(dy, c, dy_next);
         dy += dy_pixel;
         FC_UNROLL (a, K) {

@@ -12,6 +12,7 @@ enum { UNIT = FC_UNIT_BYTES / (int)sizeof(real) };
 #include "conv_tile.inc.h"
 #include "transpose.inc.h"
 #include "copy_block.inc.h"
+#include "gather_lanes.inc.h"
 #include "dense.inc.h"
 #include "dkernel_tile.inc.h"
 #include "few.inc.h"
