@@ -187,18 +187,28 @@ def test_idle_takes_no_time() -> None:
     """Imported, used on three threads, then left alone for a second: no worker spends CPU time.
 
     The sleeping caller is not counted: a virtual machine charges some milliseconds to it alone,
-    with or without the library.
+    with or without the library. The second begins when all workers have gone to sleep: one that a
+    busy machine has kept waiting for a CPU since the work runs late, and for the work.
     """
     script = """
         import os, threading, time
 
-        def cpu_times():
+        def workers():
             threads = {int(name) for name in os.listdir("/proc/self/task")}
-            workers = threads - {threading.get_native_id()}
-            clocks = [(~worker << 3) | 6 for worker in workers]  # as Linux numbers them
+            return threads - {threading.get_native_id()}
+
+        def cpu_times():
+            clocks = [(~worker << 3) | 6 for worker in workers()]  # as Linux numbers them
             return [time.clock_gettime(clock) for clock in clocks]
 
+        def asleep(worker):
+            with open(f"/proc/self/task/{worker}/stat") as stat:
+                return stat.read().rpartition(") ")[2].startswith("S")
+
         work()
+        give_up = time.monotonic() + 10
+        while not all(map(asleep, workers())) and time.monotonic() < give_up:
+            time.sleep(0.01)
         time.sleep(0.05)
         before = cpu_times()
         time.sleep(1)
