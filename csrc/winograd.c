@@ -25,7 +25,7 @@
 #include "parallel.h"
 #include "stream.h"
 #include "winograd_ahead.h"
-#include "winograd_plan.h"
+#include "winograd_turns.h"
 #include "workspace.h"
 
 struct job {
@@ -44,6 +44,7 @@ struct work {
     struct fc_winograd_item item;
     int64_t next; /* the item after */
     int64_t group;
+    struct fc_winograd_turns *turns; /* of its block */
     /* What is asked for meanwhile: the x of what follows, a chunk or the item `next`, the y of a panel, and taps. */
     struct {
         struct fc_winograd_ahead x, y, kernel;
@@ -51,13 +52,15 @@ struct work {
     char *x, *v, *m, *u, *strip, *staging;
 };
 
-static struct work work_at(const struct job *job, int64_t index, int worker)
+static struct work work_at(const struct job *job, int64_t index, int worker,
+                           struct fc_winograd_turns *turns)
 {
     const struct fc_winograd_plan *plan = job->plan;
     struct work work = {
         .job = job,
         .item = fc_winograd_item_at(plan, &job->pass, index),
         .next = index + 1,
+        .turns = turns,
         .x = job->scratch + (size_t)worker * plan->worker_bytes,
     };
     work.v = work.x + plan->x_bytes;
@@ -84,52 +87,30 @@ static const char *find_chunk(const struct work *work, int64_t p, int64_t chunk)
     return work->u;
 }
 
-/* The first after `at` of the positions, in the order of a piece, that it and some tiles of a block have,
- * [*begin, *end); or behind the last. */
-static int64_t next_position(const struct fc_winograd_plan *plan,
-                             const struct fc_winograd_block *block,
-                             const struct fc_winograd_piece *piece, int64_t at, int64_t *begin,
-                             int64_t *end)
+/* A turn's tiles, from v on, with units of a panel: whole groups in one call. The product has what all turns share, and
+ * its first m. */
+static void multiply_tiles(const struct job *job, const struct fc_winograd_turn *turn,
+                           const char *v, const char *after, const char *next,
+                           struct fc_winograd_product *product)
 {
-    *begin = *end = 0;
-    while (++at < plan->form.positions) {
-        const int64_t position = fc_winograd_position_of(&plan->form, piece, at);
-        if (!fc_winograd_piece_has(&plan->form, piece, position))
-            continue;
-        fc_winograd_tiles_with(&plan->cut, block, position, begin, end);
-        if (*begin < *end)
-            break;
-    }
-    return at;
-}
-
-/* `tiles` tiles of one position, in groups as equal as can be; whole ones in one call. */
-static void multiply_tiles(const struct job *job, int64_t tiles, struct fc_winograd_product product)
-{
-    const struct fc_winograd_plan *plan = job->plan;
     const ptrdiff_t element = job->target.element;
-    const int64_t most = fc_min(job->target.kernels->chain_pixels, plan->layout.few);
-    const int64_t groups = fc_ceil_div(tiles, most);
-    const int64_t few = plan->layout.few > most ? fc_ceil_div(tiles, groups) : most;
-    const int64_t whole = tiles / few;
-    const char *after = product.after;
-    product.next_row = groups > 1 ? FC_UNIT_BYTES : 2 * FC_UNIT_BYTES;
-    product.v_group = plan->layout.few > most ? few * FC_SLAB : plan->layout.v_few;
-    product.groups = whole;
-    product.tiles = (int)few;
-    if (tiles % few > 0)
-        product.after = (const char *)product.v + whole * product.v_group * element;
-    if (whole > 0)
-        job->kernels->product(&product);
-    if (tiles % few == 0)
+    const char *rest = v + turn->groups * product->v_group * element;
+    product->v = v;
+    product->after = turn->left > 0 ? rest : after;
+    product->next = next;
+    product->groups = turn->groups;
+    product->tiles = (int)turn->few;
+    if (turn->groups > 0)
+        job->kernels->product(product);
+    if (turn->left == 0)
         return;
-    product.v = product.after;
-    product.after = after;
-    product.m = (char *)product.m + whole * few * plan->pitch * element;
-    product.next = (const char *)product.next + whole * product.channels * product.next_row;
-    product.groups = 1;
-    product.tiles = (int)(tiles % few);
-    job->kernels->product(&product);
+    product->v = rest;
+    product->after = after;
+    product->next = next + turn->groups * product->channels * product->next_row;
+    product->m = (char *)product->m + turn->groups * turn->few * product->m_tile * element;
+    product->groups = 1;
+    product->tiles = (int)turn->left;
+    job->kernels->product(product);
 }
 
 /* The products of panel p with one of the chunks that V has from `first` on. */
@@ -137,15 +118,17 @@ static void multiply_chunk(struct work *work, int64_t p, int64_t index, int64_t 
 {
     const struct job *job = work->job;
     const struct fc_winograd_plan *plan = job->plan;
-    const struct fc_winograd_block *block = &work->item.block;
     const struct fc_winograd_layout *layout = &plan->layout;
     const ptrdiff_t element = job->target.element;
     const char *chunk = find_chunk(work, p, index);
     const struct fc_winograd_chunk of = fc_winograd_chunk_at(plan->channels.c_in, index);
-    const struct fc_winograd_piece piece = fc_winograd_piece_at(&plan->form, of.piece);
-    const int64_t sharing = plan->form.positions / fc_winograd_matrices(&piece);
-    int64_t matrix, begin, end;
+    const struct fc_conv2d_kernels *sizes = job->target.kernels;
+    const int64_t most = sizes->tile_units * plan->channels.unit;
+    const int64_t before = fc_winograd_chunk_at(plan->channels.c_in, first).slab;
+    const char *v = work->v + (of.slab - before) * layout->v_slab * element;
+    int64_t matrix;
     fc_winograd_chunk_elements(&job->plan->kernel, p, index, &matrix);
+    fc_winograd_take_turns(plan, &work->item.block, of.piece, sizes->chain_pixels, work->turns);
     struct fc_winograd_product product = {
         .v_slab = layout->v_slab,
         .u_row = fc_panel_width(&plan->channels, p),
@@ -153,31 +136,21 @@ static void multiply_chunk(struct work *work, int64_t p, int64_t index, int64_t 
         .channels = of.channels,
         .add = index > 0,
     };
-    const int64_t most = job->target.kernels->tile_units * plan->channels.unit;
-    const int64_t before = fc_winograd_chunk_at(plan->channels.c_in, first).slab;
-    const char *v = work->v + (of.slab - before) * layout->v_slab * element;
-    for (int64_t i = next_position(plan, block, &piece, -1, &begin, &end);
-         i < plan->form.positions;) {
-        int64_t next_begin, next_end;
-        const int64_t next = next_position(plan, block, &piece, i, &next_begin, &next_end);
-        const int64_t at = fc_winograd_position_of(&plan->form, &piece, i);
-        const int64_t then = fc_winograd_position_of(&plan->form, &piece, next);
-        const int64_t which = i / sharing;
-        product.v = v + (at * layout->v_position + begin * FC_SLAB) * element;
-        product.after = v + (then * layout->v_position + next_begin * FC_SLAB) * element;
-        product.next = chunk + (sharing > 1 ? which + 1 : next) * matrix * element;
+    const struct fc_winograd_turn *turn = work->turns->of, *end = turn + work->turns->count;
+    for (; turn < end; turn++) {
+        product.v_group = turn->v_group;
+        product.next_row = turn->next_row;
         for (int64_t k = 0; k < product.u_row; k += most) {
-            product.u = chunk + (which * matrix + k) * element;
-            product.m = m + (at * plan->m_position + begin * product.m_tile + k) * element;
+            product.u = chunk + (turn->matrix * matrix + k) * element;
+            product.m =
+                m + (turn->position * plan->m_position + turn->begin * plan->pitch + k) * element;
             product.units = (int)(fc_min(product.u_row - k, most) / plan->channels.unit);
-            multiply_tiles(job, end - begin, product);
+            multiply_tiles(job, turn, v + turn->v * element, v + turn[1].v * element,
+                           chunk + turn->next * matrix * element, &product);
         }
         fc_winograd_ahead_step(&work->ahead.x);
         fc_winograd_ahead_step(&work->ahead.y);
         fc_winograd_ahead_step(&work->ahead.kernel);
-        i = next;
-        begin = next_begin;
-        end = next_end;
     }
 }
 
@@ -317,7 +290,9 @@ static void pack_groups(struct work *work)
 
 static void compute_item(void *context, int64_t index, int worker)
 {
-    struct work work = work_at(context, index, worker);
+    struct fc_winograd_turns turns;
+    turns.piece = -1;
+    struct work work = work_at(context, index, worker, &turns);
     pack_groups(&work);
     for (work.group = work.item.group; work.group < work.item.end_group; work.group++)
         compute_group(&work);

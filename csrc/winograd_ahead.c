@@ -130,9 +130,9 @@ static void ask(const char *at, bool write)
         __builtin_prefetch(at, 0, 2);
 }
 
-void fc_winograd_ahead_step(struct fc_winograd_ahead *ahead)
+void fc_winograd_ahead_ask(struct fc_winograd_ahead *ahead)
 {
-    const bool write = ahead->each > 0 && ahead->of_y;
+    const bool write = ahead->of_y;
     for (int64_t todo = ahead->each; todo > 0;) {
         if (ahead->left == 0 &&
             ahead->n * ahead->tile_rows < ahead->block.line + ahead->block.lines)

@@ -39,6 +39,11 @@ struct fc_winograd_ahead fc_winograd_ahead_of_kernel(const struct fc_winograd_ke
                                                      int64_t steps);
 
 /* A step's share. */
-void fc_winograd_ahead_step(struct fc_winograd_ahead *ahead);
+void fc_winograd_ahead_ask(struct fc_winograd_ahead *ahead);
+static inline void fc_winograd_ahead_step(struct fc_winograd_ahead *ahead)
+{
+    if (ahead->each > 0)
+        fc_winograd_ahead_ask(ahead);
+}
 
 #endif

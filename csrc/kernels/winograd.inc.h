@@ -5,7 +5,9 @@
  * 7.6 (11) to 4.8 (5.6) units of 1e-7, where PyTorch's direct sum has 2.1, and costs an addition for 16
  * multiply-adds. AVX-512's tile is 7 x 2, so that the totals of the slabs stay in registers beside the sums: 9 loads
  * for 14 multiply-adds, on 14 chains. With 14 x 2, whose 28 totals go to memory and come back for every slab, 3x3
- * layers took 5 to 8 % longer on Zen 4, which stores a vector in two cycles. */
+ * layers took 5 to 8 % longer on Zen 4, which stores a vector in two cycles. A panel of one unit is met by two groups
+ * of tiles abreast, 15 loads for 14 multiply-adds: one by itself has 7 chains, too few for a Zen 5's two units of
+ * latency 4, and 14x14 with 32 groups of 16 channels took 0.90 ms and takes 0.87. */
 #include "winograd_tiles.inc.h"
 
 /* ----------------------------------------------------------------- product */
@@ -42,88 +44,114 @@ FC_INLINE void winograd_keep(const int tiles, const int vectors, const bool begi
         __asm__ volatile("" : "+m"(*total));
 }
 
+/* Where in m vector v of a tile's sums counts: of `vectors` for each group abreast. */
+FC_INLINE real *winograd_sum_at(const struct fc_winograd_product *product, const int tiles,
+                                const int vectors, real *m, int t, int v)
+{
+    return m + (v / vectors * tiles + t) * product->m_tile + v % vectors * LANES;
+}
+
 /* To m, or added to it: the last slab with those before it. */
 FC_INLINE void winograd_finish(const struct fc_winograd_product *product, const int tiles,
-                               const int vectors, vreal sum[CHAIN_PIXELS][TILE_VECTORS],
+                               const int vectors, const int abreast,
+                               vreal sum[CHAIN_PIXELS][TILE_VECTORS],
                                const struct winograd_totals *total, real *m)
 {
     if (product->channels > FC_SLAB)
         FC_UNROLL (t, tiles)
-            FC_UNROLL (v, vectors)
+            FC_UNROLL (v, abreast * vectors)
                 sum[t][v] = vadd(total->of[t][v], sum[t][v]);
     if (product->add)
         FC_UNROLL (t, tiles)
-            FC_UNROLL (v, vectors)
-                sum[t][v] = vadd(vload(m + t * product->m_tile + v * LANES), sum[t][v]);
+            FC_UNROLL (v, abreast * vectors)
+                sum[t][v] =
+                    vadd(vload(winograd_sum_at(product, tiles, vectors, m, t, v)), sum[t][v]);
     FC_UNROLL (t, tiles)
-        FC_UNROLL (v, vectors)
-            vstore(m + t * product->m_tile + v * LANES, sum[t][v]);
+        FC_UNROLL (v, abreast * vectors)
+            vstore(winograd_sum_at(product, tiles, vectors, m, t, v), sum[t][v]);
 }
 
-/* One group of tiles, which fetches their next slab, and with each channel a line of `next`. Two of those
+/* Groups of tiles abreast, which fetch their next slabs, and with each channel a line of `next`. Two of those
  * cost 3 to 7 %: fetches from the third-level cache hold the buffers that x needs on its way from the
  * second. What is added to is asked for before the first: 4 to 8 % of the time of 3x3 layers. */
-FC_INLINE void winograd_group(const struct fc_winograd_product *product, const int tiles,
-                              const int vectors, const real *x, const real *after, const char *next,
-                              real *m)
+FC_INLINE void winograd_groups(const struct fc_winograd_product *product, const int tiles,
+                               const int vectors, const int abreast, const real *x,
+                               const real *after, const char *next, real *m)
 {
     struct winograd_totals total;
     const real *u = product->u;
     const ptrdiff_t u_row = product->u_row, v_slab = product->v_slab, row = product->next_row;
+    const ptrdiff_t v_group = product->v_group;
     vreal sum[CHAIN_PIXELS][TILE_VECTORS];
     if (product->add)
         FC_UNROLL (t, tiles)
-            FC_UNROLL (v, vectors)
-                fetch_near(m + t * product->m_tile + v * LANES);
-    winograd_begin(tiles, vectors, &total);
+            FC_UNROLL (v, abreast * vectors)
+                fetch_near(winograd_sum_at(product, tiles, vectors, m, t, v));
+    winograd_begin(tiles, abreast * vectors, &total);
     for (int64_t c = 0;; x += v_slab) {
         const int64_t left = product->channels - c, end = left < FC_SLAB ? left : FC_SLAB;
         FC_UNROLL (t, tiles)
-            FC_UNROLL (v, vectors)
+            FC_UNROLL (v, abreast * vectors)
                 sum[t][v] = vzero();
         const real *ahead = left > FC_SLAB ? x + v_slab : after;
-        FC_UNROLL (t, tiles)
-            fetch_near(ahead + t * FC_SLAB);
+        FC_UNROLL (g, abreast)
+            FC_UNROLL (t, tiles)
+                fetch_near(ahead + g * v_group + t * FC_SLAB);
         for (int64_t l = 0; l < end; l++, u += u_row, next += row) {
             fetch_far(next);
             vreal k[TILE_VECTORS];
             FC_UNROLL (v, vectors)
                 k[v] = vload(u + v * LANES);
-            FC_UNROLL (t, tiles)
-                FC_UNROLL (v, vectors)
-                    sum[t][v] = vfma(vset1(x[t * FC_SLAB + l]), k[v], sum[t][v]);
+            FC_UNROLL (g, abreast)
+                FC_UNROLL (t, tiles)
+                    FC_UNROLL (v, vectors)
+                        sum[t][g * vectors + v] = vfma(vset1(x[g * v_group + t * FC_SLAB + l]),
+                                                       k[v], sum[t][g * vectors + v]);
         }
         c += FC_SLAB;
         if (c >= product->channels)
             break;
         if (c == FC_SLAB && !TOTALS_IN_REGISTERS)
-            winograd_keep(tiles, vectors, true, sum, &total);
+            winograd_keep(tiles, abreast * vectors, true, sum, &total);
         else
-            winograd_keep(tiles, vectors, false, sum, &total);
+            winograd_keep(tiles, abreast * vectors, false, sum, &total);
     }
-    winograd_finish(product, tiles, vectors, sum, &total, m);
+    winograd_finish(product, tiles, vectors, abreast, sum, &total, m);
 }
 
-FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles,
-                                 const int vectors)
+/* From group i on, as many abreast as there are; returns the first that is left. */
+FC_INLINE int64_t winograd_run(const struct fc_winograd_product *product, const int tiles,
+                               const int vectors, const int abreast, int64_t i)
 {
-    const real *x = product->v;
-    const char *next = product->next;
-    for (int64_t i = 0; i < product->groups; i++, next += product->channels * product->next_row) {
-        const real *after = x + product->v_group;
-        winograd_group(product, tiles, vectors, x,
-                       i < product->groups - 1 ? after : (const real *)product->after, next,
-                       (real *)product->m + i * tiles * product->m_tile);
-        x = after;
+    const int64_t lines = product->channels * product->next_row;
+    for (; i + abreast <= product->groups; i += abreast) {
+        const real *x = (const real *)product->v + i * product->v_group;
+        const real *after = x + abreast * product->v_group;
+        winograd_groups(product, tiles, vectors, abreast, x,
+                        i + abreast < product->groups ? after : (const real *)product->after,
+                        (const char *)product->next + i * lines,
+                        (real *)product->m + i * tiles * product->m_tile);
+    }
+    return i;
+}
+
+/* Groups of fewer tiles than PAIRED gain 1 % by it, and float64 nothing, for 5 KB of a wheel. */
+FC_INLINE void winograd_products(const struct fc_winograd_product *product, const int tiles)
+{
+    enum { PAIRED = 6 };
+    int64_t i = 0;
+    if (TILE_UNITS > 1 && product->units == 1) {
+        if (FC_REAL == 32 && tiles >= PAIRED)
+            i = winograd_run(product, tiles, UNIT_VECTORS, TILE_UNITS, i);
+        winograd_run(product, tiles, UNIT_VECTORS, 1, i);
+    } else {
+        winograd_run(product, tiles, TILE_VECTORS, 1, i);
     }
 }
 
-#define FC_PRODUCT_CASE(tiles)                               \
-    case tiles:                                              \
-        if (TILE_UNITS > 1 && product->units == 1)           \
-            winograd_products(product, tiles, UNIT_VECTORS); \
-        else                                                 \
-            winograd_products(product, tiles, TILE_VECTORS); \
+#define FC_PRODUCT_CASE(tiles)             \
+    case tiles:                            \
+        winograd_products(product, tiles); \
         return;
 
 FC_SPILL_TO_STACK static void winograd_product(const struct fc_winograd_product *product)
