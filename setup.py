@@ -16,6 +16,7 @@ FLAGS = ["-O2", "-g0", "-std=c11", "-fvisibility=hidden", "-ffp-contract=off", "
 # The module calls small functions that gcc would write out: 9 KB of a wheel, 20 ns of a call.
 # clang says that it has no such limit, and goes on.
 MODULE_FLAGS = ["-finline-limit=20"]
+COPY_FLAGS = []  # of all but the kernels in csrc/isa
 ORDER = []  # tells the linker which functions to put side by side, and which nobody calls
 if get_platform() == "linux-x86_64":
     FLAGS.append("-ffunction-sections")
@@ -23,6 +24,9 @@ if get_platform() == "linux-x86_64":
     # gcc can carry two numbers into a vector by way of an MMX register, and leaves it at that: the
     # registers of the x87 stay in use, and the caller's long doubles are NaN.
     FLAGS.append("-mno-mmx")
+    # For any CPU gcc copies structs by rep movs, which takes some 30 cycles to begin; for this one it
+    # writes loops: 10 % of a call of 3 us, 3 KB of a wheel less.
+    COPY_FLAGS.append("-mtune=skylake")
 
 
 class ParallelBuildExt(build_ext):
@@ -38,7 +42,8 @@ class ParallelBuildExt(build_ext):
         compile_serially = self.compiler.compile
 
         def compile_one(source: str, *, extra_postargs: list[str], **options: Any) -> list[str]:
-            more = [] if source.startswith("csrc") else MODULE_FLAGS
+            more = [] if source.startswith("csrc") else [*MODULE_FLAGS]
+            more += [] if source.startswith("csrc/isa") else COPY_FLAGS
             return compile_serially([source], extra_postargs=[*extra_postargs, *more], **options)
 
         def compile_in_parallel(sources: list[str], **options: Any) -> list[str]:
