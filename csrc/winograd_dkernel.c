@@ -120,14 +120,15 @@ static struct fc_winograd_source x_under(const struct part *part)
 }
 
 /* The x or the dy of the block after, where blocks are rows of the images; of 32 channels and 32 outputs the asking
- * takes 3 % and gains none. */
+ * takes 3 % and gains none, but where they are far: 8 images of 28x28 with 32 groups of 16 channels took 4.2 ms on
+ * Zen 5 and take 3.7. */
 static struct fc_winograd_ahead ask_for(const struct part *part, int64_t step, bool of_dy)
 {
     const struct job *job = part->job;
     const struct fc_winograd_dkernel_plan *plan = job->plan;
     const struct fc_channels *channels = &plan->channels;
     const struct fc_axis *axis = job->convolution->axis;
-    if ((part->panels == 1 && part->channels <= channels->panel) ||
+    if ((part->panels == 1 && part->channels <= channels->panel && !plan->far) ||
         (plan->form.pieces > 1 && plan->form.stride == 1) || axis[0].dilation > 1 ||
         axis[1].dilation > 1)
         return (struct fc_winograd_ahead){0};

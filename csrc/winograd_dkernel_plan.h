@@ -12,6 +12,7 @@ struct fc_winograd_dkernel_plan {
     struct fc_winograd_source x, dy;
     int64_t part_channels, channel_parts, part_panels, panel_parts, parts;
     int64_t steps, chunks; /* blocks of the whole batch; pieces they are divided into */
+    bool far;              /* groups take pieces of pixels from memory */
     int64_t v_tile, d_tile, s_row, s_position; /* elements from one to the next */
     size_t x_bytes, v_bytes, d_bytes, s_bytes, staging_bytes, worker_bytes;
     int width;
