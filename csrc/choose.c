@@ -30,12 +30,12 @@
  * 0.58 to 0.86 times as long, in planes 0.70 to 0.98, on AVX2 0.49 to 0.87 and up to 1.04; in float64 3x3 breaks even,
  * and is left to direct sums, where 4x4 takes 0.6 to 0.7 times as long.
  *
- * Groups of 16 channels cost GROUPED times as much but in kernel gradients, and maps of fewer than FEW_PIXELS
- * are left to direct sums: of 8 images of 7x7 tiles take 0.8 to 1 times as long, of one 1.2 to 1.5. On Zen 4
- * tiles take 0.8 times as long at 10x10 and 17x17, 0.65 at 14x14, 0.55 from 20x20 on and 0.65 of 5x5 from 14x14
- * on, where x comes from memory too. Where direct sums do two multiply-adds of 16 a cycle, 3x3 at 14x14 takes
- * 0.96, and 0.7 to 0.9 from 28x28 on; GROUPED was 1.3 for that, before tiles asked for x ahead (1.3 where it
- * came from memory), and left 5x5 at 28x28 to direct sums, which take twice as long.
+ * Groups of 16 channels whose kernels have more than 9 taps cost WIDE_GROUPS times as much but in kernel gradients,
+ * and maps of fewer pixels than FEW_OF_GROUPS are left to direct sums: of 8 images of 7x7 tiles take 0.84 times as long
+ * in AVX-512, of one 1.4. Fitted to maps of 5 to 28 on Zen 5, where tiles of 3x3 take 0.75 times as long at 8x8, 0.97
+ * at 10x10 and 13x13, 0.88 at 14x14, 0.65 to 0.85 from 16x16 on, of 5x5 0.75 at 8x8 and 0.57 to 0.75 above, in AVX2
+ * 0.34 to 0.65 of both; of one image 1.2 at 8x8 and 10x10, 1.13 at 13x13. Before tiles asked for x ahead groups cost
+ * 1.3 times as much, which left 5x5 at 28x28 to direct sums, and those take twice as long.
  *
  * Few channels of x take tiles along rows wherever these fit (winograd_few_kernel.c), in y, dx and dkernel; few
  * channels of dx take others, which are chosen apart (winograd_lanes_kernel.c), before its phases are convolutions.
@@ -55,7 +55,7 @@
 static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 15,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
 static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
-                    LINES = 1.15, GROUPED = 1.1;
+                    LINES = 1.15, WIDE_GROUPS = 0.75;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.1, [FC_FLOAT64] = 1.2};
 static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.12, [FC_FLOAT64] = 1.5},
                     STRIDED_SPREAD = 0.5, STRIDED_SUMS = 1.7;
@@ -67,7 +67,7 @@ static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.12, [FC_FLOAT64] = 1.5
  * times as long. */
 enum { FEWEST_IN = 8 };
 
-enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20, FEW_PIXELS = 100 };
+enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20, FEW_SUMMED = 100, FEW_OF_GROUPS = 64 };
 
 static bool form_fits(int form, const struct fc_convolution *convolution)
 {
@@ -88,10 +88,10 @@ static bool form_fits(int form, const struct fc_convolution *convolution)
 }
 
 /* Without an overflow: where there are no images, they may have any size. */
-static bool has_few_pixels(const struct fc_convolution *convolution)
+static bool has_fewer_pixels(const struct fc_convolution *convolution, int64_t than)
 {
     const int64_t h = convolution->axis[0].out, w = convolution->axis[1].out;
-    return h < FEW_PIXELS && w < FEW_PIXELS && h * w < FEW_PIXELS;
+    return h < than && w < than && h * w < than;
 }
 
 /* Whether a form of 7 points rounds too much where one of 6 will do. The direct sums of a kernel
@@ -101,7 +101,7 @@ static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution
 {
     const struct fc_winograd_form shape = fc_winograd_form_at(form);
     return pass == FC_PASS_DKERNEL && shape.pieces == 1 && shape.points[0] != shape.points[1] &&
-           shape.points[0] > 1 && shape.points[1] > 1 && has_few_pixels(convolution);
+           shape.points[0] > 1 && shape.points[1] > 1 && has_fewer_pixels(convolution, FEW_SUMMED);
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */
@@ -177,7 +177,10 @@ static double pieces_cost(const struct fc_winograd_form *form, enum fc_pass pass
 /* What groups that fill one slab cost beside others. */
 static double groups_cost(enum fc_pass pass, const struct fc_convolution *convolution)
 {
-    return pass != FC_PASS_DKERNEL && fc_fits_groups(convolution) ? GROUPED : 1;
+    enum { FEW_TAPS = 9 };
+    const int64_t taps = convolution->axis[0].taps * convolution->axis[1].taps;
+    const bool wide = pass != FC_PASS_DKERNEL && taps > FEW_TAPS && fc_fits_groups(convolution);
+    return wide ? WIDE_GROUPS : 1;
 }
 
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
@@ -223,7 +226,8 @@ static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convo
 {
     const struct fc_kernel_view *kernel = &convolution->kernel;
     if (fc_fits_groups(convolution))
-        return kernel->c_out < FC_SLAB || (pass != FC_PASS_DKERNEL && has_few_pixels(convolution));
+        return kernel->c_out < FC_SLAB ||
+               (pass != FC_PASS_DKERNEL && has_fewer_pixels(convolution, FEW_OF_GROUPS));
     if (pass == FC_PASS_DKERNEL)
         return fc_fits_few_dkernel(convolution);
     return kernel->c_in < FEWEST_IN || kernel->c_out <= fc_unit(convolution->dtype) * 2 / 3;

@@ -56,8 +56,14 @@ TABLE = {
     "xception depthwise": (Conv2DProblem(1, 19, 19, 64, 64, 3, 3, 1, 1, 1, 64), *[PLAIN] * 4),
     "resnext 14x14": (Conv2DProblem(1, 14, 14, 64, 64, 3, 3, 1, 1, 1, 4), *[FAST] * 4),
     "groups of 16 at 10x10": (Conv2DProblem(1, 10, 10, 32, 32, 3, 3, 1, 1, 1, 2), *[FAST] * 4),
+    "groups of 16 at 8x8": (Conv2DProblem(1, 8, 8, 32, 32, 3, 3, 1, 1, 1, 2), *[FAST] * 4),
     "groups of 16 at 7x7": (Conv2DProblem(1, 7, 7, 32, 32, 3, 3, 1, 1, 1, 2), *[PLAIN] * 3, FAST),
     "groups of 16, 5x5": (Conv2DProblem(1, 14, 14, 32, 32, 5, 5, 1, 2, 1, 2), *[FAST] * 4),
+    "groups of 16, 5x5 at 9x9": (
+        Conv2DProblem(1, 9, 9, 32, 32, 5, 5, 1, 2, 1, 2),
+        *[FAST] * 3,
+        PLAIN,
+    ),
     "groups of 8": (Conv2DProblem(1, 28, 28, 32, 32, 3, 3, 1, 1, 1, 4), *[PLAIN] * 4),
     "narrow 1x3": (Conv2DProblem(1, 28, 28, 16, 16, 1, 3, 1, "same"), *[PLAIN] * 4),
 }
