@@ -4,11 +4,17 @@
  * ten for each that memory gives. Panels would be packed first, a few lines of each of 4096 pages at
  * a time. Here an item is a range of columns, and the kernel's rows pass over it some terms at a time,
  * each a stream. The chains of a range, 2 or 4 KB a pixel with those that have ended, stay in the caches.
- * Up to 4 pixels wait for memory, and are fastest with 16 streams of 4 KB; more of them with 64 of 2 KB,
- * between which chains wait in memory less often: on Zen 4 8 rows of 4096 -> 4096 took 3.85 ms with 16 and
- * take 2.65. What the first tile of 8 pixels has read, 128 KB, the others find in the second-level cache:
+ * Up to 4 pixels are fastest with 16 streams of 4 KB; more of them with 64 of 2 KB, between which chains wait in
+ * memory less often. What the first tile of 8 pixels has read, 128 KB, the others find in the second-level cache:
  * 64 rows of 2048 -> 1000 took 3.8 ms through panels and take 2.45, 32 of 4096 -> 4096 18 and 10. In tiles
  * of 14 pixels, which share a few sets of the nearest cache where they are a multiple of 4 KB apart, 3.0.
+ *
+ * Of a kernel larger than what the last cache keeps up to 8 pixels wait for memory, which gives the most when it is
+ * asked for row after row: the rows that a tile reads next, a piece of one at each of its steps. Read through 1, 8, 16
+ * and 32 streams 64 MB came by 34, 27, 21 and 20 GB/s on Zen 5. 4096 -> 4096 there in ms, through streams asked for
+ * ahead of themselves, and by rows asked for in turn: 1 pixel 2.3 and 1.6, 2 2.9 and 1.75, 4 2.7 and 1.5, 8 2.25 and
+ * 2.0; in AVX2 2.7 and 1.5, 1.4 and 1.55, 1.7 and 1.7, 4.7 and 3.0; in float64 4.8 and 4.9, 5.4 and 4.6, 6.7 and 4.0,
+ * 5.8 and 5.1.
  *
  * In an input gradient it is the terms of an output that lie together in the kernel. There an item is
  * a unit of columns, whose streams of terms are turned in registers, chain by chain, for up to 8 rows.
@@ -29,6 +35,7 @@
 #include "convolve_plan.h"
 #include "dispatch.h"
 #include "parallel.h"
+#include "stream.h"
 #include "workspace.h"
 
 enum {
@@ -38,20 +45,27 @@ enum {
     STREAMED_TILE = 8       /* pixels */
 };
 
-/* For up to so many pixels, how many rows of the kernel at a time, of how many bytes of columns. Of more than a tile of
- * pixels, in vectors of a line, the others take half of the loads and stores of a chain with twice the rows: 64 rows of
- * 2048 -> 1000 took 1.13 ms on Zen 5 and take 1.10; in AVX2 that lost a tenth. */
-static const struct streams {
+/* For up to so many pixels, how many rows of the kernel at a time, of how many bytes of columns: where it is near,
+ * where it comes from memory, and of more than a tile of pixels, of which in vectors of a line the others take half of
+ * the loads and stores of a chain with twice the rows: 64 rows of 2048 -> 1000 took 1.13 ms on Zen 5 and take 1.10; in
+ * AVX2 that lost a tenth. */
+struct streams {
     int64_t pixels, terms, bytes;
-} FEW_STREAMS = {4, 16, 4096}, STREAMS = {STREAMED_TILE, 64, 2048},
-  WIDE_STREAMS = {MOST_PIXELS, 128, 2048};
+};
+static const struct streams NEAR[] = {{4, 16, 4096}, {STREAMED_TILE, 64, 2048}},
+                            FAR[] = {{1, 4, 4096}, {4, 16, 4096}, {STREAMED_TILE, 16, 2048}},
+                            FAR_WIDE[] = {{1, 2, 16384}, {4, 4, 4096}, {STREAMED_TILE, 16, 2048}},
+                            MANY = {MOST_PIXELS, 64, 2048}, MANY_WIDE = {MOST_PIXELS, 128, 2048};
 
-static const struct streams *streams_for(const struct fc_kernels *kernels, int64_t pixels)
+static const struct streams *streams_for(const struct fc_kernels *kernels, int64_t pixels, bool far)
 {
     const bool wide = kernels->depthwise.vector_bytes == FC_UNIT_BYTES;
-    if (pixels <= FEW_STREAMS.pixels)
-        return &FEW_STREAMS;
-    return wide && pixels > STREAMS.pixels ? &WIDE_STREAMS : &STREAMS;
+    if (pixels > STREAMED_TILE)
+        return wide ? &MANY_WIDE : &MANY;
+    const struct streams *streams = !far ? NEAR : wide ? FAR_WIDE : FAR;
+    while (streams->pixels < pixels)
+        streams++;
+    return streams;
 }
 
 struct job {
@@ -64,6 +78,7 @@ struct job {
     int64_t most;         /* and its pixels */
     int64_t lead;         /* columns that ranges begin earlier, with a line of the kernel */
     int64_t rest;  /* terms of a last chain, at most, that a tile takes with the chain before */
+    bool far;      /* the kernel, whose next rows are asked for one after the other */
     bool streams;  /* rows of the kernel, from memory, as a few terms at a time pass over a range */
     bool turns;    /* the terms of a range, before they meet pixels */
     bool crowded;  /* rows of the kernel, as fc_dense_tile has it */
@@ -177,6 +192,14 @@ static void add_terms(const struct job *job, struct fc_dense_tile *tile, int64_t
     }
 }
 
+/* Steps of a tile along its columns in which it meets as many lines as a row of them has. */
+static int64_t pieces_of(const struct job *job, int64_t columns)
+{
+    const int64_t step = job->kernels->conv2d.tile_units * job->channels.unit;
+    const int64_t steps = fc_ceil_div(columns, step);
+    return steps < job->terms ? 0 : fc_ceil_div(steps, job->terms);
+}
+
 /* Item: a range of columns. */
 static void compute_range(void *context, int64_t item, int worker)
 {
@@ -197,6 +220,7 @@ static void compute_range(void *context, int64_t item, int worker)
         .residual_step = convolution->residual.stride_w,
         .columns = begin_of(job, item + 1) - k,
     };
+    tile.pieces = job->far ? pieces_of(job, tile.columns) : 0;
     int64_t c = 0;
     do {
         const int64_t begin = c, end = fc_chain_end(&job->channels, c);
@@ -245,8 +269,10 @@ static void plan_tiles(struct job *job, int width)
         job->turns = turned;
         job->range = FC_PANEL_UNITS * job->channels.unit;
     } else {
-        const struct streams *streams = streams_for(job->kernels, pixels);
-        const int64_t c_out = job->channels.c_out, units = fc_ceil_div(c_out, job->channels.unit);
+        const int64_t c_in = job->channels.c_in, c_out = job->channels.c_out;
+        job->far = pixels <= STREAMED_TILE && c_in >= fc_stream_bytes() / job->element / c_out;
+        const struct streams *streams = streams_for(job->kernels, pixels, job->far);
+        const int64_t units = fc_ceil_div(c_out, job->channels.unit);
         const int64_t ranges = fc_ceil_div(c_out * job->element, streams->bytes);
         job->streams = true;
         job->terms = streams->terms;

@@ -16,7 +16,8 @@
  * Where the chain goes on, the sum becomes chain(p, k); where it ends,
  *   y[p * y_step + k] = activation(sum + partial + bias[k] + residual), what is NULL left out.
  * tile asks for lines of its rows ahead of time, and for those of a kernel `next` elements from its own, unless
- * that is 0.
+ * that is 0: for the columns that follow in all rows, or, where there are `pieces`, for a row after the other, a piece
+ * of it at each step along its own columns.
  * chain and partial hold whole units, chain_step and partial_step apart; of all else nothing beyond
  * the columns is touched. y may be the memory of partial. Pixels are at most tile_pixels, turned_tile's at most
  * FC_FEW_TURNED.
@@ -28,7 +29,7 @@ struct fc_dense_tile {
     const void *x, *kernel, *partial, *bias, *residual;
     void *chain, *y;
     ptrdiff_t x_step, kernel_step, chain_step, partial_step, residual_step, y_step, next;
-    int64_t terms, rest, columns;
+    int64_t terms, rest, columns, pieces;
     int pixels;
     bool begins, ends, crowded;
     fc_activation activation;

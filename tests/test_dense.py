@@ -20,6 +20,8 @@ from strategies import DenseProblem
 
 Array = npt.NDArray[Any]
 
+LARGE_BYTES = 36 << 20  # more than is taken for any machine's last cache
+
 PROBLEMS = {
     "lenet first": DenseProblem(3, 400, 120),
     "lenet last": DenseProblem(64, 84, 10),
@@ -79,6 +81,19 @@ def test_kernels_that_begin_amid_a_line(isa: str, c_out: int, dtype: str) -> Non
         for n in (1, 5, 9):
             y = functional.dense(x[:n].astype(dtype), moved, bias.astype(dtype))
             np.testing.assert_array_equal(y, expected[:n])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("c_out", [700, 2050, 5000])
+def test_few_rows_of_kernels_that_no_cache_keeps(isa: str, c_out: int, dtype: str) -> None:
+    """Their rows are read some at a time and asked for in turn: the bits are those of more rows."""
+    rng = np.random.default_rng(0)
+    c_in = LARGE_BYTES // np.dtype(dtype).itemsize // c_out
+    x = rng.standard_normal((17, c_in)).astype(dtype)
+    kernel = rng.random((c_in, c_out), dtype)
+    many = functional.dense(x, kernel)
+    for n in (1, 2, 4, 5, 8):
+        np.testing.assert_array_equal(functional.dense(x[:n], kernel), many[:n])
 
 
 @given(

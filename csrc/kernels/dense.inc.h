@@ -50,34 +50,44 @@ FC_INLINE void dense_bias(const real *bias, const int pixels, const int vectors,
     }
 }
 
-/* How far ahead lines come to the second-level cache: in their row, and near its end those of the next tile's. A
- * stream ends after 4 KB, where a prefetcher begins anew, and 16 of them take its notice from each other. On Zen 4
- * 8 rows of 4096 to 4096 took 4.35 ms and take 3.2, to 4112, where rows begin amid lines, 8.4 and 3.6. As good
- * with 2 or 3 KB; to the nearest cache, which the lines of 16 rows do not fit where they are 4 KB apart, 5.1 ms. */
-FC_INLINE ptrdiff_t dense_ahead(const struct fc_dense_tile *tile, int64_t k)
+/* What is asked for at column k with the first term, and *step further with each after it, into the second-level
+ * cache: columns further on in the tile's rows, and near their end of the next tile's, or a piece of one of those. A
+ * stream ends after 4 KB, where a prefetcher begins anew, and 16 of them take its notice from each other. On Zen 4 8
+ * rows of 4096 to 4096 took 4.35 ms and take 3.2, to 4112, where rows begin amid lines, 8.4 and 3.6. As good with 2 or
+ * 3 KB; to the nearest cache, which the lines of 16 rows do not fit where they are 4 KB apart, 5.1 ms. */
+FC_INLINE const real *dense_next(const struct fc_dense_tile *tile, int64_t k, ptrdiff_t *step)
 {
-    enum { AHEAD = 1024 / (int)sizeof(real) };
+    enum { AHEAD = 1024 / (int)sizeof(real), MOST = TILE_VECTORS * LANES };
+    const real *kernel = tile->kernel;
+    *step = tile->kernel_step;
     if (tile->next == 0)
-        return 0;
-    return k + AHEAD < tile->columns ? AHEAD : tile->next + AHEAD - tile->columns;
+        return kernel + k;
+    if (tile->pieces == 0)
+        return kernel + k +
+               (k + AHEAD < tile->columns ? AHEAD : tile->next + AHEAD - tile->columns);
+    const uint32_t at = (uint32_t)k / MOST, pieces = (uint32_t)tile->pieces;
+    *step = MOST;
+    return kernel + tile->next + at / pieces * tile->kernel_step + at % pieces * tile->terms * MOST;
 }
 
 /* Terms [begin, begin + terms) of the columns from k on, to the sums; the last vector has `last` of them. */
 FC_INLINE void dense_terms(const struct fc_dense_tile *tile, int64_t k, int64_t begin,
-                           int64_t terms, ptrdiff_t ahead, const int pixels, const int vectors,
-                           const bool whole, int last, vreal sum[][TILE_VECTORS])
+                           int64_t terms, const int pixels, const int vectors, const bool whole,
+                           int last, vreal sum[][TILE_VECTORS])
 {
+    ptrdiff_t next_step;
+    const real *next = dense_next(tile, k, &next_step);
     const ptrdiff_t x_step = tile->x_step, kernel_step = tile->kernel_step;
     const real *x = (const real *)tile->x + begin;
     const real *kernel = (const real *)tile->kernel + begin * kernel_step + k;
     const real *base[5] = {x, x + 3 * x_step, x + 6 * x_step, x + 9 * x_step, x + 12 * x_step};
-    for (int64_t l = 0; l < terms; l++, kernel += kernel_step) {
+    for (int64_t l = 0; l < terms; l++, kernel += kernel_step, next += next_step) {
         vreal row[TILE_VECTORS];
         FC_UNROLL (v, vectors)
             row[v] = whole || v + 1 < vectors ? vload(kernel + v * LANES)
                                               : vload_first(kernel + v * LANES, last);
         FC_UNROLL (v, vectors)
-            __builtin_prefetch(kernel + ahead + v * LANES, 0, 2);
+            __builtin_prefetch(next + v * LANES, 0, 2);
         FC_UNROLL (p, pixels) {
             const vreal a = vset1(base[p / 3][p % 3 * x_step + l]);
             FC_UNROLL (v, vectors)
@@ -128,11 +138,10 @@ FC_INLINE void dense_sums(const struct fc_dense_tile *tile, int64_t k, const int
             sum[p][v] = tile->begins ? vzero() : vload(chain + p * tile->chain_step + v * LANES);
 
     const int last = columns - (vectors - 1) * LANES;
-    const ptrdiff_t ahead = dense_ahead(tile, k);
     real sums[TILE_PIXELS * TILE_VECTORS * LANES];
     FC_ROLLED for (bool rest = false;; rest = true)
     {
-        dense_terms(tile, k, rest ? tile->terms : 0, rest ? tile->rest : tile->terms, ahead, pixels,
+        dense_terms(tile, k, rest ? tile->terms : 0, rest ? tile->rest : tile->terms, pixels,
                     vectors, whole, last, sum);
         if (rest)
             dense_add(sums, vectors * LANES, pixels, vectors, sum);
