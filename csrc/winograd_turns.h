@@ -15,15 +15,14 @@ struct fc_winograd_turn {
     int64_t position, begin;
     int64_t few, groups, left;
     int64_t matrix, next; /* of the piece's: its own, and the one that is fetched meanwhile */
-    /* Where in V it begins, and of fc_winograd_product. */
-    ptrdiff_t v, v_group, next_row;
+    ptrdiff_t v;          /* where in V it begins */
+    ptrdiff_t v_group, next_row; /* of fc_winograd_product */
 };
 
+/* Those of a piece, -1 where none is chosen yet, and one behind them, where nothing begins. */
 struct fc_winograd_turns {
-    int64_t piece; /* -1: none yet */
-    int64_t count;
-    struct fc_winograd_turn
-        of[FC_WINOGRAD_MOST_POSITIONS + 1]; /* behind the last, where nothing begins */
+    int64_t piece, count;
+    struct fc_winograd_turn of[FC_WINOGRAD_MOST_POSITIONS + 1];
 };
 
 /* Sets them to those of a piece, unless they are; `most` tiles are multiplied at once. */
