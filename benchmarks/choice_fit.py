@@ -21,24 +21,15 @@ from benchmarks.shapes import Layer
 
 NAMES = ("PRODUCT", "INPUT", "OUTPUT", "KERNEL")
 
-# Outputs of the tiles of float32, by taps; one direction may be left as it is.
-_OUTPUTS = {
-    (3, 3): ((4, 4),),
-    (4, 4): ((4, 4),),
-    (5, 5): ((2, 2), (2, 3)),
-    (1, 3): ((1, 4),),
-    (3, 1): ((4, 1),),
-    (1, 5): ((1, 4),),
-    (5, 1): ((4, 1),),
-    (1, 7): ((1, 2),),
-    (7, 1): ((2, 1),),
-}
+# Outputs of the tiles of float32, by the taps of a piece, of squares and of lines.
+_SQUARES = {2: ((4, 4),), 3: ((4, 4),), 4: ((4, 4),), 5: ((2, 2), (2, 3))}
+_LINES = (3, 4, 5)
 
 # Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once.
 _UNIT, _PART = 16, (128, 64)
 
 # How many times as much a kernel in pieces costs, and its gradient.
-_PIECES, _PIECES_DKERNEL = 1.5, 1.25
+_PIECES, _PIECES_DKERNEL, _LINES_IN_PIECES = 1.5, 1.25, 1.15
 
 # Channels beyond which a product costs STREAM's share, not PRODUCT, and the gap from which PHASES.
 _MOST_CHANNELS, _FAR = 512, 3
@@ -48,11 +39,12 @@ _DRAWN = 0.2
 
 
 def _points(size: int, taps: int, outputs: int, dilation: int) -> tuple[int, int]:
-    """Points of a row or column of tiles, of which some take 4 or 5 of 6; how many tiles it is."""
+    """Points of a row or column of tiles, of which some take 1 or 2 fewer; how many tiles it is."""
 
     def points_for(count: int) -> int:
         needed = taps + count - 1
-        some = [n for n in (4, 5) if points == 6 and needed <= n and outputs > points - n]
+        some = [n for n in (points - 2, points - 1) if needed <= n and outputs > points - n]
+        some = some if points in (5, 6) else []
         return some[0] if some else points
 
     points, phases = outputs + taps - 1, min(dilation, size) if taps > 1 else 1
@@ -65,24 +57,48 @@ def _points(size: int, taps: int, outputs: int, dilation: int) -> tuple[int, int
     return whole * points + ends * points_for(last), whole + ends
 
 
+def _pieces(taps: int, most: int) -> list[int]:
+    """The taps of the pieces of a row of taps."""
+    return [min(most, taps - i) for i in range(0, taps, most)]
+
+
+def _cut(kernel: tuple[int, int]) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
+    """The taps of pieces of a kernel of float32, as csrc/winograd_form.c has them, and outputs."""
+
+    def best(taps: int, candidates: Iterable[int]) -> int:
+        def products(r: int) -> int:
+            return sum(3 + r - (some < r and taps > r) for some in _pieces(taps, r))
+
+        return min((r for r in candidates if r <= taps), key=products)
+
+    if 1 in kernel:
+        down, across = (1 if taps == 1 else best(taps, _LINES) for taps in kernel)
+        return (down, across), ((1 if down == 1 else 4, 1 if across == 1 else 4),)
+    squares = (2, 3, 4) if min(kernel) > 4 else (2, 3)
+    r = 5 if kernel == (5, 5) else min(best(taps, squares) for taps in kernel)
+    return (r, r), _SQUARES[r]
+
+
 def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
     """What each form has of the model's four terms, for one image."""
     c_in, c_out = layer.c_in // layer.groups, layer.c_out // layer.groups
     size = layer.output_size
     if pass_name == "dx":
         c_in, c_out, size = c_out, c_in, (layer.h, layer.w)
-    # A kernel of 7x7 is summed in four pieces of 4x4: those of 3 taps lack a point in each tile.
-    kernel, pieces = ((4, 4), 4) if layer.kernel == (7, 7) else (layer.kernel, 1)
+    taps, tiles_of = _cut(layer.kernel)
+    cuts = [_pieces(of_kernel, most) for of_kernel, most in zip(layer.kernel, taps, strict=True)]
+    pieces = len(cuts[0]) * len(cuts[1])
     more = _PIECES_DKERNEL if pass_name == "dkernel" else _PIECES
+    more = _LINES_IN_PIECES if 1 in taps else more
     groups = layer.groups * (more if pieces > 1 else 1.0)
     values, whole = pieces * c_in, -(-c_out // _UNIT) * _UNIT
-    for outputs in _OUTPUTS[kernel]:
-        points = [m + taps - 1 for m, taps in zip(outputs, kernel, strict=True)]
+    for outputs in tiles_of:
+        points = [m + r - 1 for m, r in zip(outputs, taps, strict=True)]
         count = products = groups
-        for n, taps, m, d in zip(size, kernel, outputs, layer.dilation, strict=True):
-            along, tiles = _points(n, taps, m, d)
+        for a in range(2):
+            along, tiles = _points(size[a], taps[a], outputs[a], layer.dilation[a])
             count *= along
-            products *= 2 * along - tiles if pieces > 1 else along
+            products *= sum(along - (tiles if some < taps[a] else 0) for some in cuts[a])
         kernels = 0 if pass_name == "packed" else points[0] * points[1] * values * whole / layer.n
         of_inputs, of_outputs = count * values, count * whole
         if pass_name == "dkernel":

@@ -71,9 +71,11 @@ def multiplies_less(case: Case) -> bool:
     layer, (down, across) = case.layer, case.layer.strides
     if layer.groups > 1 or layer.is_pool:
         return False
+    least, most = sorted(layer.kernel)
     if (down, across) == (1, 1):
-        return layer.kernel in ((3, 3), (5, 5), (7, 7), (1, 7), (7, 1))
-    tiles = (down, across) == (2, 2) and layer.kernel in ((3, 3), (4, 4)) and layer.c_in > 8
+        return 3 <= most <= 36 if least == 1 else most <= 12
+    pairs = least >= 3 and most <= 8 and (least + 1) // 2 == (most + 1) // 2
+    tiles = (down, across) == (2, 2) and pairs and layer.c_in > 8
     along_rows = layer.c_in <= 8 and layer.kernel[1] > 2 * across
     return case.pass_name != "dkernel" and (tiles or along_rows)
 

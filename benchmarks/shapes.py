@@ -18,8 +18,8 @@ from typing import Any
 
 CATEGORIES = {
     "3x3": "3x3 stride 1, 64 channels and more",
-    "5x5": "5x5 and 7x7 stride 1",
-    "3x3s2": "3x3 stride 2",
+    "5x5": "5x5 to 9x9 stride 1",
+    "3x3s2": "3x3 and 5x5 stride 2",
     "1x1": "1x1",
     "1x1s2": "1x1 stride 2",
     "1x7": "1x7 and 7x1",
@@ -239,11 +239,13 @@ LAYERS: tuple[Layer, ...] = (
     conv("5x5", "Inception-v3", "inception3_5b_5x5", 35, 48, 64, 5),
     conv("5x5", "AlexNet", "alexnet_conv2", 27, 64, 192, 5),
     conv("5x5", "OpenPose", "openpose_stage2_7x7", 46, 128, 128, 7),
+    conv("5x5", "Large kernels", "large_9x9", 28, 32, 32, 9),
 
     conv("3x3s2", "ResNet-50", "resnet50_conv3_3x3s2", 56, 128, 128, 3, s=2),
     conv("3x3s2", "ResNet-50", "resnet50_conv4_3x3s2", 28, 256, 256, 3, s=2),
     conv("3x3s2", "ResNet-50", "resnet50_conv5_3x3s2", 14, 512, 512, 3, s=2),
     conv("3x3s2", "Inception-v3", "inception3_6a_3x3s2", 35, 288, 384, 3, s=2, p=0),
+    conv("3x3s2", "FlowNetS", "flownet_conv2", 48, 64, 128, 5, s=2),
 
     conv("1x1", "ResNet-50", "resnet50_conv2_expand", 56, 64, 256, 1),
     conv("1x1", "ResNet-50", "resnet50_conv2_reduce", 56, 256, 64, 1),

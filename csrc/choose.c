@@ -19,16 +19,20 @@
  *
  * Where the taps of a dilated kernel lie so far apart that half of the columns lack one, tiles are phases
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
- * summed in pieces costs PIECES times as much, fitted to 7x7 on maps of 7 to 28, 16 to 128 channels, and
- * LINES times where it has one row or column, fitted to 11 shapes of 1x7 and 7x1, 6 to 28, 16 to 128; one
- * of stride 2 STRIDED times, fitted to 21 shapes of 3x3, 16 to 1024 channels to 3x3 to 28x28, on Zen 4: direct sums
- * take 1.25 to 1.45 times as long from 32 channels on, also beside other work, in float64 1.07 to 1.35 times, and
- * 0.6 to 1.1 times where their outputs are one tile of 512 channels or more, for which the kernel is too large.
+ * summed in pieces costs PIECES times as much, LINES times where it has one row or column, and EACH_PIECE for each
+ * tile and position of a piece, fitted to 2x3 to 11x11 and 1x4 to 1x15 on maps of 8 to 28, 16 to 128 channels, on
+ * Zen 5: of 1296 rows of these and of stride 2, 35 are left to the side that takes 10 % longer or more, 35 % at most,
+ * in float64 34 of 1080; in AVX2, where tiles are worth more, 83 of 780, 77 % at most.
+ *
+ * A kernel of stride 2 costs STRIDED times, fitted to 21 shapes of 3x3, 16 to 1024 channels to 3x3 to 28x28, on Zen 4:
+ * direct sums take 1.25 to 1.45 times as long from 32 channels on, also beside other work, in float64 1.07 to 1.35
+ * times, and 0.6 to 1.1 times where their outputs are one tile of 512 channels or more, for which the kernel is too
+ * large.
  * Kernel gradients of stride 2 cost STRIDED_DKERNEL times as much, their transforms STRIDED_SPREAD, whose INPUT and
  * OUTPUT count all 25 positions of each piece, and the way back from a sum for each piece and position STRIDED_SUMS:
  * fitted to 27 shapes of 3x3 and 4x4, 16 to 512 channels to 4x4 to 56x56, on Zen 4. Where they choose tiles these take
  * 0.58 to 0.86 times as long, in planes 0.70 to 0.98, on AVX2 0.49 to 0.87 and up to 1.04; in float64 3x3 breaks even,
- * and is left to direct sums, where 4x4 takes 0.6 to 0.7 times as long.
+ * and is left to direct sums, where 4x4 takes 0.6 to 0.7 times as long, 5x5 to 8x8 0.4 to 0.7.
  *
  * Groups of 16 channels whose kernels have more than 9 taps cost WIDE_GROUPS times as much but in kernel gradients,
  * and maps of fewer pixels than FEW_OF_GROUPS are left to direct sums: of 8 images of 7x7 tiles take 0.84 times as long
@@ -54,10 +58,10 @@
 
 static const double PRODUCT = 1.15, INPUT = 9, OUTPUT = 16, KERNEL = 8, BATCH = 8, STREAM = 15,
                     PHASES = 1.45, PHASES_DKERNEL = 1.9;
-static const double PIECES[] = {[FC_FLOAT32] = 1.5, [FC_FLOAT64] = 1.8}, PIECES_DKERNEL = 1.25,
-                    LINES = 1.15, WIDE_GROUPS = 0.75;
+static const double PIECES[] = {[FC_FLOAT32] = 1.05, [FC_FLOAT64] = 1.15}, LINES = 1.05,
+                    EACH_PIECE[] = {[FC_FLOAT32] = 130, [FC_FLOAT64] = 30}, WIDE_GROUPS = 0.75;
 static const double STRIDED[] = {[FC_FLOAT32] = 1.1, [FC_FLOAT64] = 1.2};
-static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.12, [FC_FLOAT64] = 1.5},
+static const double STRIDED_DKERNEL[] = {[FC_FLOAT32] = 1.12, [FC_FLOAT64] = 1.25},
                     STRIDED_SPREAD = 0.5, STRIDED_SUMS = 1.7;
 
 /* Direct sums have kernels of their own for fewer outputs than a unit, with taps in the lanes. Up to two
@@ -69,22 +73,19 @@ enum { FEWEST_IN = 8 };
 
 enum { MOST_CHANNELS = 4096, NEAR_BYTES = 1 << 20, FEW_SUMMED = 100, FEW_OF_GROUPS = 64 };
 
-static bool form_fits(int form, const struct fc_convolution *convolution)
+/* What a form is to have. Each phase of a dilated kernel is padded on its own, which constants alone allow, and so is
+ * each of a stride. */
+static struct fc_winograd_taps taps_of_form(const struct fc_convolution *convolution)
 {
-    const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    for (int a = 0; a < 2; a++) {
-        const struct fc_axis *axis = &convolution->axis[a];
-        if (axis->taps != shape.kernel[a] || axis->stride != shape.stride)
-            return false;
-        /* Each phase of a dilated kernel is padded on its own, which constants alone allow, and so is
-         * each of a stride. */
-        const bool phases = shape.stride > 1 || (axis->taps > 1 && axis->dilation > 1);
-        if ((phases && convolution->padding_mode != FC_CONSTANT) ||
-            (shape.stride > 1 && axis->dilation > 1))
-            return false;
-    }
-    /* 8 points each way cost 8 times the rounding of a direct sum in float32. */
-    return convolution->dtype == FC_FLOAT64 || shape.points[0] <= 7 || shape.points[1] <= 7;
+    const struct fc_axis *axis = convolution->axis;
+    const bool strided = axis[0].stride > 1, dilated = axis[0].dilation > 1 || axis[1].dilation > 1;
+    bool phases = strided;
+    for (int a = 0; a < 2; a++)
+        phases |= axis[a].taps > 1 && axis[a].dilation > 1;
+    if (axis[0].stride != axis[1].stride || (strided && dilated) ||
+        (phases && convolution->padding_mode != FC_CONSTANT))
+        return (struct fc_winograd_taps){0};
+    return fc_winograd_taps_of(&convolution->kernel, axis[0].stride, convolution->dtype);
 }
 
 /* Without an overflow: where there are no images, they may have any size. */
@@ -94,14 +95,18 @@ static bool has_fewer_pixels(const struct fc_convolution *convolution, int64_t t
     return h < than && w < than && h * w < than;
 }
 
-/* Whether a form of 7 points rounds too much where one of 6 will do. The direct sums of a kernel
- * gradient are as long as there are pixels: of 8 images of 7 x 7, so short that 5 x 5 has 2.4 times
- * their error with 6 points, and 3 times with 7 one way. */
-static bool rounds_much(int form, enum fc_pass pass, const struct fc_convolution *convolution)
+/* Whether a form of 7 points rounds too much in the kernel gradient of few pixels, whose direct sums are short: of 8
+ * images of 7 x 7, 5 x 5 has 2.4 times their error with 6 points, and 3 times with 7 one way, and in float32 pieces
+ * of 7 both ways, which have no other form, 4.5 to 5 times that of PyTorch's sums. */
+static bool rounds_much(int form, fc_algorithm algorithm, enum fc_pass pass,
+                        const struct fc_convolution *convolution)
 {
-    const struct fc_winograd_form shape = fc_winograd_form_at(form);
-    return pass == FC_PASS_DKERNEL && shape.pieces == 1 && shape.points[0] != shape.points[1] &&
-           shape.points[0] > 1 && shape.points[1] > 1 && has_fewer_pixels(convolution, FEW_SUMMED);
+    const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
+    const int least = shape.points[0] < shape.points[1] ? shape.points[0] : shape.points[1];
+    const int most = shape.points[0] < shape.points[1] ? shape.points[1] : shape.points[0];
+    const bool only = least == 7 && algorithm == FC_AUTO && convolution->dtype == FC_FLOAT32;
+    return pass == FC_PASS_DKERNEL && most == 7 && (least == 6 || only) &&
+           has_fewer_pixels(convolution, FEW_SUMMED);
 }
 
 /* The same for a convolution and its gradients, in which c_in and c_out change places. */
@@ -115,8 +120,9 @@ static bool channels_fit(const struct fc_convolution *convolution)
 
 bool fc_winograd_possible(const struct fc_convolution *convolution)
 {
+    const struct fc_winograd_taps taps = taps_of_form(convolution);
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++)
-        if (form_fits(form, convolution))
+        if (fc_winograd_has(form, &taps))
             return channels_fit(convolution);
     return fc_fits_winograd_few(convolution);
 }
@@ -167,11 +173,9 @@ static double pieces_cost(const struct fc_winograd_form *form, enum fc_pass pass
 {
     if (form->stride > 1)
         return pass == FC_PASS_DKERNEL ? STRIDED_DKERNEL[dtype] : STRIDED[dtype];
-    if (form->pieces == 1)
+    if (form->pieces == 1 || pass == FC_PASS_DKERNEL)
         return 1;
-    if (fc_winograd_is_line(form))
-        return LINES;
-    return pass == FC_PASS_DKERNEL ? PIECES_DKERNEL : PIECES[dtype];
+    return fc_winograd_is_line(form) ? LINES : PIECES[dtype];
 }
 
 /* What groups that fill one slab cost beside others. */
@@ -185,15 +189,18 @@ static double groups_cost(enum fc_pass pass, const struct fc_convolution *convol
 
 static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
 {
-    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
     const double channels = (double)convolution->kernel.c_in * whole_outputs(convolution);
     const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
     const double products = (double)fc_winograd_products(&cut);
     const double of_pieces = (double)fc_winograd_products_of_pieces(&shape, &cut);
     const double product = product_cost(&shape, &cut, pass, convolution);
     const double sums = pass == FC_PASS_DKERNEL && shape.stride > 1 ? STRIDED_SUMS : 1;
+    const double each =
+        shape.pieces > 1 && pass != FC_PASS_DKERNEL ? EACH_PIECE[convolution->dtype] : 0;
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels * sums;
-    return (of_pieces * channels * product + products * transforms_cost(&shape, pass, convolution) +
+    return (of_pieces * (channels * product + each) +
+            products * transforms_cost(&shape, pass, convolution) +
             (double)fc_winograd_matrices_before(&shape, shape.pieces) * kernel) *
            pieces_cost(&shape, pass, convolution->dtype) * groups_cost(pass, convolution);
 }
@@ -237,10 +244,11 @@ static bool has_own_kernel(enum fc_pass pass, const struct fc_convolution *convo
 __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pass pass,
                                               const struct fc_convolution *convolution)
 {
+    const struct fc_winograd_taps taps = taps_of_form(convolution);
     int best = FC_DIRECT_FORM;
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
-        if (!form_fits(form, convolution) || rounds_much(form, pass, convolution))
+        if (!fc_winograd_has(form, &taps) || rounds_much(form, algorithm, pass, convolution))
             continue;
         const double cost = winograd_cost(form, pass, convolution);
         if (best == FC_DIRECT_FORM || cost < least) {

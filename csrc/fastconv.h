@@ -54,9 +54,9 @@ typedef enum fc_dtype { FC_FLOAT32, FC_FLOAT64 } fc_dtype;
 typedef enum fc_padding { FC_VALID, FC_SAME, FC_SAME_LOWER, FC_EXPLICIT } fc_padding;
 typedef enum fc_padding_mode { FC_CONSTANT, FC_REFLECT, FC_EDGE, FC_WRAP } fc_padding_mode;
 typedef enum fc_activation { FC_LINEAR, FC_RELU, FC_RELU6 } fc_activation;
-/* FC_WINOGRAD takes kernels of 2 x 2, 3 x 3, 5 x 5, 7 x 7, 1 x 3, 1 x 5 and 1 x 7 (and upright) with strides
- * 1, dilation 1 unless padding is constant; of 3 x 3 and 4 x 4 with strides 2, dilation 1 and constant
- * padding; groups of at least 64 bytes of channels, at most 4096 channels. Of up to 8 input channels it takes
+/* FC_WINOGRAD takes kernels of 2 x 2 to 12 x 12, of 1 x 3 to 1 x 36 and upright, with strides 1, dilation 1 unless
+ * padding is constant; with strides 2 those of 3 or 4 rows and columns, of 5 or 6, or of 7 or 8, dilation 1 and
+ * constant padding; groups of at least 64 bytes of channels, at most 4096 channels. Of up to 8 input channels it takes
  * those with 3 to 5 columns of taps a stride, dilation 1, if strides times channels are at most 16, channels times
  * strides times rows of taps 8 to 256, and of units of 64 bytes of outputs and tiles of 4 of their columns (2 of 5
  * taps) no more than a fifth and a quarter of what there is remains empty. FC_AUTO chooses, from the shape of one

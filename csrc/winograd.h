@@ -15,7 +15,7 @@ enum {
     FC_WINOGRAD_KEPT_PANELS = 8
 };
 
-enum { FC_WINOGRAD_FORM_COUNT = 14 };
+enum { FC_WINOGRAD_FORM_COUNT = 15 };
 
 /* A kernel and how it is computed, vertical and horizontal. A kernel with more taps than the transforms
  * is cut in pieces, the sum of as many convolutions, which are summed at the positions: of stride 1, those
@@ -25,10 +25,22 @@ struct fc_winograd_form {
     int transforms;
     int outputs[2], taps[2], points[2];
     int positions;
-    int kernel[2], stride, across, pieces; /* taps of the kernel; pieces side by side, and all */
+    int stride;
+    int64_t kernel[2], across, pieces; /* taps of the kernel; pieces side by side, and all */
 };
 
-struct fc_winograd_form fc_winograd_form_at(int form);
+struct fc_winograd_form fc_winograd_form_of(int form, const struct fc_kernel_view *kernel);
+
+/* What a form is to have: the taps of the transforms that multiply least for a kernel, which no form has where there
+ * are none. */
+struct fc_winograd_taps {
+    int64_t stride, taps[2];
+    fc_dtype dtype;
+};
+
+struct fc_winograd_taps fc_winograd_taps_of(const struct fc_kernel_view *kernel, int64_t stride,
+                                            fc_dtype dtype);
+bool fc_winograd_has(int form, const struct fc_winograd_taps *taps);
 
 /* Whether it is one row or column of points. */
 static inline bool fc_winograd_is_line(const struct fc_winograd_form *form)
@@ -50,8 +62,8 @@ static inline int64_t fc_winograd_part_panels(const struct fc_winograd_form *for
     return fc_winograd_is_line(form) || form->stride > 1 ? 4 : 2;
 }
 
-/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. One tap of 2 has
- * the same value at all points, and is stored once: `stored` rows and columns of matrices. */
+/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. Of phases one tap of 2
+ * has the same value at all points, and is stored once: `stored` rows and columns of matrices. */
 struct fc_winograd_piece {
     int64_t first[2], taps[2], stored[2];
 };

@@ -85,7 +85,7 @@ void fc_winograd_make_dkernel_plan(int form, const struct fc_convolution *convol
 {
     *plan = (struct fc_winograd_dkernel_plan){
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
-        .form = fc_winograd_form_at(form),
+        .form = fc_winograd_form_of(form, &convolution->kernel),
     };
     plan->kernel =
         fc_winograd_kernel_of(form, convolution->dtype, &convolution->kernel, &plan->channels);

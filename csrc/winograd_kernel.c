@@ -1,4 +1,4 @@
-/* winograd_kernel.c: the forms, and a kernel taken to the positions of one.
+/* winograd_kernel.c: a kernel taken to the positions of a form.
  *
  * A slab of 16 channels of a panel is copied as the panels of a direct convolution are, tap by tap,
  * 18 KB that stay in the first-level cache; its vectors are then transformed: for F(4x4,3x3) 9 loads
@@ -11,101 +11,17 @@
 #include "winograd.h"
 #include "workspace.h"
 
-#define FC_FORM(kh, kw, s, mh, rh, mw, rw)                                                     \
-    {                                                                                          \
-        .transforms = FC_WINOGRAD_NAME(mh, rh, mw, rw), .outputs = {mh, mw}, .taps = {rh, rw}, \
-        .points = {mh + rh - 1, mw + rw - 1}, .positions = (mh + rh - 1) * (mw + rw - 1),      \
-        .kernel = {kh, kw}, .stride = s, .across = s > 1 ? s : (kw + rw - 1) / rw,             \
-        .pieces = s > 1 ? s * s : (kw + rw - 1) / rw * ((kh + rh - 1) / rh)                    \
-    }
-
-struct fc_winograd_form fc_winograd_form_at(int form)
-{
-    static const struct fc_winograd_form forms[FC_WINOGRAD_FORM_COUNT] = {
-        FC_FORM(3, 3, 1, 4, 3, 4, 3), FC_FORM(3, 3, 1, 6, 3, 6, 3), FC_FORM(5, 5, 1, 2, 5, 2, 5),
-        FC_FORM(5, 5, 1, 2, 5, 3, 5), FC_FORM(7, 7, 1, 4, 4, 4, 4), FC_FORM(1, 3, 1, 1, 1, 4, 3),
-        FC_FORM(3, 1, 1, 4, 3, 1, 1), FC_FORM(1, 5, 1, 1, 1, 4, 5), FC_FORM(5, 1, 1, 4, 5, 1, 1),
-        FC_FORM(1, 7, 1, 1, 1, 4, 4), FC_FORM(7, 1, 1, 4, 4, 1, 1), FC_FORM(2, 2, 1, 4, 2, 4, 2),
-        FC_FORM(3, 3, 2, 4, 2, 4, 2), FC_FORM(4, 4, 2, 4, 2, 4, 2),
-    };
-    return forms[form];
-}
-
-struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece)
-{
-    const int64_t at[] = {piece / form->across, piece % form->across};
-    struct fc_winograd_piece one;
-    for (int a = 0; a < 2; a++) {
-        one.first[a] = form->stride > 1 ? at[a] : at[a] * form->taps[a];
-        one.taps[a] =
-            fc_min(form->taps[a], fc_ceil_div(form->kernel[a] - one.first[a], form->stride));
-        one.stored[a] = form->taps[a] == 2 && one.taps[a] == 1 ? 1 : form->points[a];
-    }
-    return one;
-}
-
-bool fc_winograd_piece_has(const struct fc_winograd_form *form,
-                           const struct fc_winograd_piece *piece, int64_t position)
-{
-    const int64_t at[] = {position / form->points[1], position % form->points[1]};
-    for (int a = 0; a < 2; a++)
-        if (piece->taps[a] < form->taps[a] && at[a] == form->points[a] - 1)
-            return false;
-    return true;
-}
-
-int64_t fc_winograd_positions_of_piece(const struct fc_winograd_form *form,
-                                       const struct fc_winograd_piece *piece)
-{
-    int64_t positions = 1;
-    for (int a = 0; a < 2; a++)
-        positions *= form->points[a] - (piece->taps[a] < form->taps[a]);
-    return positions;
-}
-
-int64_t fc_winograd_matrices(const struct fc_winograd_piece *piece)
-{
-    return piece->stored[0] * piece->stored[1];
-}
-
-int64_t fc_winograd_chunks(const struct fc_winograd_form *form, int64_t c_in)
-{
-    return form->pieces * fc_ceil_div(c_in, FC_WINOGRAD_CHUNK);
-}
-
-struct fc_winograd_chunk fc_winograd_chunk_at(int64_t c_in, int64_t chunk)
-{
-    const int64_t chunks = fc_ceil_div(c_in, FC_WINOGRAD_CHUNK);
-    struct fc_winograd_chunk at = {.piece = chunk / chunks,
-                                   .c = chunk % chunks * FC_WINOGRAD_CHUNK};
-    at.channels = fc_min(FC_WINOGRAD_CHUNK, c_in - at.c);
-    at.slab = at.piece * fc_ceil_div(c_in, FC_SLAB) + at.c / FC_SLAB;
-    return at;
-}
-
-/* ------------------------------------------------------------------ layout */
-
 struct fc_winograd_kernel fc_winograd_kernel_of(int form, fc_dtype dtype,
                                                 const struct fc_kernel_view *kernel,
                                                 const struct fc_channels *channels)
 {
     const struct fc_kernels *table = fc_current_kernels(dtype);
-    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const struct fc_winograd_form shape = fc_winograd_form_of(form, kernel);
     return (struct fc_winograd_kernel){
         {kernel, channels, &table->conv2d, (ptrdiff_t)fc_element_size(dtype)},
         &table->winograd.transforms[shape.transforms],
         shape,
     };
-}
-
-int64_t fc_winograd_matrices_before(const struct fc_winograd_form *form, int64_t piece)
-{
-    int64_t matrices = 0;
-    for (int64_t i = 0; i < piece; i++) {
-        const struct fc_winograd_piece one = fc_winograd_piece_at(form, i);
-        matrices += fc_winograd_matrices(&one);
-    }
-    return matrices;
 }
 
 int64_t fc_winograd_chunk_elements(const struct fc_winograd_kernel *kernel, int64_t p,
@@ -231,7 +147,7 @@ void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_
         };
         if (!whole)
             kernel->transforms->line(&spread);
-        else if (form->stride > 1)
+        else if (form->stride > 1 && form->taps[0] == 2)
             kernel->transforms->unscaled(&spread);
         else
             kernel->transforms->kernel(&spread);

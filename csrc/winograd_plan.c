@@ -181,7 +181,7 @@ bool fc_winograd_make_plan(int form, const struct fc_convolution *convolution, b
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
     *plan = (struct fc_winograd_plan){
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
-        .form = fc_winograd_form_at(form),
+        .form = fc_winograd_form_of(form, &convolution->kernel),
     };
     plan->kernel =
         fc_winograd_kernel_of(form, convolution->dtype, &convolution->kernel, &plan->channels);

@@ -20,7 +20,7 @@ struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *con
                                                 bool of_dy)
 {
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
-    const struct fc_winograd_form shape = fc_winograd_form_at(form);
+    const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
     const struct fc_winograd_transforms *transforms = &table->winograd.transforms[shape.transforms];
     struct fc_winograd_source source = {
         .convolution = convolution,

@@ -123,8 +123,8 @@ def conv2d(x, kernel, bias=None, *, strides=1, padding="valid", dilation_rate=1,
     residual : ndarray, shape of y, optional
         Added before the activation.
     algorithm : {"auto", "direct", "winograd"}
-        "winograd" takes a fraction of the multiplications, for kernels of 2x2, 3x3, 5x5, 7x7, 1x3,
-        1x5 and 1x7 (and upright) with strides 1, and of 3x3 and 4x4 with strides 2; its rounding
+        "winograd" takes a fraction of the multiplications, for kernels of 2x2 to 12x12 and of 1x3 to
+        1x36 (and upright) with strides 1, and for those of 3x3 to 8x8 with strides 2; its rounding
         errors are about 3 times those of a direct sum (float64: up to 16). "auto" chooses, from
         one sample's shape alone.
     out : ndarray, shape of y, optional

@@ -50,12 +50,13 @@ _STATUSES: dict[str, tuple[type[Exception], str, tuple[str, ...]]] = {
     ),
     "bad_algorithm": (
         ValueError,
-        "algorithm='winograd' takes kernels of 2x2, 3x3, 5x5, 7x7, 1x3, 1x5, 1x7, 3x1, 5x1 and "
-        "7x1 with strides of 1, dilation_rate 1 unless padding is constant; of 3x3 and 4x4 with "
-        "strides of 2, dilation_rate 1 and constant padding; groups of at least 64 bytes of "
-        "channels, at most 4096 of them; of up to 8 input channels those with 3 to 5 columns of "
-        "taps a stride, dilation_rate 1, strides * channels of at most 16, 8 to 256 rows of taps * "
-        "strides * channels, and outputs and columns that fill vectors of 64 bytes and tiles of 4",
+        "algorithm='winograd' takes kernels of 2x2 to 12x12, of 1x3 to 1x36 and 3x1 to 36x1 with "
+        "strides of 1, dilation_rate 1 unless padding is constant; with strides of 2 those of 3 or "
+        "4 rows and columns, of 5 or 6, or of 7 or 8, dilation_rate 1 and constant padding; groups "
+        "of at least 64 bytes of channels, at most 4096 of them; of up to 8 input channels those "
+        "with 3 to 5 columns of taps a stride, dilation_rate 1, strides * channels of at most 16, "
+        "8 to 256 rows of taps * strides * channels, and outputs and columns that fill vectors of "
+        "64 bytes and tiles of 4",
         ("algorithm", "kernel.shape", "strides", "dilation_rate", "padding_mode", "groups"),
     ),
     "packed_mismatch": (

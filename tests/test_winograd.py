@@ -27,8 +27,14 @@ Results = Callable[[Conv2DProblem, dict[str, Array]], dict[str, Array]]
 
 FMA_ISAS = tuple(isa for isa in _core.available_isas() if isa != "generic")
 
-KERNELS = ((2, 2), (3, 3), (5, 5), (7, 7), (1, 3), (3, 1), (1, 5), (5, 1), (1, 7), (7, 1))
-STRIDED_KERNELS = ((3, 3), (4, 4))
+# One piece; of pieces of 2, 3 and 4 taps, whole or not; lines; those in between.
+KERNELS = (
+    *((2, 2), (3, 3), (5, 5)),
+    *((4, 4), (6, 6), (7, 7), (9, 9), (11, 11)),
+    *((1, 3), (3, 1), (1, 4), (5, 1), (1, 7), (7, 1), (1, 9), (11, 1), (1, 15)),
+    *((2, 3), (3, 5), (6, 5), (4, 9), (8, 2)),
+)
+STRIDED_KERNELS = ((3, 3), (4, 4), (3, 4), (5, 5), (6, 6), (7, 7), (8, 7))
 WINOGRAD = {"algorithm": "winograd"}
 
 # Rounding errors beside those of a direct sum: on average at most 3 times in float32 and, with
@@ -96,7 +102,20 @@ LAYERS = {
     "stride 2, phase by phase": Conv2DProblem(2, 29, 40, 150, 33, 3, 3, 2, 0),
     "stride 2, more outputs than are kept": Conv2DProblem(1, 14, 11, 112, 300, 3, 3, 2, 1),
     "4x4, stride 2": Conv2DProblem(2, 30, 18, 64, 40, 4, 4, 2, 1),
+    "5x5, stride 2": Conv2DProblem(2, 29, 22, 40, 64, 5, 5, 2, 2),
+    "6x6, stride 2, chunks of channels": Conv2DProblem(1, 26, 17, 260, 48, 6, 6, 2, 2),
+    "7x7, stride 2": Conv2DProblem(3, 31, 32, 24, 33, 7, 7, 2, 3),
     "2x2": Conv2DProblem(2, 19, 30, 33, 48, 2, 2, 1, "same"),
+    "4x4": Conv2DProblem(2, 31, 18, 64, 40, 4, 4, 1, 1),
+    "4x4, chunks of channels": Conv2DProblem(1, 15, 16, 300, 17, 4, 4, 1, 1),
+    "9x9, all pieces at once": Conv2DProblem(2, 21, 19, 32, 33, 9, 9, 1, 4),
+    "9x9, piece by piece": Conv2DProblem(1, 24, 30, 48, 96, 9, 9, 1, 4),
+    "11x11": Conv2DProblem(2, 18, 23, 16, 48, 11, 11, 1, 5),
+    "12x12, dilation 2": Conv2DProblem(1, 33, 30, 16, 16, 12, 12, 1, 11, 2),
+    "3x5": Conv2DProblem(2, 16, 27, 40, 48, 3, 5, 1, "same"),
+    "12x2, most pieces": Conv2DProblem(2, 25, 9, 32, 20, 12, 2, 1, "same"),
+    "1x11": Conv2DProblem(2, 9, 40, 48, 64, 1, 11, 1, "same"),
+    "36x1": Conv2DProblem(1, 50, 6, 32, 24, 36, 1, 1, "same"),
     "gradient that ends with one pixel": Conv2DProblem(5, 13, 17, 40, 48, 3, 3),
     "gradient whose columns do": Conv2DProblem(2, 12, 21, 16, 33, 3, 3),
     "outputs that end with one pixel": Conv2DProblem(3, 11, 7, 33, 40, 3, 3, 1, 2),
@@ -211,12 +230,17 @@ def test_gradients_keep_non_finite_values_in_their_field(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("data_format", strategies.FORMATS)
-@pytest.mark.parametrize("kernel_size", STRIDED_KERNELS)
-def test_strides_keep_non_finite_values_in_their_field(
-    isa: str, value: float, data_format: str, kernel_size: tuple[int, int]
+@pytest.mark.parametrize(
+    ("kernel_size", "strides"),
+    [*((size, 2) for size in STRIDED_KERNELS), ((4, 4), 1), ((3, 5), 1), ((9, 9), 1), ((1, 9), 1)],
+)
+def test_pieces_keep_non_finite_values_in_their_field(
+    isa: str, value: float, data_format: str, kernel_size: tuple[int, int], strides: int
 ) -> None:
-    """A NaN in x, of any phase, reaches the outputs that read it and no others."""
-    problem = Conv2DProblem(2, 15, 14, 16, 17, *kernel_size, 2, 1, data_format=data_format)
+    """A NaN in x, of any piece, reaches the outputs that read it and no others."""
+    problem = Conv2DProblem(
+        2, 15, 14, 16, 17, *kernel_size, strides, "same", data_format=data_format
+    )
     words, a = problem.geometry, problem.draw_arrays()
     for h, w in ((0, 0), (7, 8), (8, 7), (14, 13), (5, 11)):
         x, ones = a["x"].copy(), np.zeros(a["x"].shape)
@@ -245,11 +269,14 @@ def test_a_tile_that_overflows_is_computed_again(isa: str) -> None:
         ((3, 3, 16, 16), {"strides": (2, 1)}),
         ((3, 3, 16, 16), {"strides": 2, "dilation_rate": 3}),
         ((3, 3, 16, 16), {"strides": 2, "padding": 1, "padding_mode": "reflect"}),
-        ((5, 5, 16, 16), {"strides": 2}),
+        ((4, 5, 16, 16), {"strides": 2}),
+        ((9, 9, 16, 16), {"strides": 2}),
+        ((2, 2, 16, 16), {"strides": 2}),
+        ((1, 3, 16, 16), {"strides": 2}),
         ((3, 3, 16, 16), {"dilation_rate": 2, "padding": 2, "padding_mode": "edge"}),
-        ((2, 3, 16, 16), {}),
-        ((4, 4, 16, 16), {}),
-        ((6, 7, 16, 16), {}),
+        ((13, 3, 16, 16), {"padding": 6}),
+        ((1, 37, 16, 16), {"padding": (0, 18)}),
+        ((1, 2, 16, 16), {}),
         ((1, 1, 16, 16), {}),
         ((3, 3, 1, 16), {"groups": 16}),
     ],
