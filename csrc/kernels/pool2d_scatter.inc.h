@@ -2,52 +2,55 @@
  *
  * One element at a time: the additions of a vector may meet in one element, and what a window costs does
  * not depend on its size. On Zen 4 a load, an addition and a store at a number that is known take 1.8 cycles,
- * so that indices become numbers first, 192 of them in vectors, which see at once whether all are in range: an
- * index that was told from its range by itself, and multiplied, took 3.4. Outputs that follow each other in one
- * plane often meet in one element, and would wait for one another, 8 cycles: planes come side by side. */
+ * so that indices become numbers first, 192 of them in vectors, which see at once whether all are in range, and
+ * multiply: an index that was told from its range by itself, and multiplied, took 3.4. Outputs that follow each
+ * other in one plane often meet in one element, and would wait for one another, 8 cycles: planes come side by side. */
 enum { SCATTER_CHUNK = 192 };
 
-/* Numbers of `count` indices; false where one of them is not in [begin, end), of 31 bits. Indices so far
- * ahead, and gradients, are asked for: channels of a block are no stream that a prefetcher follows. 8x13x13x512 of
- * float64 with windows of 5x5 takes 1.23 ms, not 1.39, of 13x13 0.91, not 1.13. */
+/* Numbers of `count` indices, `pixel` times each; false where an index is not in [begin, end), or a number has more
+ * than 31 bits where `end` has. */
 static bool scatter_numbers(const int64_t *index, int64_t count, int64_t begin, int64_t end,
-                            integer *numbers, ptrdiff_t ahead, const real *dy_ahead)
+                            ptrdiff_t pixel, integer *numbers)
 {
     if (count < LANES) {
         bool all = true;
         for (int64_t l = 0; l < count; l++) {
             all &= index[l] >= begin && index[l] < end;
-            numbers[l] = (integer)index[l];
+            numbers[l] = (integer)(index[l] * pixel);
         }
         return all;
     }
     const vint first = viset1((integer)begin), last = viset1((integer)(end - 1));
+    const vint step = viset1((integer)pixel);
     vint stray = viset1(0);
     for (int64_t at = 0; at < count; at += LANES) {
         const int64_t l = at + LANES <= count ? at : count - LANES;
         const vint number = viload_index(index + l);
-        FC_UNROLL (i, (LANES + 7) / 8)
-            __builtin_prefetch(index + l + ahead + i * 8, 0, 2);
-        __builtin_prefetch(dy_ahead + l, 0, 2);
         stray = vior(stray, vior(number, vior(visub(number, first), visub(last, number))));
-        vistore(numbers + l, number);
+        vistore(numbers + l, vimul(number, step));
     }
     return !some_negative(stray);
 }
 
-/* dx[l * lane + number[l] * pixel] += dy[l]. Of a plane, which lane 0 is, an addition waits for the one before
- * where both meet in an element. */
-static void toss_lanes(const integer *number, const real *dy, real *dx, ptrdiff_t lane,
-                       ptrdiff_t pixel, int64_t lanes)
+/* dx[l * lane + number[l]] += dy[l]. Of a plane, which lane 0 is, an addition waits for the one before where both meet
+ * in an element. What comes after, an index and a gradient for each lane, is asked for as the loop goes, which leaves
+ * room for other loads: channels of a block are no stream that a prefetcher follows. 8x13x13x512 of float64 with
+ * windows of 5x5 takes 1.23 ms on Zen 4, not 1.39, of 13x13 0.91, not 1.13. */
+FC_INLINE void toss_lanes(const integer *number, const real *dy, real *dx, ptrdiff_t lane,
+                          int64_t lanes, const int64_t *next_index, const real *next_dy)
 {
+    enum { RUN = 64 / sizeof(int64_t) };
     int64_t l = 0;
-    for (; l + 4 <= lanes; l += 4)
-        FC_UNROLL (i, 4) {
-            dx[number[l + i] * pixel] += dy[l + i];
-            dx += lane;
+    for (; l + RUN <= lanes; l += RUN) {
+        if (next_index) {
+            __builtin_prefetch(next_index + l);
+            __builtin_prefetch(next_dy + l);
         }
-    for (; l < lanes; l++, dx += lane)
-        dx[number[l] * pixel] += dy[l];
+        FC_UNROLL (i, RUN)
+            dx[number[l + i] + (l + i) * lane] += dy[l + i];
+    }
+    for (; l < lanes; l++)
+        dx[number[l] + l * lane] += dy[l];
 }
 
 /* The same for windows of planes side by side, whose loads all come before their stores. */
@@ -75,8 +78,8 @@ static void toss_gradients(const struct fc_pool2d_toss *given)
     real *dx = local.dx;
     if (local.dy_lane == 1 && local.dx_lane == 1) {
         for (int64_t w = 0; w < local.windows; w++)
-            toss_lanes(numbers + w * local.number_window, dy + w * local.dy_window, dx, 1, 1,
-                       local.lanes);
+            toss_lanes(numbers + w * local.number_window, dy + w * local.dy_window, dx, 1,
+                       local.lanes, NULL, NULL);
         return;
     }
     enum { PLANES = FC_POOL2D_ABREAST };
@@ -146,20 +149,22 @@ static int64_t scatter_rows(const struct fc_pool2d_scatter *scatter, int64_t fro
 static bool scatter_together(const struct fc_pool2d_scatter *scatter, int64_t from, int64_t until)
 {
     const int64_t lanes = scatter->lanes;
+    const ptrdiff_t offset = scatter->dx_offset_lane;
     _Alignas(64) integer numbers[SCATTER_CHUNK];
     if (!scatter_numbers(scatter->index + from / lanes * scatter->index_row + from % lanes,
-                         until - from, scatter->begin, scatter->end, numbers, scatter->index_row,
-                         (const real *)scatter->dy + (from / lanes + 1) * scatter->dy_row +
-                             from % lanes))
+                         until - from, scatter->begin, scatter->end, scatter->dx_pixel, numbers))
         return false;
     for (int64_t at = from, row = from / lanes; at < until; row++) {
         const int64_t lane = at - row * lanes, end = (row + 1) * lanes;
         const int64_t count = (end < until ? end : until) - at;
         const integer *number = numbers + (at - from);
+        const int64_t *next = scatter->index + (row + 1) * scatter->index_row + lane;
         const real *dy = (const real *)scatter->dy + row * scatter->dy_row + lane;
-        real *dx = (real *)scatter->dx + row * scatter->dx_offset_row;
-        toss_lanes(number, dy, dx + lane * scatter->dx_offset_lane, scatter->dx_offset_lane,
-                   scatter->dx_pixel, count);
+        real *dx = (real *)scatter->dx + row * scatter->dx_offset_row + lane * offset;
+        if (offset == 1)
+            toss_lanes(number, dy, dx, 1, count, next, dy + scatter->dy_row);
+        else
+            toss_lanes(number, dy, dx, offset, count, next, dy + scatter->dy_row);
         at += count;
     }
     return true;
@@ -172,8 +177,7 @@ static bool scatter_planes(const struct fc_pool2d_scatter *scatter, int64_t from
     _Alignas(64) integer numbers[PLANES * SCATTER_CHUNK];
     for (int p = 0; p < PLANES; p++)
         if (!scatter_numbers(scatter->index + p * scatter->index_lane + row, rows, scatter->begin,
-                             scatter->end, numbers + p * SCATTER_CHUNK, 0,
-                             (const real *)scatter->dy + row))
+                             scatter->end, 1, numbers + p * SCATTER_CHUNK))
             return false;
     toss_planes(numbers, SCATTER_CHUNK, 1, (const real *)scatter->dy + row, scatter->dy_lane,
                 scatter->dx, scatter->dx_offset_lane, rows);
@@ -186,7 +190,8 @@ static int64_t scatter_gradients(const struct fc_pool2d_scatter *scatter, int64_
     enum { PLANES = FC_POOL2D_ABREAST };
     const int64_t lanes = scatter->lanes, all = scatter->rows * lanes;
     const bool dense = scatter->dx_row == scatter->width * scatter->dx_pixel;
-    const bool few = dense && scatter->end <= INT32_MAX;
+    const bool few =
+        dense && scatter->dx_pixel > 0 && scatter->end <= INT32_MAX / scatter->dx_pixel;
     const bool together = few && scatter->index_lane == 1 && scatter->dy_lane == 1;
     const bool planes = few && lanes == PLANES && scatter->index_row == 1 && scatter->dy_row == 1 &&
                         scatter->dx_pixel == 1 && scatter->dx_offset_row == 0 &&

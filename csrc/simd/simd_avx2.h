@@ -66,6 +66,15 @@ FC_INLINE vmask vigreater(vint a, vint b) { return FC_IOP(cmpgt)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return _mm256_blendv_epi8(b, a, m); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
+/* a * b of numbers that are not negative, of 31 bits, as their product is. */
+FC_INLINE vint vimul(vint a, vint b)
+{
+#if FC_REAL == 32
+    return _mm256_mullo_epi32(a, b);
+#else
+    return _mm256_mul_epu32(a, b);
+#endif
+}
 FC_INLINE vint viand(vint a, vint b) { return _mm256_and_si256(a, b); }
 FC_INLINE vint vior(vint a, vint b) { return _mm256_or_si256(a, b); }
 FC_INLINE vint vas_int(vreal a) { return FC_AS_INT(a); }

@@ -124,6 +124,15 @@ FC_INLINE vmask vigreater(vint a, vint b)
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(mask_blend)(m, b, a); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
+/* a * b of numbers that are not negative, of 31 bits, as their product is. */
+FC_INLINE vint vimul(vint a, vint b)
+{
+#if FC_REAL == 32
+    return _mm512_mullo_epi32(a, b);
+#else
+    return _mm512_mul_epu32(a, b);
+#endif
+}
 FC_INLINE vint viand(vint a, vint b) { return _mm512_and_si512(a, b); }
 FC_INLINE vint vior(vint a, vint b) { return _mm512_or_si512(a, b); }
 #if FC_REAL == 32

@@ -72,6 +72,7 @@ FC_INLINE vint viselect(vmask m, vint a, vint b) { return (m & a) | (~m & b); }
 /* Unsigned, since these wrap. */
 FC_INLINE vint viadd(vint a, vint b) { return (vint)((vuint)a + (vuint)b); }
 FC_INLINE vint visub(vint a, vint b) { return (vint)((vuint)a - (vuint)b); }
+FC_INLINE vint vimul(vint a, vint b) { return (vint)((vuint)a * (vuint)b); }
 FC_INLINE vint viand(vint a, vint b) { return a & b; }
 FC_INLINE vint vior(vint a, vint b) { return a | b; }
 FC_INLINE vint vas_int(vreal a) { return (vint)a; }

@@ -74,6 +74,15 @@ FC_INLINE vmask vigreater(vint a, vint b) { return FC_IOP(cgt)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(bsl)(m, a, b); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
+/* a * b of numbers that are not negative, of 31 bits, as their product is. */
+FC_INLINE vint vimul(vint a, vint b)
+{
+#if FC_REAL == 32
+    return vmulq_s32(a, b);
+#else
+    return vmull_s32(vmovn_s64(a), vmovn_s64(b));
+#endif
+}
 FC_INLINE vint viand(vint a, vint b) { return FC_IOP(and)(a, b); }
 FC_INLINE vint vior(vint a, vint b) { return FC_IOP(orr)(a, b); }
 /* Shifts by a constant; zeros come in at both ends. */
