@@ -45,24 +45,25 @@ enum {
     STREAMED_TILE = 8       /* pixels */
 };
 
-/* For up to so many pixels, how many rows of the kernel at a time, of how many bytes of columns: where it is near,
- * where it comes from memory, and of more than a tile of pixels, of which in vectors of a line the others take half of
- * the loads and stores of a chain with twice the rows: 64 rows of 2048 -> 1000 took 1.13 ms on Zen 5 and take 1.10; in
- * AVX2 that lost a tenth. */
+/* For up to so many pixels, how many rows of the kernel at a time, of how many bytes of columns: where it is near, and
+ * where it comes from memory, in vectors of a line or shorter ones. Of more than a tile of pixels in vectors of a line
+ * the others take half of the loads and stores of a chain with twice the rows: 64 rows of 2048 -> 1000 took 1.13 ms on
+ * Zen 5 and take 1.10; in AVX2 that lost a tenth. */
 struct streams {
     int64_t pixels, terms, bytes;
 };
-static const struct streams NEAR[] = {{4, 16, 4096}, {STREAMED_TILE, 64, 2048}},
+static const struct streams NEAR[] = {{4, 16, 4096}, {MOST_PIXELS, 64, 2048}},
+                            NEAR_WIDE[] = {{4, 16, 4096},
+                                           {STREAMED_TILE, 64, 2048},
+                                           {MOST_PIXELS, 128, 2048}},
                             FAR[] = {{1, 4, 4096}, {4, 16, 4096}, {STREAMED_TILE, 16, 2048}},
-                            FAR_WIDE[] = {{1, 2, 16384}, {4, 4, 4096}, {STREAMED_TILE, 16, 2048}},
-                            MANY = {MOST_PIXELS, 64, 2048}, MANY_WIDE = {MOST_PIXELS, 128, 2048};
+                            FAR_WIDE[] = {{1, 2, 16384}, {4, 4, 4096}, {STREAMED_TILE, 16, 2048}};
 
 static const struct streams *streams_for(const struct fc_kernels *kernels, int64_t pixels, bool far)
 {
     const bool wide = kernels->depthwise.vector_bytes == FC_UNIT_BYTES;
-    if (pixels > STREAMED_TILE)
-        return wide ? &MANY_WIDE : &MANY;
-    const struct streams *streams = !far ? NEAR : wide ? FAR_WIDE : FAR;
+    const struct streams *near = wide ? NEAR_WIDE : NEAR;
+    const struct streams *streams = !far ? near : wide ? FAR_WIDE : FAR;
     while (streams->pixels < pixels)
         streams++;
     return streams;

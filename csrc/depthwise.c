@@ -36,8 +36,7 @@ bool fc_fits_depthwise(const struct fc_convolution *convolution)
 bool fc_asks_for_rows(const fc_image *image, ptrdiff_t element)
 {
     enum { SHORT_PIXEL = 1024 }; /* bytes */
-    const int64_t pixel = image->c * element;
-    return pixel <= SHORT_PIXEL || image->n * image->h * image->w * pixel >= fc_stream_bytes();
+    return image->c * element <= SHORT_PIXEL || fc_is_far(image, element);
 }
 
 bool fc_channels_together(const struct fc_convolution *convolution)

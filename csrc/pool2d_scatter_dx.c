@@ -166,7 +166,7 @@ static void scatter_found(struct scatter *self, struct part *part, int64_t row, 
 {
     const struct fc_pool2d_pass *pass = &self->pass;
     char *targets = scratch + fc_pool2d_scratch(pass);
-    int64_t *indices = (int64_t *)(void *)(targets + self->target_bytes);
+    int64_t *winners = (int64_t *)(void *)(targets + self->target_bytes);
     int64_t first, count;
     for (int64_t column = 0; column < self->dy->w; column += pass->columns) {
         const struct fc_pool2d_block block = {.image = part->image,
@@ -177,17 +177,17 @@ static void scatter_found(struct scatter *self, struct part *part, int64_t row, 
                                                   fc_min(column + pass->columns, self->dy->w),
                                               .channel = part->channel,
                                               .channels = part->channels};
-        fc_pool2d_run_block(pass, &block, targets, indices, scratch);
+        fc_pool2d_run_block(pass, &block, targets, winners, scratch);
         for (int64_t r = row; r < row_end; r++) {
             fc_pool2d_axis_window(&pass->axis[0], r, &first, &count);
             zero_until(self, part, first + (count - 1) * pass->axis[0].step + 1);
             if (self->apart)
                 toss_row(self, part, r, column, block.column_end,
-                         (const char *)indices +
+                         (const char *)winners +
                              (r - row) * pass->indices.stride_h * (ptrdiff_t)self->size);
             else
                 scatter_row(self, part, r, column, block.column_end - column,
-                            indices + (r - row) * pass->indices.stride_h, pass->indices.stride_w,
+                            winners + (r - row) * pass->indices.stride_h, pass->indices.stride_w,
                             1);
         }
     }

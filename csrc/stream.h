@@ -51,11 +51,17 @@ static inline bool fc_whole_lines(const void *y, ptrdiff_t step, ptrdiff_t bytes
     return ((ptrdiff_t)(intptr_t)y | step | bytes) % FC_CACHE_LINE == 0;
 }
 
-/* Whether the result of an image with planes is so large; which of its rows are whole lines is left to see. */
+/* Whether images are so large that they come from memory; empty ones may have any size. */
+static inline bool fc_is_far(const fc_image *x, ptrdiff_t element)
+{
+    const bool any = x->n > 0 && x->h > 0 && x->w > 0;
+    return any && x->n * x->c * x->h * x->w * element >= fc_stream_bytes();
+}
+
+/* Whether planes of a result are; which of its rows are whole lines is left to see. */
 static inline bool fc_streams_planes(const fc_image *y, ptrdiff_t element)
 {
-    const bool any = y->n > 0 && y->h > 0 && y->w > 0; /* if not, any size */
-    return any && y->stride_w == 1 && y->n * y->c * y->h * y->w * element >= fc_stream_bytes();
+    return y->stride_w == 1 && fc_is_far(y, element);
 }
 
 /* Whether an image does whose channels lie together, each pixel beginning with a line, or, where `rows`, the

@@ -73,13 +73,6 @@ static void plan_scratch(struct fc_winograd_dkernel_plan *plan)
     plan->worker_bytes = plan->x_bytes + plan->v_bytes + plan->d_bytes + plan->staging_bytes;
 }
 
-/* Pieces of pixels, of an image that no cache keeps. */
-static bool is_far(const fc_image *dy, size_t element)
-{
-    return dy->stride_c == 1 &&
-           dy->n * dy->h * dy->w * dy->c * (int64_t)element >= fc_stream_bytes();
-}
-
 void fc_winograd_make_dkernel_plan(int form, const struct fc_convolution *convolution,
                                    struct fc_winograd_dkernel_plan *plan)
 {
@@ -95,6 +88,7 @@ void fc_winograd_make_dkernel_plan(int form, const struct fc_convolution *convol
     plan->dy = fc_winograd_source_of(convolution, &plan->cut, form, true);
     plan->x.layout = layout_of(plan, plan->v_tile);
     plan->dy.layout = layout_of(plan, plan->d_tile);
-    plan->far = plan->channels.groups > 1 && is_far(&convolution->y, plan->x.padded.element);
+    plan->far = plan->channels.groups > 1 && convolution->y.stride_c == 1 &&
+                fc_is_far(&convolution->y, (ptrdiff_t)plan->x.padded.element);
     plan_scratch(plan);
 }

@@ -7,7 +7,7 @@
 
 #include "winograd_plan.h"
 
-enum { FC_WINOGRAD_MOST_POSITIONS = 64 };
+enum { FC_WINOGRAD_MOST_POSITIONS = 64 /* F(6x6,3x3) */ };
 
 /* A position that the piece and some tiles of the block have: from tile `begin` on `groups` groups of `few`, and
  * `left` tiles more. */
