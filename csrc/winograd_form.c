@@ -150,6 +150,8 @@ struct fc_winograd_chunk fc_winograd_chunk_at(int64_t c_in, int64_t chunk)
 int64_t fc_winograd_matrices_before(const struct fc_winograd_form *form, int64_t piece)
 {
     int64_t matrices = 0;
+    if (form->stride == 1)
+        return piece * form->positions;
     for (int64_t i = 0; i < piece; i++) {
         const struct fc_winograd_piece one = fc_winograd_piece_at(form, i);
         matrices += fc_winograd_matrices(&one);
