@@ -62,20 +62,22 @@ def _pieces(taps: int, most: int) -> list[int]:
     return [min(most, taps - i) for i in range(0, taps, most)]
 
 
+def _products(taps: int, r: int) -> int:
+    """What four outputs multiply of a row of taps in pieces of r."""
+    return sum(r + 3 - (i > 0 and some < r) for i, some in enumerate(_pieces(taps, r)))
+
+
 def _cut(kernel: tuple[int, int]) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
     """The taps of pieces of a kernel of float32, as csrc/winograd_form.c has them, and outputs."""
-
-    def best(taps: int, candidates: Iterable[int]) -> int:
-        def products(r: int) -> int:
-            return sum(3 + r - (some < r and taps > r) for some in _pieces(taps, r))
-
-        return min((r for r in candidates if r <= taps), key=products)
-
     if 1 in kernel:
-        down, across = (1 if taps == 1 else best(taps, _LINES) for taps in kernel)
+        down, across = (
+            1 if taps == 1 else min(_LINES, key=lambda r, taps=taps: (r > taps, _products(taps, r)))
+            for taps in kernel
+        )
         return (down, across), ((1 if down == 1 else 4, 1 if across == 1 else 4),)
-    squares = (2, 3, 4) if min(kernel) > 4 else (2, 3)
-    r = 5 if kernel == (5, 5) else min(best(taps, squares) for taps in kernel)
+    squares = [r for r in ((2, 3, 4) if min(kernel) > 4 else (2, 3)) if r <= max(kernel)]
+    best = min(squares, key=lambda r: _products(kernel[0], r) * _products(kernel[1], r))
+    r = 5 if kernel == (5, 5) else best
     return (r, r), _SQUARES[r]
 
 
@@ -98,7 +100,9 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         for a in range(2):
             along, tiles = _points(size[a], taps[a], outputs[a], layer.dilation[a])
             count *= along
-            products *= sum(along - (tiles if some < taps[a] else 0) for some in cuts[a])
+            products *= sum(
+                along - (tiles if i > 0 and some < taps[a] else 0) for i, some in enumerate(cuts[a])
+            )
         kernels = 0 if pass_name == "packed" else points[0] * points[1] * values * whole / layer.n
         of_inputs, of_outputs = count * values, count * whole
         if pass_name == "dkernel":

@@ -21,8 +21,8 @@
  * of 2 to 4 outputs and a product costs PHASES, fitted to 8 shapes of 10x10 to 33x33. A kernel that is
  * summed in pieces costs PIECES times as much, LINES times where it has one row or column, and EACH_PIECE for each
  * tile and position of a piece, fitted to 2x3 to 11x11 and 1x4 to 1x15 on maps of 8 to 28, 16 to 128 channels, on
- * Zen 5: of 1296 rows of these and of stride 2, 35 are left to the side that takes 10 % longer or more, 35 % at most,
- * in float64 34 of 1080; in AVX2, where tiles are worth more, 83 of 780, 77 % at most.
+ * Zen 5: of 1296 rows of these and of stride 2, 18 and 38 kernel gradients, most of them for their rounding, are left
+ * to the side that takes 10 % longer or more; in AVX2, where tiles are worth more, a tenth.
  *
  * A kernel of stride 2 costs STRIDED times, fitted to 21 shapes of 3x3, 16 to 1024 channels to 3x3 to 28x28, on Zen 4:
  * direct sums take 1.25 to 1.45 times as long from 32 channels on, also beside other work, in float64 1.07 to 1.35
@@ -97,7 +97,7 @@ static bool has_fewer_pixels(const struct fc_convolution *convolution, int64_t t
 
 /* Whether a form of 7 points rounds too much in the kernel gradient of few pixels, whose direct sums are short: of 8
  * images of 7 x 7, 5 x 5 has 2.4 times their error with 6 points, and 3 times with 7 one way, and in float32 pieces
- * of 7 both ways, which have no other form, 4.5 to 5 times that of PyTorch's sums. */
+ * of 7 both ways, which have no other form, 3.1 to 3.8 times that of PyTorch's sums, of 8 x 8 and less. */
 static bool rounds_much(int form, fc_algorithm algorithm, enum fc_pass pass,
                         const struct fc_convolution *convolution)
 {

@@ -62,16 +62,17 @@ static inline int64_t fc_winograd_part_panels(const struct fc_winograd_form *for
     return fc_winograd_is_line(form) || form->stride > 1 ? 4 : 2;
 }
 
-/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms. Of phases one tap of 2
- * has the same value at all points, and is stored once: `stored` rows and columns of matrices. */
+/* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms, and lack what those before
+ * them have at infinity, where a kernel is its last tap. Of phases one tap of 2 has the same value at all points, and
+ * is stored once: `stored` rows and columns of matrices. */
 struct fc_winograd_piece {
     int64_t first[2], taps[2], stored[2];
+    bool lacks[2];
 };
 
 struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *form, int64_t piece);
 
-/* Whether a piece has products at a position: at infinity the kernel is its last tap, zero where that is
- * lacking. The first piece has them all. */
+/* Whether a piece has products at a position; the first piece has them all. */
 bool fc_winograd_piece_has(const struct fc_winograd_form *form,
                            const struct fc_winograd_piece *piece, int64_t position);
 int64_t fc_winograd_positions_of_piece(const struct fc_winograd_form *form,

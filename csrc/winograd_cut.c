@@ -218,7 +218,7 @@ int64_t fc_winograd_products_of_pieces(const struct fc_winograd_form *form,
         int64_t along[2], tiles;
         for (int a = 0; a < 2; a++) {
             along[a] = points_along(cut, a, &tiles);
-            along[a] -= piece.taps[a] < form->taps[a] ? tiles : 0;
+            along[a] -= piece.lacks[a] ? tiles : 0;
         }
         products += along[0] * along[1];
     }

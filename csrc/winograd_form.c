@@ -3,10 +3,10 @@
  * Up to 12 x 12 taps, or 36 of one row or column, are a sum of pieces of as many taps as transforms take, whichever
  * multiply least. Four outputs in a row take r + 3 products for each piece of r taps, one fewer of a last piece that
  * lacks some: of 9 taps 18 in threes and 20 in fours, of 7 17 and 13, of 11 23 and 20. Transforms of two dimensions
- * take as many taps each way: the fewer of what is best for either. */
+ * take as many taps each way: 3 x 2 are one piece of 3 x 3, 36 products where two of 2 x 2 take 45. */
 #include "winograd.h"
 
-enum { MOST_PIECES = 9, MOST_SIDE = 12, MOST_LINE = 36 };
+enum { MOST_SIDE = 12, MOST_LINE = 36 };
 
 #define FC_FORM(s, mh, rh, mw, rw)                                                             \
     {                                                                                          \
@@ -46,10 +46,10 @@ static int64_t row_products(int64_t taps, int64_t r)
     return pieces * (r + 3) - (pieces > 1 && taps % r > 0);
 }
 
-static int64_t taps_of_pieces(int64_t taps, int64_t least, int64_t most)
+static int64_t taps_of_line(int64_t taps)
 {
-    int64_t best = fc_min(least, taps);
-    for (int64_t r = least + 1; r <= fc_min(most, taps); r++)
+    int64_t best = fc_min(3, taps);
+    for (int64_t r = 4; r <= fc_min(5, taps); r++)
         if (row_products(taps, r) < row_products(taps, best))
             best = r;
     return best;
@@ -59,12 +59,19 @@ static int64_t taps_of_pieces(int64_t taps, int64_t least, int64_t most)
  * sum of four of them twice. */
 static int64_t taps_of_squares(int64_t down, int64_t across, fc_dtype dtype)
 {
+    const bool rounds = dtype == FC_FLOAT32 && fc_min(down, across) <= 4;
+    const int64_t most = fc_min(rounds ? 3 : 4, fc_max(down, across));
     if (down == 5 && across == 5)
         return 5;
-    const int64_t most = dtype == FC_FLOAT32 && fc_min(down, across) <= 4 ? 3 : 4;
-    const int64_t taps = fc_min(taps_of_pieces(down, 2, most), taps_of_pieces(across, 2, most));
-    const bool many = fc_ceil_div(down, taps) * fc_ceil_div(across, taps) > MOST_PIECES;
-    return many ? most : taps;
+    int64_t best = 2, least = row_products(down, 2) * row_products(across, 2);
+    for (int64_t r = 3; r <= most; r++) {
+        const int64_t products = row_products(down, r) * row_products(across, r);
+        if (products < least) {
+            least = products;
+            best = r;
+        }
+    }
+    return best;
 }
 
 struct fc_winograd_taps fc_winograd_taps_of(const struct fc_kernel_view *kernel, int64_t stride,
@@ -77,8 +84,8 @@ struct fc_winograd_taps fc_winograd_taps_of(const struct fc_kernel_view *kernel,
         cut.taps[0] = fc_ceil_div(down, stride);
         cut.taps[1] = fc_ceil_div(across, stride);
     } else if (fc_min(down, across) > 0 && most <= (line ? MOST_LINE : MOST_SIDE)) {
-        cut.taps[0] = line ? taps_of_pieces(down, 3, 5) : taps_of_squares(down, across, dtype);
-        cut.taps[1] = line ? taps_of_pieces(across, 3, 5) : cut.taps[0];
+        cut.taps[0] = line ? taps_of_line(down) : taps_of_squares(down, across, dtype);
+        cut.taps[1] = line ? taps_of_line(across) : cut.taps[0];
     }
     return cut;
 }
@@ -102,6 +109,7 @@ struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *for
         one.first[a] = form->stride > 1 ? at[a] : at[a] * form->taps[a];
         one.taps[a] =
             fc_min(form->taps[a], fc_ceil_div(form->kernel[a] - one.first[a], form->stride));
+        one.lacks[a] = at[a] > 0 && one.taps[a] < form->taps[a];
         one.stored[a] =
             form->stride > 1 && form->taps[a] == 2 && one.taps[a] == 1 ? 1 : form->points[a];
     }
@@ -113,7 +121,7 @@ bool fc_winograd_piece_has(const struct fc_winograd_form *form,
 {
     const int64_t at[] = {position / form->points[1], position % form->points[1]};
     for (int a = 0; a < 2; a++)
-        if (piece->taps[a] < form->taps[a] && at[a] == form->points[a] - 1)
+        if (piece->lacks[a] && at[a] == form->points[a] - 1)
             return false;
     return true;
 }
@@ -123,7 +131,7 @@ int64_t fc_winograd_positions_of_piece(const struct fc_winograd_form *form,
 {
     int64_t positions = 1;
     for (int a = 0; a < 2; a++)
-        positions *= form->points[a] - (piece->taps[a] < form->taps[a]);
+        positions *= form->points[a] - piece->lacks[a];
     return positions;
 }
 
