@@ -28,8 +28,9 @@ _LINES = (3, 4, 5)
 # Outputs of a unit in float32; inputs and outputs of a kernel gradient that are summed at once.
 _UNIT, _PART = 16, (128, 64)
 
-# How many times as much a kernel in pieces costs, and its gradient.
-_PIECES, _PIECES_DKERNEL, _LINES_IN_PIECES = 1.5, 1.25, 1.15
+# How many times as much a kernel in pieces costs, of two dimensions or one, and what a piece costs
+# besides for each tile and position, in products; its gradient costs no more.
+_PIECES, _EACH_PIECE = 1.05, 130 / 1.15
 
 # Channels beyond which a product costs STREAM's share, not PRODUCT, and the gap from which PHASES.
 _MOST_CHANNELS, _FAR = 512, 3
@@ -43,9 +44,8 @@ def _points(size: int, taps: int, outputs: int, dilation: int) -> tuple[int, int
 
     def points_for(count: int) -> int:
         needed = taps + count - 1
-        some = [n for n in (points - 2, points - 1) if needed <= n and outputs > points - n]
-        some = some if points in (5, 6) else []
-        return some[0] if some else points
+        fewer = (points - 2, points - 1) if points in (5, 6) else ()
+        return next((n for n in fewer if needed <= n and outputs > points - n), points)
 
     points, phases = outputs + taps - 1, min(dilation, size) if taps > 1 else 1
     most = -(-size // phases)
@@ -69,16 +69,17 @@ def _products(taps: int, r: int) -> int:
 
 def _cut(kernel: tuple[int, int]) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
     """The taps of pieces of a kernel of float32, as csrc/winograd_form.c has them, and outputs."""
-    if 1 in kernel:
-        down, across = (
-            1 if taps == 1 else min(_LINES, key=lambda r, taps=taps: (r > taps, _products(taps, r)))
-            for taps in kernel
-        )
-        return (down, across), ((1 if down == 1 else 4, 1 if across == 1 else 4),)
-    squares = [r for r in ((2, 3, 4) if min(kernel) > 4 else (2, 3)) if r <= max(kernel)]
-    best = min(squares, key=lambda r: _products(kernel[0], r) * _products(kernel[1], r))
+
+    def products(r: int) -> int:
+        return math.prod(_products(taps, r) for taps in kernel if taps > 1)
+
+    line = 1 in kernel
+    candidates = _LINES if line else (2, 3, 4) if min(kernel) > 4 else (2, 3)
+    best = min((r for r in candidates if r <= max(kernel)), key=products)
     r = 5 if kernel == (5, 5) else best
-    return (r, r), _SQUARES[r]
+    down, across = (r if taps > 1 else 1 for taps in kernel)
+    outputs = ((4 if down > 1 else 1, 4 if across > 1 else 1),) if line else _SQUARES[r]
+    return (down, across), outputs
 
 
 def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
@@ -90,9 +91,8 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
     taps, tiles_of = _cut(layer.kernel)
     cuts = [_pieces(of_kernel, most) for of_kernel, most in zip(layer.kernel, taps, strict=True)]
     pieces = len(cuts[0]) * len(cuts[1])
-    more = _PIECES_DKERNEL if pass_name == "dkernel" else _PIECES
-    more = _LINES_IN_PIECES if 1 in taps else more
-    groups = layer.groups * (more if pieces > 1 else 1.0)
+    more, each = (_PIECES, _EACH_PIECE) if pieces > 1 and pass_name != "dkernel" else (1.0, 0.0)
+    groups = layer.groups * more
     values, whole = pieces * c_in, -(-c_out // _UNIT) * _UNIT
     for outputs in tiles_of:
         points = [m + r - 1 for m, r in zip(outputs, taps, strict=True)]
@@ -108,7 +108,7 @@ def _forms(layer: Layer, pass_name: str) -> Iterable[tuple[float, ...]]:
         if pass_name == "dkernel":
             of_inputs *= -(-c_out // _PART[1])
             of_outputs *= pieces * -(-c_in // _PART[0])
-        yield products * c_in * whole, of_inputs, of_outputs, groups * kernels
+        yield products * (c_in * whole + each), of_inputs, of_outputs, groups * kernels
 
 
 def _direct(layer: Layer, pass_name: str) -> float:

@@ -31,7 +31,7 @@ FMA_ISAS = tuple(isa for isa in _core.available_isas() if isa != "generic")
 KERNELS = (
     *((2, 2), (3, 3), (5, 5)),
     *((4, 4), (6, 6), (7, 7), (9, 9), (11, 11)),
-    *((1, 3), (3, 1), (1, 4), (5, 1), (1, 7), (7, 1), (1, 9), (11, 1), (1, 15)),
+    *((1, 3), (3, 1), (1, 4), (1, 5), (5, 1), (1, 7), (7, 1), (1, 9), (11, 1), (1, 15)),
     *((2, 3), (3, 5), (6, 5), (4, 9), (8, 2)),
 )
 STRIDED_KERNELS = ((3, 3), (4, 4), (3, 4), (5, 5), (6, 6), (7, 7), (8, 7))
@@ -113,7 +113,7 @@ LAYERS = {
     "11x11": Conv2DProblem(2, 18, 23, 16, 48, 11, 11, 1, 5),
     "12x12, dilation 2": Conv2DProblem(1, 33, 30, 16, 16, 12, 12, 1, 11, 2),
     "3x5": Conv2DProblem(2, 16, 27, 40, 48, 3, 5, 1, "same"),
-    "12x2, most pieces": Conv2DProblem(2, 25, 9, 32, 20, 12, 2, 1, "same"),
+    "12x2, pieces that lack taps": Conv2DProblem(2, 25, 9, 32, 20, 12, 2, 1, "same"),
     "1x11": Conv2DProblem(2, 9, 40, 48, 64, 1, 11, 1, "same"),
     "36x1": Conv2DProblem(1, 50, 6, 32, 24, 36, 1, 1, "same"),
     "gradient that ends with one pixel": Conv2DProblem(5, 13, 17, 40, 48, 3, 3),
