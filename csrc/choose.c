@@ -98,12 +98,11 @@ static bool has_fewer_pixels(const struct fc_convolution *convolution, int64_t t
 /* Whether a form of 7 points rounds too much in the kernel gradient of few pixels, whose direct sums are short: of 8
  * images of 7 x 7, 5 x 5 has 2.4 times their error with 6 points, and 3 times with 7 one way, and in float32 pieces
  * of 7 both ways, which have no other form, 3.1 to 3.8 times that of PyTorch's sums, of 8 x 8 and less. */
-static bool rounds_much(int form, fc_algorithm algorithm, enum fc_pass pass,
-                        const struct fc_convolution *convolution)
+static bool rounds_much(const struct fc_winograd_form *form, fc_algorithm algorithm,
+                        enum fc_pass pass, const struct fc_convolution *convolution)
 {
-    const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
-    const int least = shape.points[0] < shape.points[1] ? shape.points[0] : shape.points[1];
-    const int most = shape.points[0] < shape.points[1] ? shape.points[1] : shape.points[0];
+    const int64_t least = fc_min(form->points[0], form->points[1]);
+    const int64_t most = fc_max(form->points[0], form->points[1]);
     const bool only = least == 7 && algorithm == FC_AUTO && convolution->dtype == FC_FLOAT32;
     return pass == FC_PASS_DKERNEL && most == 7 && (least == 6 || only) &&
            has_fewer_pixels(convolution, FEW_SUMMED);
@@ -187,22 +186,22 @@ static double groups_cost(enum fc_pass pass, const struct fc_convolution *convol
     return wide ? WIDE_GROUPS : 1;
 }
 
-static double winograd_cost(int form, enum fc_pass pass, const struct fc_convolution *convolution)
+static double winograd_cost(const struct fc_winograd_form *form, enum fc_pass pass,
+                            const struct fc_convolution *convolution)
 {
-    const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
     const double channels = (double)convolution->kernel.c_in * whole_outputs(convolution);
-    const struct fc_winograd_cut cut = fc_winograd_find_images(&shape, convolution);
+    const struct fc_winograd_cut cut = fc_winograd_find_images(form, convolution);
     const double products = (double)fc_winograd_products(&cut);
-    const double of_pieces = (double)fc_winograd_products_of_pieces(&shape, &cut);
-    const double product = product_cost(&shape, &cut, pass, convolution);
-    const double sums = pass == FC_PASS_DKERNEL && shape.stride > 1 ? STRIDED_SUMS : 1;
+    const double of_pieces = (double)fc_winograd_products_of_pieces(form, &cut);
+    const double product = product_cost(form, &cut, pass, convolution);
+    const double sums = pass == FC_PASS_DKERNEL && form->stride > 1 ? STRIDED_SUMS : 1;
     const double each =
-        shape.pieces > 1 && pass != FC_PASS_DKERNEL ? EACH_PIECE[convolution->dtype] : 0;
+        form->pieces > 1 && pass != FC_PASS_DKERNEL ? EACH_PIECE[convolution->dtype] : 0;
     const double kernel = pass == FC_PASS_PACKED ? 0 : KERNEL / BATCH * channels * sums;
     return (of_pieces * (channels * product + each) +
-            products * transforms_cost(&shape, pass, convolution) +
-            (double)fc_winograd_matrices_before(&shape, shape.pieces) * kernel) *
-           pieces_cost(&shape, pass, convolution->dtype) * groups_cost(pass, convolution);
+            products * transforms_cost(form, pass, convolution) +
+            (double)fc_winograd_matrices_before(form, form->pieces) * kernel) *
+           pieces_cost(form, pass, convolution->dtype) * groups_cost(pass, convolution);
 }
 
 /* Pairs of an output and a tap that reads the image, in one direction. */
@@ -248,9 +247,12 @@ __attribute__((noinline)) static int cheapest(fc_algorithm algorithm, enum fc_pa
     int best = FC_DIRECT_FORM;
     double least = 0;
     for (int form = 0; form < FC_WINOGRAD_FORM_COUNT; form++) {
-        if (!fc_winograd_has(form, &taps) || rounds_much(form, algorithm, pass, convolution))
+        if (!fc_winograd_has(form, &taps))
             continue;
-        const double cost = winograd_cost(form, pass, convolution);
+        const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
+        if (rounds_much(&shape, algorithm, pass, convolution))
+            continue;
+        const double cost = winograd_cost(&shape, pass, convolution);
         if (best == FC_DIRECT_FORM || cost < least) {
             least = cost;
             best = form;

@@ -53,8 +53,9 @@ static fc_status transform_few(struct fc_packed_kernel *packed,
 
 static fc_status transform(struct fc_packed_kernel *packed, const struct fc_panels *panels)
 {
+    const struct fc_winograd_form form = fc_winograd_form_of(packed->form, panels->kernel);
     const struct fc_winograd_kernel kernel =
-        fc_winograd_kernel_of(packed->form, packed->params.dtype, panels->kernel, panels->channels);
+        fc_winograd_kernel_of(&form, packed->params.dtype, panels->kernel, panels->channels);
     const struct fc_channels *channels = panels->channels;
     const int64_t count = fc_panel_count(channels);
     size_t bytes;

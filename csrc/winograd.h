@@ -48,6 +48,12 @@ static inline bool fc_winograd_is_line(const struct fc_winograd_form *form)
     return form->points[0] == 1 || form->points[1] == 1;
 }
 
+/* Whether kernels leave the factors of the points to the outputs: phases of 1 or 2 taps. */
+static inline bool fc_winograd_leaves_factors(const struct fc_winograd_form *form)
+{
+    return form->stride > 1 && form->taps[0] == 2;
+}
+
 /* Channels of a kernel gradient that are summed at once, and panels of outputs: of a line, which has a
  * fifth of the positions, twice as many of both. x and dy are taken to positions half as often: 1x7 with
  * 192 channels takes 5.4 ms instead of 6.3, with 128 2.5 instead of 2.7. Of a piece of a stride, whose x is every
@@ -63,8 +69,8 @@ static inline int64_t fc_winograd_part_panels(const struct fc_winograd_form *for
 }
 
 /* Its first tap, and its taps, `stride` apart: pieces may have fewer than the transforms, and lack what those before
- * them have at infinity, where a kernel is its last tap. Of phases one tap of 2 has the same value at all points, and
- * is stored once: `stored` rows and columns of matrices. */
+ * them have at infinity, where a kernel is its last tap. Without the factors one tap of 2 has the same value at all
+ * points, and is stored once: `stored` rows and columns of matrices. */
 struct fc_winograd_piece {
     int64_t first[2], taps[2], stored[2];
     bool lacks[2];
@@ -110,7 +116,7 @@ struct fc_winograd_kernel {
 };
 
 /* A kernel in a form, whose channels outlive it. */
-struct fc_winograd_kernel fc_winograd_kernel_of(int form, fc_dtype dtype,
+struct fc_winograd_kernel fc_winograd_kernel_of(const struct fc_winograd_form *form, fc_dtype dtype,
                                                 const struct fc_kernel_view *kernel,
                                                 const struct fc_channels *channels);
 

@@ -80,12 +80,12 @@ void fc_winograd_make_dkernel_plan(int form, const struct fc_convolution *convol
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .form = fc_winograd_form_of(form, &convolution->kernel),
     };
-    plan->kernel =
-        fc_winograd_kernel_of(form, convolution->dtype, &convolution->kernel, &plan->channels);
+    plan->kernel = fc_winograd_kernel_of(&plan->form, convolution->dtype, &convolution->kernel,
+                                         &plan->channels);
     plan_parts(convolution, plan);
     plan_layout(plan);
-    plan->x = fc_winograd_source_of(convolution, &plan->cut, form, false);
-    plan->dy = fc_winograd_source_of(convolution, &plan->cut, form, true);
+    plan->x = fc_winograd_source_of(convolution, &plan->cut, &plan->form, false);
+    plan->dy = fc_winograd_source_of(convolution, &plan->cut, &plan->form, true);
     plan->x.layout = layout_of(plan, plan->v_tile);
     plan->dy.layout = layout_of(plan, plan->d_tile);
     plan->far = plan->channels.groups > 1 && convolution->y.stride_c == 1 &&

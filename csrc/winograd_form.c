@@ -6,7 +6,7 @@
  * take as many taps each way: 3 x 2 are one piece of 3 x 3, 36 products where two of 2 x 2 take 45. */
 #include "winograd.h"
 
-enum { MOST_SIDE = 12, MOST_LINE = 36 };
+enum { MOST_SIDE = 12, LEAST_LINE = 3, MOST_LINE = 36 };
 
 #define FC_FORM(s, mh, rh, mw, rw)                                                             \
     {                                                                                          \
@@ -46,46 +46,42 @@ static int64_t row_products(int64_t taps, int64_t r)
     return pieces * (r + 3) - (pieces > 1 && taps % r > 0);
 }
 
-static int64_t taps_of_line(int64_t taps)
+/* A direction of one tap is not cut. */
+static int64_t products(int64_t down, int64_t across, int64_t r)
 {
-    int64_t best = fc_min(3, taps);
-    for (int64_t r = 4; r <= fc_min(5, taps); r++)
-        if (row_products(taps, r) < row_products(taps, best))
-            best = r;
-    return best;
+    return (down > 1 ? row_products(down, r) : 1) * (across > 1 ? row_products(across, r) : 1);
 }
 
 /* One piece of 4 x 4 taps, of 7 points both ways, has 3.5 to 3.9 times the rounding of a direct sum in float32, the
  * sum of four of them twice. */
-static int64_t taps_of_squares(int64_t down, int64_t across, fc_dtype dtype)
+static int64_t taps_of_pieces(int64_t down, int64_t across, fc_dtype dtype)
 {
-    const bool rounds = dtype == FC_FLOAT32 && fc_min(down, across) <= 4;
-    const int64_t most = fc_min(rounds ? 3 : 4, fc_max(down, across));
+    const int64_t least = fc_min(down, across);
+    const bool line = least == 1, rounds = dtype == FC_FLOAT32 && least <= 4;
+    const int64_t last = fc_min(line ? 5 : rounds ? 3 : 4, fc_max(down, across));
     if (down == 5 && across == 5)
         return 5;
-    int64_t best = 2, least = row_products(down, 2) * row_products(across, 2);
-    for (int64_t r = 3; r <= most; r++) {
-        const int64_t products = row_products(down, r) * row_products(across, r);
-        if (products < least) {
-            least = products;
+    int64_t best = line ? LEAST_LINE : 2;
+    for (int64_t r = best + 1; r <= last; r++)
+        if (products(down, across, r) < products(down, across, best))
             best = r;
-        }
-    }
     return best;
 }
 
 struct fc_winograd_taps fc_winograd_taps_of(const struct fc_kernel_view *kernel, int64_t stride,
                                             fc_dtype dtype)
 {
-    const int64_t down = kernel->kh, across = kernel->kw, most = fc_max(down, across);
-    const bool line = down == 1 || across == 1;
+    const int64_t down = kernel->kh, across = kernel->kw;
+    const int64_t least = fc_min(down, across), most = fc_max(down, across);
+    const bool line = least == 1 && most >= LEAST_LINE && most <= MOST_LINE;
     struct fc_winograd_taps cut = {.stride = stride, .dtype = dtype};
     if (stride > 1) {
         cut.taps[0] = fc_ceil_div(down, stride);
         cut.taps[1] = fc_ceil_div(across, stride);
-    } else if (fc_min(down, across) > 0 && most <= (line ? MOST_LINE : MOST_SIDE)) {
-        cut.taps[0] = line ? taps_of_line(down) : taps_of_squares(down, across, dtype);
-        cut.taps[1] = line ? taps_of_line(across) : cut.taps[0];
+    } else if (line || (least > 1 && most <= MOST_SIDE)) {
+        const int64_t taps = taps_of_pieces(down, across, dtype);
+        cut.taps[0] = down > 1 ? taps : 1;
+        cut.taps[1] = across > 1 ? taps : 1;
     }
     return cut;
 }
@@ -110,8 +106,7 @@ struct fc_winograd_piece fc_winograd_piece_at(const struct fc_winograd_form *for
         one.taps[a] =
             fc_min(form->taps[a], fc_ceil_div(form->kernel[a] - one.first[a], form->stride));
         one.lacks[a] = at[a] > 0 && one.taps[a] < form->taps[a];
-        one.stored[a] =
-            form->stride > 1 && form->taps[a] == 2 && one.taps[a] == 1 ? 1 : form->points[a];
+        one.stored[a] = fc_winograd_leaves_factors(form) && one.taps[a] == 1 ? 1 : form->points[a];
     }
     return one;
 }

@@ -119,7 +119,7 @@ static bool gather_row(const struct fc_winograd_target *target,
     struct fc_winograd_gather gather = {
         .x_position = target->m_position,
         .x_tile = target->pitch,
-        .factors = target->form.stride > 1 ? target->transforms->factors : NULL,
+        .factors = fc_winograd_leaves_factors(&target->form) ? target->transforms->factors : NULL,
         .y = strip,
         .y_row = line.columns * target->pitch,
         .y_column = target->pitch,

@@ -11,16 +11,15 @@
 #include "winograd.h"
 #include "workspace.h"
 
-struct fc_winograd_kernel fc_winograd_kernel_of(int form, fc_dtype dtype,
+struct fc_winograd_kernel fc_winograd_kernel_of(const struct fc_winograd_form *form, fc_dtype dtype,
                                                 const struct fc_kernel_view *kernel,
                                                 const struct fc_channels *channels)
 {
     const struct fc_kernels *table = fc_current_kernels(dtype);
-    const struct fc_winograd_form shape = fc_winograd_form_of(form, kernel);
     return (struct fc_winograd_kernel){
         {kernel, channels, &table->conv2d, (ptrdiff_t)fc_element_size(dtype)},
-        &table->winograd.transforms[shape.transforms],
-        shape,
+        &table->winograd.transforms[form->transforms],
+        *form,
     };
 }
 
@@ -147,7 +146,7 @@ void fc_winograd_transform_chunk(const struct fc_winograd_kernel *kernel, int64_
         };
         if (!whole)
             kernel->transforms->line(&spread);
-        else if (form->stride > 1 && form->taps[0] == 2)
+        else if (fc_winograd_leaves_factors(form))
             kernel->transforms->unscaled(&spread);
         else
             kernel->transforms->kernel(&spread);

@@ -183,13 +183,13 @@ bool fc_winograd_make_plan(int form, const struct fc_convolution *convolution, b
         .channels = fc_plan_channels(&convolution->kernel, convolution->dtype),
         .form = fc_winograd_form_of(form, &convolution->kernel),
     };
-    plan->kernel =
-        fc_winograd_kernel_of(form, convolution->dtype, &convolution->kernel, &plan->channels);
+    plan->kernel = fc_winograd_kernel_of(&plan->form, convolution->dtype, &convolution->kernel,
+                                         &plan->channels);
     plan->packs = packs_groups(convolution, plan);
     cut_blocks(convolution, plan);
     plan_asking(convolution, plan);
     plan_layout(table->conv2d.chain_pixels, plan);
-    plan->source = fc_winograd_source_of(convolution, &plan->cut, form, false);
+    plan->source = fc_winograd_source_of(convolution, &plan->cut, &plan->form, false);
     plan->source.layout = plan->layout;
     plan_passes(transformed, plan);
     plan_groups(transformed, plan);

@@ -16,12 +16,11 @@ enum {
 };
 
 struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *convolution,
-                                                const struct fc_winograd_cut *cut, int form,
-                                                bool of_dy)
+                                                const struct fc_winograd_cut *cut,
+                                                const struct fc_winograd_form *form, bool of_dy)
 {
     const struct fc_kernels *table = fc_current_kernels(convolution->dtype);
-    const struct fc_winograd_form shape = fc_winograd_form_of(form, &convolution->kernel);
-    const struct fc_winograd_transforms *transforms = &table->winograd.transforms[shape.transforms];
+    const struct fc_winograd_transforms *transforms = &table->winograd.transforms[form->transforms];
     struct fc_winograd_source source = {
         .convolution = convolution,
         .cut = cut,
@@ -30,8 +29,8 @@ struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *con
         .transform = of_dy ? transforms->dy : transforms->input,
     };
     for (int a = 0; a < 2; a++) {
-        source.step[a] = shape.outputs[a];
-        source.size[a] = of_dy ? shape.outputs[a] : shape.points[a];
+        source.step[a] = form->outputs[a];
+        source.size[a] = of_dy ? form->outputs[a] : form->points[a];
     }
     if (of_dy) {
         source.padded.mode = FC_CONSTANT;

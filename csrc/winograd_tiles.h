@@ -26,8 +26,8 @@ struct fc_winograd_source {
 
 /* x, or dy, with the transform that takes it to a form's positions. */
 struct fc_winograd_source fc_winograd_source_of(const struct fc_convolution *convolution,
-                                                const struct fc_winograd_cut *cut, int form,
-                                                bool of_dy);
+                                                const struct fc_winograd_cut *cut,
+                                                const struct fc_winograd_form *form, bool of_dy);
 
 /* Bytes of scratch that spreading so many channels of a block takes. */
 size_t fc_winograd_spread_bytes(const struct fc_winograd_source *source, int64_t channels);

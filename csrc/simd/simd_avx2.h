@@ -6,6 +6,7 @@ typedef __m256 vreal;
 enum { LANES = 8 };
 #define FC_OP(op) _mm256_##op##_ps
 #define FC_IOP(op) _mm256_##op##_epi32
+#define FC_IMUL(a, b) _mm256_mullo_epi32(a, b)
 #define FC_AS_INT(a) _mm256_castps_si256(a)
 #define FC_AS_REAL(a) _mm256_castsi256_ps(a)
 #else
@@ -15,6 +16,7 @@ typedef __m256d vreal;
 enum { LANES = 4 };
 #define FC_OP(op) _mm256_##op##_pd
 #define FC_IOP(op) _mm256_##op##_epi64
+#define FC_IMUL(a, b) _mm256_mul_epu32(a, b)
 #define FC_AS_INT(a) _mm256_castpd_si256(a)
 #define FC_AS_REAL(a) _mm256_castsi256_pd(a)
 #endif
@@ -67,14 +69,7 @@ FC_INLINE vint viselect(vmask m, vint a, vint b) { return _mm256_blendv_epi8(b, 
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
 /* a * b of numbers that are not negative, of 31 bits, as their product is. */
-FC_INLINE vint vimul(vint a, vint b)
-{
-#if FC_REAL == 32
-    return _mm256_mullo_epi32(a, b);
-#else
-    return _mm256_mul_epu32(a, b);
-#endif
-}
+FC_INLINE vint vimul(vint a, vint b) { return FC_IMUL(a, b); }
 FC_INLINE vint viand(vint a, vint b) { return _mm256_and_si256(a, b); }
 FC_INLINE vint vior(vint a, vint b) { return _mm256_or_si256(a, b); }
 FC_INLINE vint vas_int(vreal a) { return FC_AS_INT(a); }

@@ -7,6 +7,8 @@ typedef __mmask16 vmask;
 enum { LANES = 16 };
 #define FC_OP(op) _mm512_##op##_ps
 #define FC_IOP(op) _mm512_##op##_epi32
+#define FC_ICMP(op) _mm512_##op##_epi32_mask
+#define FC_IMUL(a, b) _mm512_mullo_epi32(a, b)
 #define FC_CMP(a, b, predicate) _mm512_cmp_ps_mask(a, b, predicate)
 #define FC_MASK_CMP(m, a, b, predicate) _mm512_mask_cmp_ps_mask(m, a, b, predicate)
 #define FC_FIRST(n) ((__mmask16)((1u << (n)) - 1u))
@@ -18,6 +20,8 @@ typedef __mmask8 vmask;
 enum { LANES = 8 };
 #define FC_OP(op) _mm512_##op##_pd
 #define FC_IOP(op) _mm512_##op##_epi64
+#define FC_ICMP(op) _mm512_##op##_epi64_mask
+#define FC_IMUL(a, b) _mm512_mul_epu32(a, b)
 #define FC_CMP(a, b, predicate) _mm512_cmp_pd_mask(a, b, predicate)
 #define FC_MASK_CMP(m, a, b, predicate) _mm512_mask_cmp_pd_mask(m, a, b, predicate)
 #define FC_FIRST(n) ((__mmask8)((1u << (n)) - 1u))
@@ -83,14 +87,7 @@ FC_INLINE bool vany(vmask m, vmask n) { return !_kortestz_mask16_u8(m, n); }
 FC_INLINE vmask vabove(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_NLE_UQ); }
 FC_INLINE vmask vbelow(vmask m, vreal a, vreal b) { return FC_MASK_CMP(m, a, b, _CMP_NGE_UQ); }
 
-FC_INLINE vint viset1(integer a)
-{
-#if FC_REAL == 32
-    return _mm512_set1_epi32(a);
-#else
-    return _mm512_set1_epi64(a);
-#endif
-}
+FC_INLINE vint viset1(integer a) { return FC_IOP(set1)(a); }
 FC_INLINE vint viload(const integer *p) { return _mm512_loadu_si512(p); }
 FC_INLINE void vistore(integer *p, vint a) { _mm512_storeu_si512(p, a); }
 /* int64 in lanes of integer; what does not fit becomes the least or the greatest. */
@@ -105,34 +102,13 @@ FC_INLINE vint viload_index(const int64_t *p)
     return a;
 #endif
 }
-FC_INLINE vmask viequal(vint a, vint b)
-{
-#if FC_REAL == 32
-    return _mm512_cmpeq_epi32_mask(a, b);
-#else
-    return _mm512_cmpeq_epi64_mask(a, b);
-#endif
-}
-FC_INLINE vmask vigreater(vint a, vint b)
-{
-#if FC_REAL == 32
-    return _mm512_cmpgt_epi32_mask(a, b);
-#else
-    return _mm512_cmpgt_epi64_mask(a, b);
-#endif
-}
+FC_INLINE vmask viequal(vint a, vint b) { return FC_ICMP(cmpeq)(a, b); }
+FC_INLINE vmask vigreater(vint a, vint b) { return FC_ICMP(cmpgt)(a, b); }
 FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(mask_blend)(m, b, a); }
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
 /* a * b of numbers that are not negative, of 31 bits, as their product is. */
-FC_INLINE vint vimul(vint a, vint b)
-{
-#if FC_REAL == 32
-    return _mm512_mullo_epi32(a, b);
-#else
-    return _mm512_mul_epu32(a, b);
-#endif
-}
+FC_INLINE vint vimul(vint a, vint b) { return FC_IMUL(a, b); }
 FC_INLINE vint viand(vint a, vint b) { return _mm512_and_si512(a, b); }
 FC_INLINE vint vior(vint a, vint b) { return _mm512_or_si512(a, b); }
 #if FC_REAL == 32

@@ -8,6 +8,7 @@ typedef uint32x4_t vmask; /* all bits of a lane, or none */
 enum { LANES = 4 };
 #define FC_OP(op) v##op##q_f32
 #define FC_IOP(op) v##op##q_s32
+#define FC_IMUL(a, b) vmulq_s32(a, b)
 #define FC_MOP(op) v##op##q_u32
 #define FC_NOT_EQUAL(a) vmvnq_u32(a)
 #else
@@ -19,6 +20,7 @@ typedef uint64x2_t vmask;
 enum { LANES = 2 };
 #define FC_OP(op) v##op##q_f64
 #define FC_IOP(op) v##op##q_s64
+#define FC_IMUL(a, b) vmull_s32(vmovn_s64(a), vmovn_s64(b))
 #define FC_MOP(op) v##op##q_u64
 #define FC_NOT_EQUAL(a) veorq_u64(a, vdupq_n_u64(~UINT64_C(0)))
 #endif
@@ -75,14 +77,7 @@ FC_INLINE vint viselect(vmask m, vint a, vint b) { return FC_IOP(bsl)(m, a, b); 
 FC_INLINE vint viadd(vint a, vint b) { return FC_IOP(add)(a, b); }
 FC_INLINE vint visub(vint a, vint b) { return FC_IOP(sub)(a, b); }
 /* a * b of numbers that are not negative, of 31 bits, as their product is. */
-FC_INLINE vint vimul(vint a, vint b)
-{
-#if FC_REAL == 32
-    return vmulq_s32(a, b);
-#else
-    return vmull_s32(vmovn_s64(a), vmovn_s64(b));
-#endif
-}
+FC_INLINE vint vimul(vint a, vint b) { return FC_IMUL(a, b); }
 FC_INLINE vint viand(vint a, vint b) { return FC_IOP(and)(a, b); }
 FC_INLINE vint vior(vint a, vint b) { return FC_IOP(orr)(a, b); }
 /* Shifts by a constant; zeros come in at both ends. */
